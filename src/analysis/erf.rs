@@ -1,0 +1,199 @@
+//! Effective receptive fields, as RepLKNet's scripts define them (Ding et al., CVPR 2022, appendix and `erf/`).
+//!
+//! ```text
+//! F = feature map of a stage       c = F[:, :, h' div 2, w' div 2]       L = sum(relu(c))
+//! G = dL / dimage                  S = sum over channels of relu(G)      A = mean of S over images
+//! D = log10(A + 1) / max           r(t) = ((2i+1)/h) * ((2i+1)/w) of the smallest centred square with share > t
+//! ```
+//!
+//! Negative gradients are dropped per channel before summing. The paper's text sums over images where its script takes
+//! the mean; the mean is used here, since `log10(A + 1)` depends on the scale.
+
+use super::report::{AreaRatio, ErfMap};
+use crate::nn::{Mode, Pass};
+use crate::zoo::Network;
+use crate::{Error, Result};
+use candle_core::{Tensor, Var};
+
+/// The thresholds of the published tables.
+pub const THRESHOLDS: [f64; 4] = [0.2, 0.3, 0.5, 0.99];
+
+/// Side of the images in the published figures, in pixels.
+pub const PUBLISHED_SIZE: usize = 1024;
+
+/// What is probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Probe {
+    /// Stage counted from 0; the last if `None`.
+    pub stage: Option<usize>,
+    /// Row and column in the stage's feature map; its centre if `None`.
+    pub position: Option<(usize, usize)>,
+}
+
+/// Adds up the contributions of images one by one, so that a map can be shown while it is refined.
+pub struct Erf<'a> {
+    network: &'a Network,
+    probe: Probe,
+    size: Option<(usize, usize)>,
+    found: (usize, (usize, usize)),
+    sum: Vec<f64>,
+    images: usize,
+}
+
+impl<'a> Erf<'a> {
+    /// For a network, best built without gradients ([`crate::nn::BuildOptions::frozen`]) so that only the image's
+    /// gradient is computed.
+    pub fn new(network: &'a Network, probe: Probe) -> Self {
+        Erf { network, probe, size: None, found: (0, (0, 0)), sum: Vec::new(), images: 0 }
+    }
+
+    /// Adds one image (1, 3, H, W), normalised as the network expects. Returns its contribution map S, row-major.
+    ///
+    /// # Errors
+    /// If the image has another size than those before, the stage or position does not exist, or a value is not
+    /// finite.
+    pub fn add(&mut self, image: &Tensor) -> Result<Vec<f32>> {
+        let (height, width) = match image.dims() {
+            &[1, 3, h, w] => (h, w),
+            dims => return Err(Error::argument("image", format!("shape {dims:?}"), "(1, 3, H, W)")),
+        };
+        if let Some((h, w)) = self.size
+            && (h, w) != (height, width)
+        {
+            return Err(Error::argument("image", format!("{height}x{width}"), format!("{h}x{w} like the first")));
+        }
+        let var = Var::from_tensor(image)?;
+        let features = self.network.forward_features(var.as_tensor(), &mut Pass::new(Mode::Eval))?;
+        let count = features.stages.len();
+        let stage = self.probe.stage.unwrap_or(count - 1);
+        let map =
+            features.stages.get(stage).ok_or_else(|| Error::argument("stage", stage, format!("0 to {}", count - 1)))?;
+        let (_, _, rows, cols) = map.dims4()?;
+        let (p, q) = self.probe.position.unwrap_or((rows / 2, cols / 2));
+        if p >= rows || q >= cols {
+            return Err(Error::argument("position", format!("({p}, {q})"), format!("inside the {rows}x{cols} map")));
+        }
+        let target = map.narrow(2, p, 1)?.narrow(3, q, 1)?.relu()?.sum_all()?;
+        let grads = target.backward()?;
+        let gradient = match grads.get(var.as_tensor()) {
+            Some(gradient) => gradient.relu()?.sum((0, 1))?.flatten_all()?.to_vec1::<f32>()?,
+            // A position that no image pixel reaches.
+            None => vec![0.0; height * width],
+        };
+        if let Some(bad) = gradient.iter().find(|v| !v.is_finite()) {
+            return Err(Error::NonFinite {
+                what: "the gradient of the image".into(),
+                value: f64::from(*bad),
+                place: format!("image {} of the receptive field", self.images + 1),
+            });
+        }
+        if self.size.is_none() {
+            self.size = Some((height, width));
+            self.sum = vec![0.0; height * width];
+        }
+        for (sum, &value) in self.sum.iter_mut().zip(&gradient) {
+            *sum += f64::from(value);
+        }
+        self.found = (stage, (p, q));
+        self.images += 1;
+        Ok(gradient)
+    }
+
+    /// The mean over the images so far.
+    ///
+    /// # Errors
+    /// If there was no image.
+    pub fn map(&self) -> Result<ErfMap> {
+        let Some((height, width)) = self.size else {
+            return Err(Error::argument("images", "none", "at least one image"));
+        };
+        let count = self.images as f64;
+        Ok(ErfMap {
+            model: self.network.spec().name.clone(),
+            stage: self.found.0,
+            position: self.found.1,
+            height,
+            width,
+            images: self.images,
+            contribution: self.sum.iter().map(|&s| (s / count) as f32).collect(),
+        })
+    }
+}
+
+/// The log-scaled map D = log10(A + 1) / max, row-major; all zero if nothing contributes.
+pub fn log_scaled(map: &ErfMap) -> Vec<f64> {
+    let logs: Vec<f64> = map.contribution.iter().map(|&a| (f64::from(a) + 1.0).log10()).collect();
+    let max = logs.iter().copied().fold(0.0, f64::max);
+    if max > 0.0 { logs.into_iter().map(|d| d / max).collect() } else { logs }
+}
+
+/// The smallest centred squares that hold more than each threshold's share of D.
+///
+/// Squares have sides 2i+1 for i from 1 to `min(h, w) div 2 - 1`, centred on pixel (h div 2, w div 2).
+///
+/// ```
+/// use kernelscope::analysis::{erf::area_ratios, report::ErfMap};
+/// let mut contribution = vec![0.0; 64];
+/// contribution[4 * 8 + 4] = 1.0;
+/// let map = ErfMap { model: "m".into(), stage: 3, position: (0, 0), height: 8, width: 8, images: 1, contribution };
+/// assert_eq!(area_ratios(&map, &[0.99])[0].side, Some(3));
+/// ```
+pub fn area_ratios(map: &ErfMap, thresholds: &[f64]) -> Vec<AreaRatio> {
+    let scaled = log_scaled(map);
+    let total: f64 = scaled.iter().sum();
+    let (h, w) = (map.height, map.width);
+    let radii = (h.min(w) / 2).saturating_sub(1);
+    // Share of every square, growing by one ring at a time.
+    let (row, col) = (h / 2, w / 2);
+    let at = |r: usize, c: usize| scaled[r * w + c];
+    let mut sum = if scaled.is_empty() { 0.0 } else { at(row, col) };
+    let shares: Vec<f64> = (1..=radii)
+        .map(|i| {
+            let (top, bottom, left, right) = (row - i, row + i, col - i, col + i);
+            sum += (left..=right).map(|c| at(top, c) + at(bottom, c)).sum::<f64>();
+            sum += (top + 1..bottom).map(|r| at(r, left) + at(r, right)).sum::<f64>();
+            if total > 0.0 { sum / total } else { 0.0 }
+        })
+        .collect();
+    thresholds
+        .iter()
+        .map(|&threshold| {
+            let side = shares.iter().position(|&share| share > threshold).map(|i| 2 * (i + 1) + 1);
+            let ratio = side.map(|s| (s as f64 / h as f64) * (s as f64 / w as f64));
+            AreaRatio { threshold, side, ratio }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(height: usize, width: usize, f: impl Fn(usize, usize) -> f32) -> ErfMap {
+        let contribution = (0..height * width).map(|i| f(i / width, i % width)).collect();
+        ErfMap { model: "test".into(), stage: 3, position: (0, 0), height, width, images: 1, contribution }
+    }
+
+    #[test]
+    fn rings_agree_with_direct_sums() {
+        let map = map(23, 30, |r, c| ((r * 31 + c * 17) % 13) as f32 / 7.0);
+        let scaled = log_scaled(&map);
+        let total: f64 = scaled.iter().sum();
+        for threshold in [0.01, 0.1, 0.2, 0.5, 0.7] {
+            let direct = (1..23 / 2).find(|i| {
+                let inside = |r: usize, c: usize| r.abs_diff(11) <= *i && c.abs_diff(15) <= *i;
+                let sum: f64 = (0..scaled.len()).filter(|k| inside(k / 30, k % 30)).map(|k| scaled[k]).sum();
+                sum / total > threshold
+            });
+            assert_eq!(area_ratios(&map, &[threshold])[0].side, direct.map(|i| 2 * i + 1), "{threshold}");
+        }
+    }
+
+    #[test]
+    fn an_unreached_threshold_is_none() {
+        // All contribution in a corner that no centred square inside the image touches.
+        let corner = map(16, 16, |r, c| if r == 0 && c == 0 { 1.0 } else { 0.0 });
+        assert_eq!(area_ratios(&corner, &[0.2])[0], AreaRatio { threshold: 0.2, side: None, ratio: None });
+        assert_eq!(area_ratios(&map(16, 16, |_, _| 0.0), &[0.2])[0].side, None);
+    }
+}

@@ -1,0 +1,127 @@
+//! `kernelscope models`.
+
+use super::output::{grouped, print_json, table};
+use crate::Result;
+use crate::analysis::cost::{CostReport, costs};
+use crate::nn::BuildOptions;
+use crate::zoo::{Entry, ModelSpec, Network, Published, entry, registry};
+use serde::Serialize;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  kernelscope models\n  kernelscope models convnext-t-1d --set directions=4 --layers\n  \
+    kernelscope models --json"
+)]
+pub struct Args {
+    /// Only these networks
+    names: Vec<String>,
+    /// Override a configuration field of the named networks
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "names")]
+    overrides: Vec<String>,
+    /// Side of the image in pixels
+    #[arg(long, default_value_t = 224)]
+    size: usize,
+    /// Also list every layer with its shape, parameters, multiply-adds and activation memory
+    #[arg(long)]
+    layers: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    paper: &'static str,
+    weights: &'static str,
+    params: usize,
+    theta: usize,
+    macs: u64,
+    size: usize,
+    published: Published,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<CostReport>,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let entries: Vec<Entry> = if args.names.is_empty() {
+        registry()
+    } else {
+        args.names.iter().map(|name| entry(name)).collect::<Result<_>>()?
+    };
+    let rows = entries.iter().map(|e| row(e, args)).collect::<Result<Vec<_>>>()?;
+    if args.json {
+        let rows: Vec<Row> =
+            rows.into_iter().map(|(row, report)| Row { layers: args.layers.then_some(report), ..row }).collect();
+        return print_json(&rows);
+    }
+    let number = |value: Option<f64>| value.map_or("–".to_string(), |v| v.to_string());
+    let lines = rows
+        .iter()
+        .map(|(row, _)| {
+            vec![
+                row.name.clone(),
+                format!("{:.2}", row.params as f64 / 1e6),
+                number(row.published.params_m),
+                format!("{:.3}", row.macs as f64 / 1e9),
+                number(row.published.gmacs),
+                number(row.published.top1),
+            ]
+        })
+        .collect();
+    println!("{}", table(&["network", "params/M", "published", "GMACs", "published", "top-1/%"], lines));
+    println!("Computed at {0}x{0}; published figures are for 224x224. Angles count as parameters.", args.size);
+    for (row, report) in &rows {
+        if !row.published.remark.is_empty() {
+            println!("{}: {}.", row.name, row.published.remark);
+        }
+        if args.layers {
+            println!("\n{}", layer_table(report));
+        }
+    }
+    Ok(())
+}
+
+fn row(entry: &Entry, args: &Args) -> Result<(Row, CostReport)> {
+    let spec = ModelSpec::named(entry.name)?.with_overrides(&args.overrides)?;
+    let network = Network::build(spec, BuildOptions::shapes_only())?;
+    let report = costs(&network, args.size, args.size)?;
+    let row = Row {
+        name: entry.name.to_string(),
+        paper: entry.paper,
+        weights: entry.weights,
+        params: report.params,
+        theta: report.theta,
+        macs: report.macs,
+        size: args.size,
+        published: entry.published,
+        layers: None,
+    };
+    Ok((row, report))
+}
+
+fn layer_table(report: &CostReport) -> String {
+    let mut rows: Vec<Vec<String>> = report
+        .layers
+        .iter()
+        .map(|l| {
+            vec![
+                l.path.clone(),
+                l.kind.clone(),
+                format!("{}x{}x{}", l.output.channels, l.output.height, l.output.width),
+                grouped(l.params as u64),
+                grouped(l.macs),
+                format!("{:.1}", l.activation_bytes as f64 / 1024.0),
+            ]
+        })
+        .collect();
+    rows.push(vec![
+        "total".into(),
+        String::new(),
+        String::new(),
+        grouped(report.params as u64),
+        grouped(report.macs),
+        format!("{:.1}", report.activation_bytes as f64 / 1024.0),
+    ]);
+    table(&["layer", "kind", "output", "params", "MACs", "KiB"], rows)
+}

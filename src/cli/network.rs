@@ -1,0 +1,92 @@
+//! Arguments that name a trained network.
+
+use crate::data::{EvalTransform, Filter, Normalize};
+use crate::nn::BuildOptions;
+use crate::run::{DataConfig, RunFolder};
+use crate::weights::{self, Checkpoint, LoadOptions};
+use crate::zoo::{ModelSpec, Network};
+use crate::{Error, Result};
+use clap::Args;
+use std::path::PathBuf;
+
+/// A network and its weights.
+#[derive(Debug, Args)]
+pub struct NetworkArgs {
+    /// Registered network (see `kernelscope models`); not needed for checkpoints of this program
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Override a configuration field, for example --set directions=4 or --set kernel=31,31,27,15
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Weights: .safetensors, or a PyTorch .pth (official files included)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["run", "random"])]
+    pub weights: Option<PathBuf>,
+    /// Which weights of a PyTorch file that nests several, for example model_ema
+    #[arg(long, value_name = "NAME", requires = "weights")]
+    pub key: Option<String>,
+    /// Take the newest checkpoint of a run folder
+    #[arg(long, value_name = "RUN", conflicts_with = "random")]
+    pub run: Option<PathBuf>,
+    /// Random weights from this seed instead of trained ones: what the architecture alone does
+    #[arg(long, value_name = "SEED")]
+    pub random: Option<u64>,
+}
+
+/// A network that is ready for analysis, and how its images are prepared.
+pub struct Loaded {
+    /// The network, without gradients for its parameters.
+    pub network: Network,
+    /// Preparation of images: the run's if it came from a run, else the registered network's.
+    pub transform: EvalTransform,
+    /// Data of the run, if it came from one.
+    pub data: Option<DataConfig>,
+}
+
+impl NetworkArgs {
+    /// Loads the network.
+    pub fn load(&self) -> Result<Loaded> {
+        if let Some(seed) = self.random {
+            let Some(name) = &self.model else {
+                return Err(Error::argument("--model", "nothing", "a network's name, with --random"));
+            };
+            let spec = ModelSpec::named(name)?.with_overrides(&self.overrides)?;
+            let options = BuildOptions { seed, ..BuildOptions::frozen() };
+            return Ok(loaded(Network::build(spec, options)?, None));
+        }
+        let (checkpoint, data) = self.checkpoint()?;
+        let options = BuildOptions::frozen();
+        let network = Network::from_checkpoint(self.model.as_deref(), checkpoint, &self.overrides, options)?;
+        Ok(loaded(network, data))
+    }
+
+    /// Loads the weights alone.
+    pub fn checkpoint(&self) -> Result<(Checkpoint, Option<DataConfig>)> {
+        match (&self.weights, &self.run) {
+            (Some(file), _) => {
+                let options = LoadOptions { key: self.key.clone() };
+                Ok((weights::load_with(file, &options)?, None))
+            }
+            (None, Some(root)) => {
+                let run = RunFolder::open(root)?;
+                Ok((weights::load(&run.latest_checkpoint()?.path)?, Some(run.config()?.data)))
+            }
+            (None, None) => {
+                Err(Error::argument("weights", "nothing", "one of --weights FILE, --run RUN or --random SEED"))
+            }
+        }
+    }
+}
+
+fn loaded(network: Network, data: Option<DataConfig>) -> Loaded {
+    let p = network.spec().preprocessing();
+    let transform = match &data {
+        Some(data) => data.eval_transform(),
+        None => EvalTransform {
+            size: p.size,
+            crop_pct: p.crop_pct as f32,
+            normalize: Normalize { mean: p.mean, std: p.std },
+            filter: Filter::Bicubic,
+        },
+    };
+    Loaded { network, transform, data }
+}

@@ -1,0 +1,120 @@
+//! `kernelscope predict`.
+
+use super::network::{Loaded, NetworkArgs};
+use super::output::bar;
+use crate::data::{Image, list_images};
+use crate::nn::{Mode, Pass};
+use crate::weights::{self, TensorMap};
+use crate::{Error, Result};
+use candle_core::{D, DType, Device, Tensor};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    kernelscope predict --model convnext-t-1d --weights convnext_tiny_1d_best.pth --input photos/ --output out.safetensors\n  \
+    kernelscope predict --run runs/first --input batch.safetensors --output out.safetensors --stages\n\n\
+    A safetensors input holds the tensor `input` (N, 3, H, W), already normalised; images are resized, cropped and\n\
+    normalised as the network expects. The output holds `logits` and, with --stages, `stages.0`, `stages.1`, ...")]
+pub struct Args {
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// A safetensors file, an image, or a folder of images
+    #[arg(long, value_name = "FILE_OR_FOLDER")]
+    input: PathBuf,
+    /// Where to save the logits
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Also save the feature maps of every stage
+    #[arg(long)]
+    stages: bool,
+    /// Images per step
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
+    batch: u64,
+}
+
+enum Input {
+    Tensor(Tensor),
+    Images(Vec<PathBuf>),
+}
+
+impl Input {
+    fn open(path: &PathBuf) -> Result<Self> {
+        if path.extension().is_none_or(|e| e != "safetensors") {
+            return Ok(Input::Images(list_images(path)?));
+        }
+        let mut checkpoint = weights::load(path)?;
+        let tensor =
+            checkpoint.tensors.swap_remove("input").ok_or_else(|| Error::file(path, "has no tensor `input`"))?;
+        match tensor.dims() {
+            &[n, 3, h, w] if n * h * w > 0 => Ok(Input::Tensor(tensor.to_dtype(DType::F32)?)),
+            dims => Err(Error::file(path, format!("`input` has shape {dims:?}; allowed: (N, 3, H, W)"))),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Input::Tensor(tensor) => tensor.dims()[0],
+            Input::Images(paths) => paths.len(),
+        }
+    }
+
+    fn batch(&self, start: usize, len: usize, loaded: &Loaded) -> Result<Tensor> {
+        match self {
+            Input::Tensor(tensor) => Ok(tensor.narrow(0, start, len)?),
+            Input::Images(paths) => {
+                let size = loaded.transform.size;
+                let mut values = Vec::with_capacity(len * 3 * size * size);
+                for path in &paths[start..start + len] {
+                    values.extend(loaded.transform.apply(&Image::open(path)?));
+                }
+                Ok(Tensor::from_vec(values, (len, 3, size, size), &Device::Cpu)?)
+            }
+        }
+    }
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let loaded = args.network.load()?;
+    let input = Input::open(&args.input)?;
+    let progress = bar(input.len() as u64, "predict");
+    let mut parts: Vec<Vec<Tensor>> = Vec::new();
+    for start in (0..input.len()).step_by(args.batch as usize) {
+        let len = (args.batch as usize).min(input.len() - start);
+        let x = input.batch(start, len, &loaded)?;
+        let (features, logits) = loaded.network.forward_pass(&x, &mut Pass::new(Mode::Eval))?;
+        let mut outputs = vec![logits];
+        if args.stages {
+            outputs.extend(features.stages);
+        }
+        parts.resize(outputs.len(), Vec::new());
+        for (part, output) in parts.iter_mut().zip(outputs) {
+            part.push(output);
+        }
+        progress.inc(len as u64);
+    }
+    progress.finish_and_clear();
+    let mut tensors = TensorMap::new();
+    for (index, part) in parts.iter().enumerate() {
+        let name = if index == 0 { "logits".to_string() } else { format!("stages.{}", index - 1) };
+        tensors.insert(name, Tensor::cat(part, 0)?);
+    }
+    let mut metadata = BTreeMap::from([loaded.network.spec().metadata()?]);
+    if let Input::Images(paths) = &input {
+        let names: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
+        metadata.insert("images".into(), serde_json::Value::from(names).to_string());
+        print_classes(paths, &tensors["logits"])?;
+    }
+    weights::save(&args.output, &tensors, &metadata)?;
+    println!("{}: logits of {} images", args.output.display(), input.len());
+    Ok(())
+}
+
+fn print_classes(paths: &[PathBuf], logits: &Tensor) -> Result<()> {
+    let probabilities = candle_nn::ops::softmax(logits, D::Minus1)?.to_vec2::<f32>()?;
+    for (path, row) in paths.iter().zip(probabilities) {
+        let best = row.iter().enumerate().fold(0, |best, (i, p)| if *p > row[best] { i } else { best });
+        println!("{}: class {best}, probability {:.3}", path.display(), row[best]);
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! `kernelscope shape-bias`.
+
+use super::network::{Loaded, NetworkArgs};
+use super::output::{bar, print_json, table};
+use crate::analysis::report::ShapeBiasReport;
+use crate::analysis::save;
+use crate::analysis::shape_bias::{Answer, Categories, HUMAN, shape_bias, stimuli};
+use crate::data::Image;
+use crate::plot::{self, ShapeBiasFigure};
+use crate::report::builtin_shape_bias;
+use crate::run::DataConfig;
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  kernelscope shape-bias --run runs/first\n  \
+    kernelscope shape-bias --model convnext-t-1d --weights convnext_tiny_1d_best.pth --stimuli cue-conflict/ --output bias/\n\n\
+    A stimulus folder has one folder per shape category (airplane, bear, ... truck) with images named like\n\
+    cat7-elephant1.png, the texture last; it needs a network of 1000 ImageNet classes. Without one, the built-in\n\
+    cue-conflict images are used.\n\
+    Shape bias = decisions for the shape / (decisions for the shape + decisions for the texture).")]
+pub struct Args {
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// Folder of cue-conflict images in the layout of Geirhos et al.
+    #[arg(long, value_name = "DIR")]
+    stimuli: Option<PathBuf>,
+    /// Number of built-in cue-conflict images
+    #[arg(long, default_value_t = 448)]
+    count: usize,
+    /// Folder for a table and a figure
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let loaded = args.network.load()?;
+    let report = match &args.stimuli {
+        Some(dir) => on_stimuli(dir, &loaded)?,
+        None => {
+            let data = match &loaded.data {
+                Some(data) => data.clone(),
+                None => DataConfig::parse("builtin", loaded.transform.size, 0)?,
+            };
+            if loaded.network.spec().config.classes() != crate::data::shapes_textures::CLASSES {
+                return Err(Error::argument(
+                    "--stimuli",
+                    format!("nothing, for a network of {} classes", loaded.network.spec().config.classes()),
+                    "a stimulus folder, or a network trained on the built-in set",
+                ));
+            }
+            builtin_shape_bias(&loaded.network, &data, args.count)?
+                .ok_or_else(|| Error::argument("--stimuli", "nothing", "a stimulus folder, for this run's data"))?
+        }
+    };
+    if let Some(dir) = &args.output {
+        std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+        save::shape_bias(&dir.join("shape_bias.csv"), &report)?;
+        let figure = ShapeBiasFigure { reports: vec![report.clone()], human: Some(HUMAN) };
+        plot::save(&figure, &dir.join("shape_bias"))?;
+    }
+    if args.json {
+        return print_json(&report);
+    }
+    let bias = |b: Option<f64>| b.map_or("–".to_string(), |b| format!("{b:.3}"));
+    let rows = report
+        .categories
+        .iter()
+        .map(|c| {
+            vec![
+                c.category.clone(),
+                c.conflicts.to_string(),
+                c.shape_decisions.to_string(),
+                c.texture_decisions.to_string(),
+                bias(c.shape_bias),
+            ]
+        })
+        .collect();
+    println!("{}", table(&["shape", "images", "shape", "texture", "shape bias"], rows));
+    println!(
+        "{}: shape bias {} ({} conflicts of {} images; fraction shape {:.3}, texture {:.3})",
+        report.model,
+        bias(report.shape_bias),
+        report.conflicts,
+        report.images,
+        report.fraction_shape,
+        report.fraction_texture
+    );
+    Ok(())
+}
+
+fn on_stimuli(dir: &Path, loaded: &Loaded) -> Result<ShapeBiasReport> {
+    let categories = Categories::imagenet16();
+    let found = stimuli(dir, &categories)?;
+    let progress = bar(found.len() as u64, "shape bias");
+    let mut answers = Vec::with_capacity(found.len());
+    for stimulus in &found {
+        // The original toolbox feeds its 224x224 stimuli as they are.
+        let image = Image::open(&stimulus.path)?;
+        let x = loaded.transform.normalize.apply(&image);
+        let x = Tensor::from_vec(x, (1, 3, image.height, image.width), &Device::Cpu)?;
+        let logits = loaded.network.forward(&x)?.flatten_all()?.to_vec1::<f32>()?;
+        let decision = categories.decide(&logits)?;
+        answers.push(Answer { shape: stimulus.shape, texture: stimulus.texture, decision });
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    Ok(shape_bias(&loaded.network.spec().name, categories.names(), &answers))
+}

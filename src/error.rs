@@ -1,0 +1,95 @@
+//! The crate's error type: every message names what was wrong, what was given and what is allowed.
+
+use std::path::{Path, PathBuf};
+
+/// Result with [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong in kernelscope.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An argument that is outside what the function accepts.
+    #[error("{name}: got {given}, allowed: {allowed}")]
+    Argument {
+        /// Name of the argument.
+        name: String,
+        /// The value that was given.
+        given: String,
+        /// What would have been accepted.
+        allowed: String,
+    },
+    /// A file or folder that could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was attempted, as a verb ("read", "write", "create").
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// A file whose content is not what it should be.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Weights that do not fit the network.
+    #[error(transparent)]
+    Weights(#[from] crate::weights::Mismatch),
+    /// A tensor operation failed.
+    #[error("tensor operation failed: {0}")]
+    Tensor(candle_core::Error),
+    /// A value became infinite or not a number.
+    #[error("{what} is not finite ({value}) at {place}")]
+    NonFinite {
+        /// The quantity.
+        what: String,
+        /// Its value.
+        value: f64,
+        /// Where it happened.
+        place: String,
+    },
+    /// A figure could not be drawn.
+    #[error("cannot draw the figure: {0}")]
+    Plot(String),
+    /// The user asked to stop.
+    #[error("interrupted{0}")]
+    Interrupted(String),
+}
+
+impl Error {
+    /// An argument error: `name` got `given`, but `allowed` is required.
+    pub fn argument(name: impl Into<String>, given: impl std::fmt::Display, allowed: impl Into<String>) -> Self {
+        Error::Argument { name: name.into(), given: given.to_string(), allowed: allowed.into() }
+    }
+
+    /// Wraps an I/O error with the attempted action and the path; for use in `map_err`.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_path_buf();
+        move |source| Error::Io { action, path, source }
+    }
+
+    /// A file whose content is wrong.
+    pub fn file(path: impl AsRef<Path>, message: impl std::fmt::Display) -> Self {
+        Error::File { path: path.as_ref().to_path_buf(), message: message.to_string() }
+    }
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Error::Tensor(error)
+    }
+}
+
+impl From<Error> for candle_core::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Tensor(inner) => inner,
+            other => candle_core::Error::Msg(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! Convolutions, linear maps and what residual blocks need.
+
+use super::{FeatureShape, Init, Kind, Mode, Scope, Trace};
+use crate::ops::depthwise2d::{self, Depthwise2d};
+use crate::ops::oriented1d::{self, Oriented1d};
+use crate::ops::{pointwise, scale_residual};
+use crate::{Error, Result, rng};
+use candle_core::{D, DType, Tensor};
+use rand::RngExt;
+
+/// Depthwise oriented 1-D convolution (see [`crate::ops::oriented1d`]) with weight, bias and angles.
+#[derive(Debug, Clone)]
+pub struct OrientedConv {
+    path: String,
+    weight: Tensor,
+    bias: Option<Tensor>,
+    op: Oriented1d,
+    taps: usize,
+}
+
+impl OrientedConv {
+    /// A layer with one filter of `taps` taps per channel at the angle `theta[c]` (radians). A checkpoint's angles
+    /// replace `theta`.
+    ///
+    /// # Errors
+    /// If the parameters cannot be made or the options are not allowed.
+    pub fn new(scope: &Scope, theta: Vec<f32>, taps: usize, bias: bool, options: oriented1d::Options) -> Result<Self> {
+        let channels = theta.len();
+        let weight = scope.weight((channels, 1, 1, taps))?;
+        let bias = bias.then(|| scope.bias(channels)).transpose()?;
+        let theta = scope.param("theta", channels, Kind::Theta, Init::Values(theta))?;
+        let theta = theta.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+        Ok(OrientedConv {
+            path: scope.path().to_string(),
+            weight,
+            bias,
+            op: Oriented1d::new(&theta, taps, options)?,
+            taps,
+        })
+    }
+
+    /// Applies the layer to (N, C, H, W).
+    ///
+    /// # Errors
+    /// As [`Oriented1d::forward`].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.op.forward(x, &self.weight, self.bias.as_ref())
+    }
+
+    /// Adds this layer to a trace.
+    ///
+    /// # Errors
+    /// If the size does not fit.
+    pub fn trace(&self, trace: &mut Trace) -> Result<()> {
+        let (height, width) = self.op.output_size(trace.shape.height, trace.shape.width)?;
+        let output = FeatureShape { height, width, ..trace.shape };
+        trace.push(&self.path, format!("oriented 1x{}", self.taps), output, output.values() * self.taps as u64);
+        Ok(())
+    }
+}
+
+/// Depthwise 2-D convolution (see [`crate::ops::depthwise2d`]) with weight and bias.
+#[derive(Debug, Clone)]
+pub struct DepthwiseConv {
+    path: String,
+    weight: Tensor,
+    bias: Option<Tensor>,
+    op: Depthwise2d,
+    kernel: (usize, usize),
+}
+
+impl DepthwiseConv {
+    /// A layer over `channels` channels.
+    ///
+    /// # Errors
+    /// If the parameters cannot be made or the options are not allowed.
+    pub fn new(scope: &Scope, channels: usize, bias: bool, options: depthwise2d::Options) -> Result<Self> {
+        let kernel = options.kernel;
+        Ok(DepthwiseConv {
+            path: scope.path().to_string(),
+            weight: scope.weight((channels, 1, kernel.0, kernel.1))?,
+            bias: bias.then(|| scope.bias(channels)).transpose()?,
+            op: Depthwise2d::new(channels, options)?,
+            kernel,
+        })
+    }
+
+    /// Applies the layer to (N, C, H, W).
+    ///
+    /// # Errors
+    /// As [`Depthwise2d::forward`].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.op.forward(x, &self.weight, self.bias.as_ref())
+    }
+
+    /// Adds this layer to a trace.
+    ///
+    /// # Errors
+    /// If the size does not fit.
+    pub fn trace(&self, trace: &mut Trace) -> Result<()> {
+        let (height, width) = self.op.output_size(trace.shape.height, trace.shape.width)?;
+        let output = FeatureShape { height, width, ..trace.shape };
+        let (kh, kw) = self.kernel;
+        trace.push(&self.path, format!("depthwise {kh}x{kw}"), output, output.values() * (kh * kw) as u64);
+        Ok(())
+    }
+}
+
+/// Pointwise convolution (see [`crate::ops::pointwise`]).
+#[derive(Debug, Clone)]
+pub struct Pointwise {
+    path: String,
+    weight: Tensor,
+    bias: Option<Tensor>,
+    outputs: usize,
+}
+
+impl Pointwise {
+    /// A layer whose weight is stored as (outputs, channels), like a linear map's.
+    ///
+    /// # Errors
+    /// If the parameters cannot be made.
+    pub fn new(scope: &Scope, channels: usize, outputs: usize) -> Result<Self> {
+        let weight = scope.weight((outputs, channels))?;
+        let bias = Some(scope.bias(outputs)?);
+        Ok(Pointwise { path: scope.path().to_string(), weight, bias, outputs })
+    }
+
+    /// A layer whose weight is stored as (outputs, channels, 1, 1), like a convolution's.
+    ///
+    /// # Errors
+    /// If the parameters cannot be made.
+    pub fn conv(scope: &Scope, channels: usize, outputs: usize, bias: bool) -> Result<Self> {
+        let weight = scope.weight((outputs, channels, 1, 1))?.reshape((outputs, channels))?;
+        let bias = bias.then(|| scope.bias(outputs)).transpose()?;
+        Ok(Pointwise { path: scope.path().to_string(), weight, bias, outputs })
+    }
+
+    /// Applies the layer to (N, C, H, W).
+    ///
+    /// # Errors
+    /// If the shape does not fit.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        pointwise::pointwise(x, &self.weight, self.bias.as_ref())
+    }
+
+    /// Adds this layer to a trace.
+    pub fn trace(&self, trace: &mut Trace) {
+        let macs = trace.shape.values() * self.outputs as u64;
+        trace.push(&self.path, "pointwise", trace.shape.with_channels(self.outputs), macs);
+    }
+}
+
+/// A convolution of K x K patches that do not overlap (kernel = stride): ConvNeXt's stem and downsampling. Rows and
+/// columns that fill no patch are left out.
+#[derive(Debug, Clone)]
+pub struct PatchConv {
+    path: String,
+    weight: Tensor,
+    bias: Tensor,
+    channels: usize,
+    outputs: usize,
+    patch: usize,
+}
+
+impl PatchConv {
+    /// A layer from `channels` to `outputs` channels with square patches of side `patch`.
+    ///
+    /// # Errors
+    /// If the parameters cannot be made.
+    pub fn new(scope: &Scope, channels: usize, outputs: usize, patch: usize) -> Result<Self> {
+        Ok(PatchConv {
+            path: scope.path().to_string(),
+            weight: scope.weight((outputs, channels, patch, patch))?,
+            bias: scope.bias(outputs)?,
+            channels,
+            outputs,
+            patch,
+        })
+    }
+
+    /// Applies the layer to (N, C, H, W).
+    ///
+    /// # Errors
+    /// If the image is smaller than one patch.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (n, c, h, w) = crate::ops::dims4("input", x)?;
+        let (k, rows, cols) = (self.patch, h / self.patch, w / self.patch);
+        if rows == 0 || cols == 0 {
+            return Err(Error::argument(
+                format!("input size of {}", self.path),
+                format!("{h}x{w}"),
+                format!("at least {k}x{k}"),
+            ));
+        }
+        let x = x.narrow(2, 0, rows * k)?.narrow(3, 0, cols * k)?.contiguous()?;
+        let patches = x.reshape(&[n, c, rows, k, cols, k][..])?.permute([0, 1, 3, 5, 2, 4])?.contiguous()?;
+        let patches = patches.reshape((n, c * k * k, rows, cols))?;
+        let weight = self.weight.reshape((self.outputs, self.channels * k * k))?;
+        pointwise::pointwise(&patches, &weight, Some(&self.bias))
+    }
+
+    /// Adds this layer to a trace.
+    pub fn trace(&self, trace: &mut Trace) {
+        let output = FeatureShape {
+            channels: self.outputs,
+            height: trace.shape.height / self.patch,
+            width: trace.shape.width / self.patch,
+        };
+        let macs = output.values() * (self.channels * self.patch * self.patch) as u64;
+        trace.push(&self.path, format!("conv {0}x{0} / {0}", self.patch), output, macs);
+    }
+}
+
+/// How the taps of a dense convolution lie.
+#[derive(Debug, Clone)]
+enum DenseTaps {
+    Square(Depthwise2d),
+    Line(Oriented1d),
+}
+
+/// A dense convolution with few input channels: every pair (output, input) is one depthwise filter on a repeated
+/// input, summed over the inputs. Exact and simple; meant for stems on images, where the input has 3 channels.
+#[derive(Debug, Clone)]
+pub struct DenseConv {
+    path: String,
+    weight: Tensor,
+    bias: Option<Tensor>,
+    taps: DenseTaps,
+    channels: usize,
+    outputs: usize,
+    kernel: (usize, usize),
+}
+
+impl DenseConv {
+    /// A square convolution with padding `kernel div 2` and no bias.
+    ///
+    /// # Errors
+    /// If the parameters cannot be made or the options are not allowed.
+    pub fn square(scope: &Scope, channels: usize, outputs: usize, kernel: usize, stride: usize) -> Result<Self> {
+        let options = depthwise2d::Options::same(kernel, kernel).with_stride(stride);
+        Ok(DenseConv {
+            path: scope.path().to_string(),
+            weight: scope.weight((outputs, channels, kernel, kernel))?,
+            bias: None,
+            taps: DenseTaps::Square(Depthwise2d::new(channels * outputs, options)?),
+            channels,
+            outputs,
+            kernel: (kernel, kernel),
+        })
+    }
+
+    /// A convolution along one line per output channel, with bias:
+    /// `y[o,p,q] = bias[o] + sum_i sum_k w[o,i,k] * x[i, S*p + dh[o,k], S*q + dw[o,k]]`.
+    ///
+    /// # Errors
+    /// If the parameters cannot be made or the options are not allowed.
+    pub fn oriented(
+        scope: &Scope,
+        channels: usize,
+        theta: Vec<f32>,
+        taps: usize,
+        options: oriented1d::Options,
+    ) -> Result<Self> {
+        let outputs = theta.len();
+        let weight = scope.weight((outputs, channels, 1, taps))?;
+        let bias = Some(scope.bias(outputs)?);
+        let theta = scope.param("theta", outputs, Kind::Theta, Init::Values(theta))?;
+        let theta = theta.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+        let repeated: Vec<f32> = theta.iter().flat_map(|&t| std::iter::repeat_n(t, channels)).collect();
+        Ok(DenseConv {
+            path: scope.path().to_string(),
+            weight,
+            bias,
+            taps: DenseTaps::Line(Oriented1d::new(&repeated, taps, options)?),
+            channels,
+            outputs,
+            kernel: (1, taps),
+        })
+    }
+
+    /// Applies the layer to (N, C, H, W).
+    ///
+    /// # Errors
+    /// If the shape does not fit.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (n, _, h, w) = crate::ops::dims4("input", x)?;
+        let (inputs, outputs) = (self.channels, self.outputs);
+        let repeated = x.unsqueeze(1)?.expand((n, outputs, inputs, h, w))?.contiguous()?;
+        let repeated = repeated.reshape((n, outputs * inputs, h, w))?;
+        let weight = self.weight.reshape((outputs * inputs, 1, self.kernel.0, self.kernel.1))?;
+        let y = match &self.taps {
+            DenseTaps::Square(op) => op.forward(&repeated, &weight, None)?,
+            DenseTaps::Line(op) => op.forward(&repeated, &weight, None)?,
+        };
+        let (_, _, p, q) = crate::ops::dims4("output", &y)?;
+        let y = y.reshape((n, outputs, inputs, p, q))?.sum(2)?;
+        match &self.bias {
+            Some(bias) => Ok(y.broadcast_add(&bias.reshape((1, outputs, 1, 1))?)?),
+            None => Ok(y),
+        }
+    }
+
+    /// Adds this layer to a trace.
+    ///
+    /// # Errors
+    /// If the size does not fit.
+    pub fn trace(&self, trace: &mut Trace) -> Result<()> {
+        let size = (trace.shape.height, trace.shape.width);
+        let (kind, (height, width)) = match &self.taps {
+            DenseTaps::Square(op) => ("conv", op.output_size(size.0, size.1)?),
+            DenseTaps::Line(op) => ("dense oriented", op.output_size(size.0, size.1)?),
+        };
+        let output = FeatureShape { channels: self.outputs, height, width };
+        let per_output = (self.channels * self.kernel.0 * self.kernel.1) as u64;
+        trace.push(
+            &self.path,
+            format!("{kind} {}x{}", self.kernel.0, self.kernel.1),
+            output,
+            output.values() * per_output,
+        );
+        Ok(())
+    }
+}
+
+/// A linear map of vectors, `y = x W^T + b`.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    path: String,
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Linear {
+    /// A map from `inputs` to `outputs` features; initial weights are multiplied by `scale`.
+    ///
+    /// # Errors
+    /// If the parameters cannot be made.
+    pub fn new(scope: &Scope, inputs: usize, outputs: usize, scale: f64) -> Result<Self> {
+        let init = Init::TruncatedNormal { std: 0.02 * scale, bound: 2.0 * scale };
+        Ok(Linear {
+            path: scope.path().to_string(),
+            weight: scope.param("weight", (outputs, inputs), Kind::Weight, init)?,
+            bias: scope.bias(outputs)?,
+        })
+    }
+
+    /// Applies the map to (N, inputs).
+    ///
+    /// # Errors
+    /// If the shape does not fit.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)?)
+    }
+
+    /// Adds this layer to a trace.
+    ///
+    /// # Errors
+    /// If the weight is not a matrix.
+    pub fn trace(&self, trace: &mut Trace) -> Result<()> {
+        let (outputs, inputs) = (self.weight.dim(0)?, self.weight.dim(D::Minus1)?);
+        let output = FeatureShape { channels: outputs, height: 1, width: 1 };
+        trace.push(&self.path, "linear", output, (outputs * inputs) as u64);
+        Ok(())
+    }
+}
+
+/// Stochastic depth (Huang et al., 2016): in training each sample's branch is dropped with a probability, and kept
+/// branches are divided by the probability of being kept.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DropPath {
+    rate: f64,
+    layer: u64,
+}
+
+impl DropPath {
+    /// For the block at `path`, with probability `rate` of dropping.
+    ///
+    /// # Errors
+    /// If the rate is not in [0, 1).
+    pub fn new(path: &str, rate: f64) -> Result<Self> {
+        if !(0.0..1.0).contains(&rate) {
+            return Err(Error::argument("drop_path", rate, "at least 0 and below 1"));
+        }
+        Ok(DropPath { rate, layer: rng::hash_name(path) })
+    }
+
+    /// Rates rising linearly from 0 in the first block to `rate` in the last.
+    pub fn linear_rates(rate: f64, blocks: usize) -> Vec<f64> {
+        (0..blocks).map(|i| if blocks > 1 { rate * i as f64 / (blocks - 1) as f64 } else { 0.0 }).collect()
+    }
+
+    /// The factor of each of `n` samples: 1 in evaluation, else 0 or `1 / (1 - rate)`.
+    pub fn factors(&self, n: usize, mode: Mode) -> Vec<f64> {
+        match mode {
+            Mode::Train { seed } if self.rate > 0.0 => {
+                let mut rng = rng::stream(seed, &[self.layer]);
+                let keep = 1.0 - self.rate;
+                (0..n).map(|_| if rng.random::<f64>() < keep { 1.0 / keep } else { 0.0 }).collect()
+            }
+            _ => vec![1.0; n],
+        }
+    }
+}
+
+/// The end of a residual block: `x + drop_path(gamma * f)`.
+#[derive(Debug, Clone)]
+pub struct LayerScale {
+    gamma: Tensor,
+    drop_path: DropPath,
+}
+
+impl LayerScale {
+    /// With the parameter `gamma` starting at `init`; without one (factor 1) if `init` is not positive.
+    ///
+    /// # Errors
+    /// If the parameter cannot be made.
+    pub fn new(scope: &Scope, channels: usize, init: f64, drop_path: DropPath) -> Result<Self> {
+        let gamma = if init > 0.0 {
+            scope.param("gamma", channels, Kind::Gamma, Init::Constant(init))?
+        } else {
+            scope.constant(channels, 1.0)?
+        };
+        Ok(LayerScale { gamma, drop_path })
+    }
+
+    /// Adds the branch `f` to `x`.
+    ///
+    /// # Errors
+    /// If the shapes differ.
+    pub fn forward(&self, x: &Tensor, f: &Tensor, mode: Mode) -> Result<Tensor> {
+        scale_residual::scale_residual(x, f, &self.gamma, &self.drop_path.factors(x.dim(0)?, mode))
+    }
+}

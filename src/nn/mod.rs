@@ -1,0 +1,72 @@
+//! Layers on the operators, the named parameters that they share, and seeded initialisation.
+//!
+//! A network is built against a [`Scope`], which hands out parameters by name: fresh ones from a seed, or those of a
+//! checkpoint. So constructors always see final values (the angles of an oriented layer decide its taps), and what a
+//! checkpoint lacks, or has too much, is reported once, at the end, with all names.
+
+mod layers;
+mod norms;
+mod params;
+mod trace;
+
+pub use layers::{DenseConv, DepthwiseConv, DropPath, LayerScale, Linear, OrientedConv, PatchConv, Pointwise};
+pub use norms::{BatchNorm, LayerNorm};
+pub use params::{BuildOptions, Builder, Init, Kind, Param, Params, Scope};
+pub use trace::{FeatureShape, LayerTrace, Trace};
+
+use crate::Result;
+use candle_core::Tensor;
+
+/// How a forward pass runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Deterministic: running statistics, nothing dropped.
+    Eval,
+    /// Training: batch statistics, paths dropped at random from this seed (one per step).
+    Train {
+        /// Seed of this step's random choices.
+        seed: u64,
+    },
+}
+
+impl Mode {
+    /// Whether this is a training pass.
+    pub fn is_train(self) -> bool {
+        matches!(self, Mode::Train { .. })
+    }
+}
+
+/// What accompanies a forward pass: its mode, and somebody who may watch intermediate results.
+pub struct Pass<'a> {
+    /// The mode.
+    pub mode: Mode,
+    watch: Option<&'a mut dyn FnMut(&str, &Tensor)>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass that nobody watches.
+    pub fn new(mode: Mode) -> Self {
+        Pass { mode, watch: None }
+    }
+
+    /// A pass in which `watch` is called with the name and value of every module output that the network reports
+    /// (its stem, blocks, stages, pooled features).
+    pub fn watched(mode: Mode, watch: &'a mut dyn FnMut(&str, &Tensor)) -> Self {
+        Pass { mode, watch: Some(watch) }
+    }
+
+    /// Reports a module's output.
+    pub fn report(&mut self, name: &str, value: &Tensor) {
+        if let Some(watch) = &mut self.watch {
+            watch(name, value);
+        }
+    }
+}
+
+/// Mean over height and width: (N, C, H, W) to (N, C).
+///
+/// # Errors
+/// If the tensor is not 4-D.
+pub fn global_mean(x: &Tensor) -> Result<Tensor> {
+    Ok(x.flatten_from(2)?.mean(2)?)
+}

@@ -1,0 +1,131 @@
+//! Normalisation layers.
+
+use super::{Init, Kind, Mode, Scope, Trace};
+use crate::ops::{Layout, layer_norm};
+use crate::{Error, Result};
+use candle_core::{DType, Tensor};
+
+/// Layer normalisation over channels with learned scale and shift (see [`crate::ops::layer_norm`]).
+#[derive(Debug, Clone)]
+pub struct LayerNorm {
+    path: String,
+    weight: Tensor,
+    bias: Tensor,
+    layout: Layout,
+}
+
+impl LayerNorm {
+    /// For feature maps (N, C, H, W) with [`Layout::ChannelsFirst`], for vectors (N, C) with
+    /// [`Layout::ChannelsLast`].
+    ///
+    /// # Errors
+    /// If the parameters cannot be made.
+    pub fn new(scope: &Scope, channels: usize, layout: Layout) -> Result<Self> {
+        Ok(LayerNorm {
+            path: scope.path().to_string(),
+            weight: scope.param("weight", channels, Kind::NormWeight, Init::Constant(1.0))?,
+            bias: scope.bias(channels)?,
+            layout,
+        })
+    }
+
+    /// Normalises every position.
+    ///
+    /// # Errors
+    /// If the shape does not fit.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        layer_norm::layer_norm(x, &self.weight, &self.bias, layer_norm::EPS, self.layout)
+    }
+
+    /// Adds this layer to a trace.
+    pub fn trace(&self, trace: &mut Trace) {
+        trace.push_free(&self.path, "layer norm");
+    }
+}
+
+/// Batch normalisation over images and positions (Ioffe and Szegedy, 2015).
+///
+/// ```text
+/// y = weight * (x - mean) / sqrt(var + 1e-5) + bias
+/// ```
+///
+/// In training mean and variance are those of the batch, and the running statistics move a tenth of the way towards
+/// them (the variance towards its unbiased estimate); in evaluation the running statistics are used.
+#[derive(Debug, Clone)]
+pub struct BatchNorm {
+    path: String,
+    channels: usize,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    counter: Tensor,
+}
+
+impl BatchNorm {
+    /// Added to the variance.
+    pub const EPS: f64 = 1e-5;
+    /// Share of a new batch in the running statistics.
+    pub const MOMENTUM: f64 = 0.1;
+
+    /// For feature maps with `channels` channels.
+    ///
+    /// # Errors
+    /// If the parameters cannot be made.
+    pub fn new(scope: &Scope, channels: usize) -> Result<Self> {
+        Ok(BatchNorm {
+            path: scope.path().to_string(),
+            channels,
+            weight: scope.param("weight", channels, Kind::NormWeight, Init::Constant(1.0))?,
+            bias: scope.bias(channels)?,
+            running_mean: scope.param("running_mean", channels, Kind::RunningStat, Init::Constant(0.0))?,
+            running_var: scope.param("running_var", channels, Kind::RunningStat, Init::Constant(1.0))?,
+            counter: scope.param("num_batches_tracked", (), Kind::Counter, Init::Constant(0.0))?,
+        })
+    }
+
+    /// Normalises `x` (N, C, H, W).
+    ///
+    /// # Errors
+    /// If the shape does not fit, or a training batch has only one value per channel.
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        let column = |t: &Tensor| t.reshape((1, self.channels, 1, 1));
+        let (mean, var) = match mode {
+            Mode::Eval => (column(&self.running_mean)?, column(&self.running_var)?),
+            Mode::Train { .. } => {
+                let count = x.elem_count() / self.channels;
+                if count < 2 {
+                    return Err(Error::argument("batch", "one value per channel", "at least two for batch statistics"));
+                }
+                let mean = x.mean_keepdim((0, 2, 3))?;
+                let var = x.broadcast_sub(&mean)?.sqr()?.mean_keepdim((0, 2, 3))?;
+                self.update(&mean, &var, count)?;
+                (mean, var)
+            }
+        };
+        let scale = column(&self.weight)?.broadcast_div(&(var + Self::EPS)?.sqrt()?)?;
+        Ok(x.broadcast_sub(&mean)?.broadcast_mul(&scale)?.broadcast_add(&column(&self.bias)?)?)
+    }
+
+    fn update(&self, mean: &Tensor, var: &Tensor, count: usize) -> Result<()> {
+        let unbiased = (var.detach().flatten_all()? * (count as f64 / (count - 1) as f64))?;
+        for (running, batch) in [(&self.running_mean, mean.detach().flatten_all()?), (&self.running_var, unbiased)] {
+            let moved = ((running * (1.0 - Self::MOMENTUM))? + (batch * Self::MOMENTUM)?)?;
+            assign(running, &moved)?;
+        }
+        assign(&self.counter, &(self.counter.to_dtype(DType::F64)? + 1.0)?.to_dtype(self.counter.dtype())?)
+    }
+
+    /// Adds this layer to a trace.
+    pub fn trace(&self, trace: &mut Trace) {
+        trace.push_free(&self.path, "batch norm");
+    }
+}
+
+/// Overwrites a state tensor in place; it shares its storage with the parameter of the same name.
+fn assign(state: &Tensor, value: &Tensor) -> Result<()> {
+    let count = state.elem_count();
+    // Both are contiguous, so these views share their storage; a scalar has no axis to write along.
+    state.reshape(count)?.slice_set(&value.reshape(count)?.contiguous()?, 0, 0)?;
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! Operators: the numerical core of the crate, as candle custom operators with CPU gradients.
+//!
+//! Each operator has a folder with its public parameters and candle glue (`mod.rs`), its definition in plain loops
+//! (`reference.rs`) and, where the tap engine does not already serve it, a fast CPU path (`cpu.rs`).
+//!
+//! | operator | equation | used by |
+//! |---|---|---|
+//! | [`oriented1d`] | depthwise convolution along a line at an angle | ConvNeXt 1D, 1D++, 2D++ and the 1-D forms of others |
+//! | [`depthwise2d`] | depthwise convolution with a rectangle | every 2-D network |
+//! | [`layer_norm`] | normalisation over channels | ConvNeXt |
+//! | [`pointwise`] | 1x1 convolution | every network |
+//! | [`gelu`] | `x * Phi(x)` | ConvNeXt, ConvMixer |
+//! | [`scale_residual`] | `x + s * gamma * f` | ConvNeXt blocks |
+//!
+//! The first two are *tap tables* ([`taps`]) run by one engine.
+
+pub mod depthwise2d;
+pub mod gelu;
+pub mod layer_norm;
+pub mod oriented1d;
+pub mod pointwise;
+pub mod scale_residual;
+pub(crate) mod storage;
+pub mod taps;
+
+use crate::{Error, Result};
+use candle_core::Tensor;
+
+/// Order of the axes of a batch of feature maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Layout {
+    /// Batch, channels, height, width.
+    #[default]
+    ChannelsFirst,
+    /// Batch, height, width, channels.
+    ChannelsLast,
+}
+
+/// Dimensions (N, C, H, W) of a 4-D tensor without empty axes, or an error that names the argument.
+pub(crate) fn dims4(name: &str, tensor: &Tensor) -> Result<(usize, usize, usize, usize)> {
+    match tensor.dims() {
+        &[n, c, h, w] if n * c * h * w > 0 => Ok((n, c, h, w)),
+        dims => Err(Error::argument(name, format!("shape {dims:?}"), "four axes (N, C, H, W), none empty")),
+    }
+}
+
+/// Checks the shape of a depthwise kernel.
+pub(crate) fn check_kernel(weight: &Tensor, height: usize, width: usize) -> Result<()> {
+    match weight.dims() {
+        &[_, 1, h, w] if (h, w) == (height, width) => Ok(()),
+        dims => Err(Error::argument("weight", format!("shape {dims:?}"), format!("[C, 1, {height}, {width}]"))),
+    }
+}
+
+/// Checks that a 1-D tensor has one value per channel.
+pub(crate) fn check_per_channel(name: &str, tensor: &Tensor, channels: usize) -> Result<()> {
+    if tensor.dims() == [channels] {
+        return Ok(());
+    }
+    Err(Error::argument(name, format!("shape {:?}", tensor.dims()), format!("[{channels}], one value per channel")))
+}

@@ -1,0 +1,201 @@
+//! Tap tables: the geometry of a depthwise kernel as data, and one convolution engine for all of them.
+//!
+//! A depthwise convolution is, for every channel c, a list of taps. Tap i has an integer offset
+//! `(dh_i, dw_i)` and a weight; with strides `(S_h, S_w)`
+//!
+//! ```text
+//! y[n,c,p,q] = bias[c] + sum_i w[c,i] * x[n, c, S_h*p + dh_i, S_w*q + dw_i]      (x = 0 outside the image)
+//! ```
+//!
+//! An oriented kernel is K taps on a line, a dense one `kh * kw` taps on a rectangle, a dilated one the same further
+//! apart. Channels with the same offsets share a [`TapGroup`]; taps of one channel that land on the same pixel are
+//! merged (weights added up in the forward pass and the input gradient, one sum copied in the weight gradient).
+
+pub mod cpu;
+mod op;
+
+pub use op::TapConv;
+
+use crate::{Error, Result};
+use std::collections::HashMap;
+
+/// Offset of one tap from the centre of its window, in input pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tap {
+    /// Rows down.
+    pub dh: i32,
+    /// Columns to the right.
+    pub dw: i32,
+}
+
+/// Distinct taps of the channels that share a geometry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TapGroup {
+    taps: Vec<Tap>,
+    slots: Vec<usize>,
+}
+
+impl TapGroup {
+    /// Merges coinciding offsets: `offsets[k]` is where weight k of a channel reads.
+    fn new(offsets: &[Tap]) -> Self {
+        let mut index = HashMap::new();
+        let mut taps = Vec::new();
+        let slots = offsets
+            .iter()
+            .map(|&tap| {
+                *index.entry(tap).or_insert_with(|| {
+                    taps.push(tap);
+                    taps.len() - 1
+                })
+            })
+            .collect();
+        TapGroup { taps, slots }
+    }
+
+    /// Distinct taps, in the order of their first weight.
+    pub fn taps(&self) -> &[Tap] {
+        &self.taps
+    }
+
+    /// For each stored weight of a channel, the index of its tap in [`TapGroup::taps`].
+    pub fn slots(&self) -> &[usize] {
+        &self.slots
+    }
+}
+
+/// The taps of every channel of a depthwise layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TapTable {
+    groups: Vec<TapGroup>,
+    group_of_channel: Vec<usize>,
+    weights_per_channel: usize,
+}
+
+impl TapTable {
+    /// A table from the offsets of every channel's weights; channels with equal offsets are grouped.
+    ///
+    /// # Errors
+    /// If there is no channel, or the channels have different numbers of weights.
+    pub fn from_offsets(offsets: &[Vec<Tap>]) -> Result<Self> {
+        let weights_per_channel = offsets.first().map_or(0, Vec::len);
+        if weights_per_channel == 0 || offsets.iter().any(|o| o.len() != weights_per_channel) {
+            return Err(Error::argument("taps", "empty or ragged offsets", "the same number of taps in every channel"));
+        }
+        let mut index = HashMap::new();
+        let mut groups = Vec::new();
+        let group_of_channel = offsets
+            .iter()
+            .map(|channel| {
+                *index.entry(channel).or_insert_with(|| {
+                    groups.push(TapGroup::new(channel));
+                    groups.len() - 1
+                })
+            })
+            .collect();
+        Ok(TapTable { groups, group_of_channel, weights_per_channel })
+    }
+
+    /// A table in which all `channels` share the same offsets.
+    ///
+    /// # Errors
+    /// If there are no channels or no offsets.
+    pub fn shared(channels: usize, offsets: &[Tap]) -> Result<Self> {
+        if channels == 0 || offsets.is_empty() {
+            return Err(Error::argument("taps", "no channels or no taps", "at least one of each"));
+        }
+        Ok(TapTable {
+            groups: vec![TapGroup::new(offsets)],
+            group_of_channel: vec![0; channels],
+            weights_per_channel: offsets.len(),
+        })
+    }
+
+    /// Number of channels.
+    pub fn channels(&self) -> usize {
+        self.group_of_channel.len()
+    }
+
+    /// Stored weights per channel (K, or `kh * kw`), before merging.
+    pub fn weights_per_channel(&self) -> usize {
+        self.weights_per_channel
+    }
+
+    /// The distinct geometries.
+    pub fn groups(&self) -> &[TapGroup] {
+        &self.groups
+    }
+
+    /// The geometry of one channel.
+    pub fn group_of(&self, channel: usize) -> &TapGroup {
+        &self.groups[self.group_of_channel[channel]]
+    }
+
+    /// Index into [`TapTable::groups`] of every channel.
+    pub fn group_of_channel(&self) -> &[usize] {
+        &self.group_of_channel
+    }
+
+    /// Multiply-adds of one image that read inside it, after merging: the work that cannot be avoided.
+    pub fn useful_macs(&self, geometry: &Geometry) -> u64 {
+        let per_group: Vec<u64> = self
+            .groups
+            .iter()
+            .map(|group| group.taps.iter().map(|&tap| geometry.valid(tap).count() as u64).sum())
+            .collect();
+        self.group_of_channel.iter().map(|&g| per_group[g]).sum()
+    }
+}
+
+/// Sizes and strides of one convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    /// Input height and width.
+    pub input: (usize, usize),
+    /// Output height and width.
+    pub output: (usize, usize),
+    /// Vertical and horizontal stride.
+    pub stride: (usize, usize),
+}
+
+/// The half-open ranges of output rows and columns for which a tap reads inside the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ValidRange {
+    /// First and one past the last output row.
+    pub rows: (usize, usize),
+    /// First and one past the last output column.
+    pub cols: (usize, usize),
+}
+
+impl ValidRange {
+    /// Number of outputs in the range.
+    pub fn count(&self) -> usize {
+        (self.rows.1 - self.rows.0) * (self.cols.1 - self.cols.0)
+    }
+}
+
+impl Geometry {
+    /// Solves `0 <= S*p + d < size` for p within the output: `ceil(-d / S) <= p < ceil((size - d) / S)`.
+    pub fn valid(&self, tap: Tap) -> ValidRange {
+        let solve = |d: i32, size: usize, stride: usize, out: usize| {
+            let (d, stride) = (d as i64, stride as i64);
+            let first = (-d).max(0).div_ceil_i64(stride);
+            let last = (size as i64 - d).max(0).div_ceil_i64(stride).min(out as i64);
+            if first < last { (first as usize, last as usize) } else { (0, 0) }
+        };
+        let rows = solve(tap.dh, self.input.0, self.stride.0, self.output.0);
+        let cols = solve(tap.dw, self.input.1, self.stride.1, self.output.1);
+        let empty = rows.0 == rows.1 || cols.0 == cols.1;
+        if empty { ValidRange { rows: (0, 0), cols: (0, 0) } } else { ValidRange { rows, cols } }
+    }
+}
+
+/// Rounding-up division of a non-negative number (`i64::div_ceil` is not stable).
+trait DivCeil {
+    fn div_ceil_i64(self, by: i64) -> i64;
+}
+
+impl DivCeil for i64 {
+    fn div_ceil_i64(self, by: i64) -> i64 {
+        (self + by - 1) / by
+    }
+}

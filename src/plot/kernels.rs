@@ -1,0 +1,143 @@
+//! Learned kernels as a grid of small images.
+
+use plotters::prelude::DrawingBackend;
+
+use super::colormap::{BAR_HEIGHT, Colormap, ColourBar, colour_bar, signed};
+use super::legend::{Key, Legend};
+use super::pen::{Align, Pen, Stroke, Type};
+use super::raster::Raster;
+use super::{Figure, check, fonts, theme};
+use crate::Result;
+use crate::analysis::report::{KernelLayer, KernelShape, PixelKernel};
+
+pub use super::taps::{OrientedTaps, TapPattern};
+
+/// Space between cells in figure pixels.
+const GAP: f64 = 12.0;
+
+/// The kernels of one depthwise layer, blue for negative and red for positive weights, one colour range for all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelGrid {
+    /// The layer.
+    pub layer: KernelLayer,
+    /// The kernels of its first channels on the pixel grid, in order; all or some of them.
+    pub kernels: Vec<PixelKernel>,
+    /// Most channels to show.
+    pub max_channels: usize,
+}
+
+impl KernelGrid {
+    fn shown(&self) -> &[PixelKernel] {
+        self.kernels.get(..self.max_channels).unwrap_or(&self.kernels)
+    }
+
+    fn columns(&self) -> usize {
+        let count = self.shown().len();
+        let square = (((count as f64) * 1.5).sqrt().ceil() as usize).clamp(4, 12);
+        // A nearby number that fills the last row looks better.
+        let near = [square, square + 1, square.saturating_sub(1), square + 2, square.saturating_sub(2)];
+        near.into_iter().find(|&columns| (4..=12).contains(&columns) && count.is_multiple_of(columns)).unwrap_or(square)
+    }
+
+    /// Side of a cell's image in figure pixels.
+    fn side(&self) -> f64 {
+        let columns = self.columns() as f64;
+        (theme::WIDTH - 2.0 * theme::MARGIN - GAP * (columns - 1.0)) / columns
+    }
+
+    /// Largest height of a kernel relative to the longer side of the largest one.
+    fn tallest(&self) -> f64 {
+        let side = self.longest();
+        self.shown().iter().map(|kernel| kernel.height as f64 / side).fold(0.0, f64::max)
+    }
+
+    fn longest(&self) -> f64 {
+        self.shown().iter().map(|kernel| kernel.height.max(kernel.width)).max().unwrap_or(1).max(1) as f64
+    }
+
+    fn row_height(&self) -> f64 {
+        theme::LINE + self.side() * self.tallest() + GAP
+    }
+
+    fn limit(&self) -> f64 {
+        let values = self.shown().iter().flat_map(|kernel| kernel.values.iter());
+        values.fold(0.0, |limit, value| limit.max(f64::from(value.abs())))
+    }
+
+    fn has_gaps(&self) -> bool {
+        self.shown().iter().any(|kernel| kernel.tapped.iter().any(|tapped| !tapped))
+    }
+
+    fn check(&self) -> Result<()> {
+        check::not_empty("KernelGrid.kernels", &self.kernels)?;
+        check::count("KernelGrid.max_channels", self.max_channels, 1, 4096)?;
+        check::count("KernelGrid.kernels.len()", self.kernels.len(), 1, self.layer.channels)?;
+        for kernel in self.shown() {
+            check::count("PixelKernel.height", kernel.height, 1, 4096)?;
+            check::count("PixelKernel.width", kernel.width, 1, 4096)?;
+            check::length("PixelKernel.values", kernel.values.len(), kernel.height * kernel.width)?;
+            check::length("PixelKernel.tapped", kernel.tapped.len(), kernel.height * kernel.width)?;
+            kernel.values.iter().try_for_each(|&value| check::finite("PixelKernel.values", f64::from(value)))?;
+        }
+        Ok(())
+    }
+
+    fn subtitle(&self) -> String {
+        let shape = match &self.layer.shape {
+            KernelShape::Oriented { taps, .. } => format!("oriented lines of {taps} taps"),
+            KernelShape::Dense { height, width } => format!("dense {height} × {width}"),
+        };
+        format!("{shape}; {} of {} channels, numbered from 0", self.shown().len(), self.layer.channels)
+    }
+}
+
+impl Figure for KernelGrid {
+    fn size(&self) -> (u32, u32) {
+        let rows = self.shown().len().div_ceil(self.columns()) as f64;
+        let top = theme::TITLE_HEIGHT + theme::LINE + 8.0;
+        theme::size(2.0 * theme::MARGIN + top + rows * self.row_height() + 6.0 + BAR_HEIGHT)
+    }
+
+    fn paint<DB: DrawingBackend>(&self, pen: &Pen<'_, DB>) -> Result<()>
+    where
+        DB::ErrorType: 'static,
+    {
+        self.check()?;
+        let room = theme::WIDTH - 2.0 * theme::MARGIN;
+        let title = fonts::shorten(&self.layer.path, theme::TITLE_EM, room - 10.0);
+        pen.text(&title, (theme::MARGIN, theme::MARGIN + 10.0), Type::title())?;
+        let mut top = theme::MARGIN + theme::TITLE_HEIGHT;
+        pen.text(&self.subtitle(), (theme::MARGIN, top + theme::LINE / 2.0), Type::label(Align::Left))?;
+        top += theme::LINE + 8.0;
+
+        let (columns, limit) = (self.columns(), self.limit());
+        let pixel = self.side() / self.longest();
+        for (index, kernel) in self.shown().iter().enumerate() {
+            let x = theme::MARGIN + (index % columns) as f64 * (self.side() + GAP);
+            let y = top + (index / columns) as f64 * self.row_height();
+            let label = (x + self.side() / 2.0, y + theme::LINE / 2.0);
+            pen.text(&index.to_string(), label, Type::label(Align::Middle))?;
+            let color = |(&value, &tapped)| if tapped { signed(f64::from(value), limit) } else { theme::NO_TAP };
+            let pixels = kernel.values.iter().zip(&kernel.tapped).map(color);
+            let raster = Raster::new(kernel.width, kernel.height, pixels)?;
+            let (width, height) = (pixel * kernel.width as f64, pixel * kernel.height as f64);
+            let corner = (x + (self.side() - width) / 2.0, y + theme::LINE);
+            let opposite = (corner.0 + width, corner.1 + height);
+            pen.image(&raster, corner, opposite)?;
+            pen.frame(corner, opposite, Stroke { color: theme::AXIS, width: 0.7 })?;
+        }
+
+        let rows = self.shown().len().div_ceil(columns) as f64;
+        let y = top + rows * self.row_height() + 6.0;
+        // A layer whose weights are all zero still needs a range.
+        let high = if limit > 0.0 { limit } else { 1.0 };
+        let bar = ColourBar { map: Colormap::Diverging, low: -high, high, label: "weight".to_owned() };
+        let width = 440.0;
+        colour_bar(pen, &bar, ((theme::WIDTH - width) / 2.0, y), width)?;
+        if self.has_gaps() {
+            let legend = Legend::new([(Key::Patch(theme::NO_TAP), "no tap".to_owned())], 140.0);
+            legend.draw(pen, (theme::WIDTH / 2.0 + width / 2.0 + 40.0, y - 2.0))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! All analyses of one network.
+
+use crate::analysis::cost::{CostReport, costs};
+use crate::analysis::erf::{self, Erf, Probe};
+use crate::analysis::kernels::kernel_layers;
+use crate::analysis::orientation::orientations;
+use crate::analysis::report::{AreaRatio, ErfMap, KernelLayer, LayerOrientation, ShapeBiasReport};
+use crate::analysis::save;
+use crate::analysis::shape_bias::{Answer, Categories, shape_bias};
+use crate::data::{Cue, Dataset, EvalTransform, ShapesTextures};
+use crate::run::{DataConfig, DataSource, RunFolder};
+use crate::zoo::Network;
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InspectOptions {
+    /// Images averaged in the receptive field.
+    pub erf_images: usize,
+    /// Side of those images in pixels: larger than in training, so that the centre of the last feature map is near the
+    /// centre of the image.
+    pub erf_size: usize,
+    /// Cue-conflict images.
+    pub conflict_images: usize,
+}
+
+impl Default for InspectOptions {
+    fn default() -> Self {
+        InspectOptions { erf_images: 16, erf_size: 256, conflict_images: 448 }
+    }
+}
+
+/// What one network is and what it learned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inspection {
+    /// Costs at the size of training.
+    pub costs: CostReport,
+    /// Effective receptive field of the last stage.
+    pub erf: ErfMap,
+    /// Its area ratios at the published thresholds.
+    pub areas: Vec<AreaRatio>,
+    /// Depthwise kernels.
+    pub kernels: Vec<KernelLayer>,
+    /// Their orientations.
+    pub orientations: Vec<LayerOrientation>,
+    /// Shape bias on the built-in cue-conflict images, for networks trained on the built-in set.
+    pub shape_bias: Option<ShapeBiasReport>,
+}
+
+/// Stream of the images for receptive fields.
+const ERF_SPLIT: u64 = 3;
+
+/// Runs every analysis on a network, best built without gradients for its parameters.
+///
+/// # Errors
+/// If an image cannot be read, a value is not finite, or `stop` was set.
+pub fn inspect(network: &Network, data: &DataConfig, options: InspectOptions, stop: &AtomicBool) -> Result<Inspection> {
+    let check = || if stop.load(Ordering::Relaxed) { Err(Error::Interrupted(String::new())) } else { Ok(()) };
+    let kernels = kernel_layers(&network.params().tensors())?;
+    let mut erf = Erf::new(network, Probe::default());
+    for image in erf_images(data, options)? {
+        check()?;
+        erf.add(&image)?;
+    }
+    let erf = erf.map()?;
+    check()?;
+    Ok(Inspection {
+        costs: costs(network, data.size, data.size)?,
+        areas: erf::area_ratios(&erf, &erf::THRESHOLDS),
+        erf,
+        orientations: kernels.iter().map(orientations).collect(),
+        kernels,
+        shape_bias: builtin_shape_bias(network, data, options.conflict_images)?,
+    })
+}
+
+fn erf_images(data: &DataConfig, options: InspectOptions) -> Result<Vec<Tensor>> {
+    let size = options.erf_size;
+    let dataset: std::sync::Arc<dyn Dataset> = match &data.source {
+        // The generator draws at any size; enlarged pixels would not be what the network knows.
+        DataSource::Builtin(set) => {
+            std::sync::Arc::new(ShapesTextures::generate(size, options.erf_images, set.seed, Cue::Both, ERF_SPLIT)?)
+        }
+        _ => data.open()?.val,
+    };
+    let transform = EvalTransform { size, crop_pct: 1.0, ..data.eval_transform() };
+    (0..options.erf_images.min(dataset.len()))
+        .map(|i| {
+            let values = transform.apply(&dataset.get(i)?.image);
+            Ok(Tensor::from_vec(values, (1, 3, size, size), &Device::Cpu)?)
+        })
+        .collect()
+}
+
+/// Shape bias on the cue-conflict images that belong to the built-in set; `None` for other data.
+pub(crate) fn builtin_shape_bias(
+    network: &Network,
+    data: &DataConfig,
+    images: usize,
+) -> Result<Option<ShapeBiasReport>> {
+    let Some(set) = data.cue_conflict(images)? else { return Ok(None) };
+    let categories = Categories::identity(set.classes());
+    let transform = data.eval_transform();
+    let mut answers = Vec::with_capacity(set.len());
+    for index in 0..set.len() {
+        let sample = set.get(index)?;
+        let x = Tensor::from_vec(transform.apply(&sample.image), (1, 3, data.size, data.size), &Device::Cpu)?;
+        let logits = network.forward(&x)?.flatten_all()?.to_vec1::<f32>()?;
+        answers.push(Answer {
+            shape: set.shape_of(index).unwrap_or(sample.label),
+            texture: set.texture_of(index).unwrap_or(sample.label),
+            decision: categories.decide(&logits)?,
+        });
+    }
+    Ok(Some(shape_bias(&network.spec().name, categories.names(), &answers)))
+}
+
+impl Inspection {
+    /// Writes the results into a run's `analysis` folder.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save(&self, run: &RunFolder) -> Result<()> {
+        let dir = run.analysis_dir();
+        std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+        save::erf(&dir.join("erf"), &self.erf, &self.areas)?;
+        save::orientations(&dir.join("orientations.csv"), &self.orientations)?;
+        save::costs(&dir.join("costs.csv"), &self.costs)?;
+        match &self.shape_bias {
+            Some(report) => save::shape_bias(&dir.join("shape_bias.csv"), report),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Looks into trained networks with every analysis, and writes what it finds: tables, figures and one page.
+
+mod figures;
+mod html;
+mod inspect;
+
+pub use figures::{kernel_grid, oriented_taps};
+pub use html::{Comparison, write_comparison};
+pub(crate) use inspect::builtin_shape_bias;
+pub use inspect::{InspectOptions, Inspection, inspect};

@@ -1,0 +1,13 @@
+//! Training: loss, optimiser, schedule, averaging and the trainer that ties them to a run folder.
+
+mod ema;
+mod loss;
+mod optimizer;
+mod schedule;
+mod trainer;
+
+pub use ema::Ema;
+pub use loss::{accuracy, soft_cross_entropy};
+pub use optimizer::{AdamW, AdamWConfig};
+pub use schedule::CosineSchedule;
+pub use trainer::{EpochReport, Evaluation, Observer, Outcome, Silent, StepReport, Trainer, evaluate};

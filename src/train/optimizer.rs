@@ -1,0 +1,159 @@
+//! AdamW with decay groups and state that can be saved.
+
+use crate::nn::{Kind, Params};
+use crate::ops::storage::with_values;
+use crate::weights::TensorMap;
+use crate::{Error, Result};
+use candle_core::backprop::GradStore;
+use candle_core::{Device, Tensor, Var};
+use serde::{Deserialize, Serialize};
+
+/// Settings of [`AdamW`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdamWConfig {
+    /// Decay rate of the first moment.
+    pub beta1: f64,
+    /// Decay rate of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay, for weights with two or more axes.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamWConfig {
+    fn default() -> Self {
+        AdamWConfig { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.05 }
+    }
+}
+
+struct Slot {
+    name: String,
+    var: Var,
+    decay: bool,
+    m: Vec<f32>,
+    v: Vec<f32>,
+}
+
+/// AdamW (Loshchilov and Hutter, 2019). With gradient g, step t and learning rate a:
+///
+/// ```text
+/// p <- p * (1 - a * weight_decay)        only parameters with two or more axes (no bias, norm, layer scale)
+/// m <- b1 m + (1 - b1) g      v <- b2 v + (1 - b2) g^2
+/// p <- p - a * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
+/// ```
+pub struct AdamW {
+    config: AdamWConfig,
+    slots: Vec<Slot>,
+    step: u64,
+}
+
+impl AdamW {
+    /// An optimiser of all trainable parameters, with zero moments.
+    pub fn new(params: &Params, config: AdamWConfig) -> Self {
+        let slots = params
+            .trainable()
+            .map(|(name, param)| Slot {
+                name: name.to_string(),
+                var: param.var.clone(),
+                decay: param.kind == Kind::Weight && param.var.rank() > 1,
+                m: vec![0.0; param.var.elem_count()],
+                v: vec![0.0; param.var.elem_count()],
+            })
+            .collect();
+        AdamW { config, slots, step: 0 }
+    }
+
+    /// Euclidean norm of all gradients together.
+    ///
+    /// # Errors
+    /// If a gradient is not f32.
+    pub fn gradient_norm(&self, grads: &GradStore) -> Result<f64> {
+        let mut sum = 0.0;
+        for slot in &self.slots {
+            if let Some(grad) = grads.get(slot.var.as_tensor()) {
+                sum +=
+                    with_values::<f32, _>(grad, |g| Ok(g.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>()))?;
+            }
+        }
+        Ok(sum.sqrt())
+    }
+
+    /// Updates all parameters in place with gradients multiplied by `scale` (for clipping).
+    ///
+    /// # Errors
+    /// If a parameter has no gradient: it would silently stop learning.
+    pub fn step(&mut self, grads: &GradStore, lr: f64, scale: f64) -> Result<()> {
+        self.step += 1;
+        let AdamWConfig { beta1, beta2, eps, weight_decay } = self.config;
+        let correction1 = 1.0 - beta1.powi(self.step as i32);
+        let correction2 = 1.0 - beta2.powi(self.step as i32);
+        let (rate, root) = ((lr / correction1) as f32, correction2.sqrt() as f32);
+        let (b1, b2, eps, scale) = (beta1 as f32, beta2 as f32, eps as f32, scale as f32);
+        for Slot { name, var, decay, m, v } in &mut self.slots {
+            let grad = grads
+                .get(var.as_tensor())
+                .ok_or_else(|| Error::argument("gradients", format!("none for {name}"), "one for every parameter"))?;
+            let keep = if *decay { (1.0 - lr * weight_decay) as f32 } else { 1.0 };
+            let updated = with_values::<f32, _>(grad, |grad| {
+                with_values::<f32, _>(var.as_tensor(), |values| {
+                    let moments = m.iter_mut().zip(v.iter_mut());
+                    Ok(values
+                        .iter()
+                        .zip(grad)
+                        .zip(moments)
+                        .map(|((&p, &g), (m, v))| {
+                            let g = g * scale;
+                            *m = b1 * *m + (1.0 - b1) * g;
+                            *v = b2 * *v + (1.0 - b2) * g * g;
+                            p * keep - rate * *m / (v.sqrt() / root + eps)
+                        })
+                        .collect::<Vec<f32>>())
+                })
+            })?;
+            var.set(&Tensor::from_vec(updated, var.shape(), var.device())?)?;
+        }
+        Ok(())
+    }
+
+    /// The moments, as tensors named `m.NAME` and `v.NAME`, and the number of steps.
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn state(&self) -> Result<(TensorMap, u64)> {
+        let mut tensors = TensorMap::new();
+        for slot in &self.slots {
+            for (prefix, values) in [("m", &slot.m), ("v", &slot.v)] {
+                let tensor = Tensor::from_slice(values, slot.var.shape(), &Device::Cpu)?;
+                tensors.insert(format!("{prefix}.{}", slot.name), tensor);
+            }
+        }
+        Ok((tensors, self.step))
+    }
+
+    /// Takes back what [`AdamW::state`] gave.
+    ///
+    /// # Errors
+    /// If a moment is missing or has another size.
+    pub fn restore(&mut self, tensors: &TensorMap, step: u64) -> Result<()> {
+        for slot in &mut self.slots {
+            for (prefix, values) in [("m", &mut slot.m), ("v", &mut slot.v)] {
+                let name = format!("{prefix}.{}", slot.name);
+                let found = tensors.get(&name).map(|t| t.flatten_all()?.to_vec1::<f32>()).transpose()?;
+                match found {
+                    Some(found) if found.len() == values.len() => *values = found,
+                    _ => {
+                        return Err(Error::argument(
+                            "optimiser state",
+                            format!("no {name} of {} values", values.len()),
+                            "the state of the same network",
+                        ));
+                    }
+                }
+            }
+        }
+        self.step = step;
+        Ok(())
+    }
+}

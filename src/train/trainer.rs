@@ -1,0 +1,417 @@
+//! The trainer: from a run's configuration to its checkpoints.
+
+use super::{AdamW, CosineSchedule, Ema, accuracy, soft_cross_entropy};
+use crate::data::{Batch, Loader, LoaderConfig, Transform};
+use crate::nn::{BuildOptions, Mode};
+use crate::run::{MetricsWriter, Progress, Row, RowKind, RunConfig, RunFolder};
+use crate::weights::{self, TensorMap};
+use crate::zoo::Network;
+use crate::{Error, Result, rng};
+use candle_core::{Device, Tensor};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// What one step did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// Epoch, counted from 1.
+    pub epoch: usize,
+    /// Steps done in all.
+    pub step: usize,
+    /// Steps of the whole run.
+    pub steps: usize,
+    /// Loss of this step.
+    pub loss: f64,
+    /// Running accuracy of this epoch on the training images.
+    pub accuracy: f64,
+    /// Learning rate.
+    pub lr: f64,
+    /// Images per second since the trainer started.
+    pub images_per_second: f64,
+}
+
+/// What one epoch reached.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EpochReport {
+    /// Epoch, counted from 1.
+    pub epoch: usize,
+    /// Mean training loss.
+    pub train_loss: f64,
+    /// On the validation images.
+    pub validation: Evaluation,
+    /// The same with the averaged weights.
+    pub ema: Option<Evaluation>,
+    /// Images per second.
+    pub images_per_second: f64,
+}
+
+/// Loss and accuracy on a set of images.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evaluation {
+    /// Mean cross entropy.
+    pub loss: f64,
+    /// Share of images classified as labelled.
+    pub accuracy: f64,
+    /// Number of images.
+    pub images: usize,
+}
+
+/// The end of a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outcome {
+    /// Last epoch's report; `None` if the run was already complete.
+    pub last: Option<EpochReport>,
+    /// Seconds of this call.
+    pub seconds: f64,
+}
+
+/// Somebody who follows a run: a progress bar, a notebook, a test.
+pub trait Observer {
+    /// After every step.
+    fn step(&mut self, _report: &StepReport) {}
+    /// After every epoch.
+    fn epoch(&mut self, _report: &EpochReport) {}
+}
+
+/// An observer that does nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {}
+
+/// Trains one network in one run folder.
+pub struct Trainer {
+    run: RunFolder,
+    config: RunConfig,
+    network: Network,
+    optimizer: AdamW,
+    ema: Option<Ema>,
+    schedule: CosineSchedule,
+    train: Loader,
+    val: Loader,
+    progress: Progress,
+    stop: Arc<AtomicBool>,
+}
+
+impl Trainer {
+    /// Starts a new run in an empty or new folder.
+    ///
+    /// # Errors
+    /// If the configuration is not allowed, the images cannot be opened or the folder cannot be written. Nothing is
+    /// written before all of that is known.
+    pub fn create(root: &std::path::Path, mut config: RunConfig) -> Result<Self> {
+        config.train.check()?;
+        let splits = config.data.open()?;
+        config.model.config.set_classes(splits.train.classes().len());
+        let network =
+            Network::build(config.model.clone(), BuildOptions { seed: config.train.seed, ..Default::default() })?;
+        // A size that does not fit the network must not leave a folder behind.
+        network.trace(config.data.size, config.data.size)?;
+        let (train, val) = loaders(&config, splits)?;
+        let run = RunFolder::create(root, &config)?;
+        Trainer::assemble(run, config, network, train, val)
+    }
+
+    /// Goes on with a run after its last complete epoch.
+    ///
+    /// # Errors
+    /// If the folder holds no run or its files are damaged.
+    pub fn resume(root: &std::path::Path) -> Result<Self> {
+        let run = RunFolder::open(root)?;
+        let config = run.config()?;
+        config.train.check()?;
+        let progress = run.progress()?;
+        let splits = config.data.open()?;
+        let weights = (progress.epoch > 0)
+            .then(|| weights::load(&run.checkpoint_path(progress.epoch, false)))
+            .transpose()?
+            .map(|c| (c.tensors, c.source.display().to_string()));
+        let options = BuildOptions { seed: config.train.seed, weights, ..Default::default() };
+        let network = Network::build(config.model.clone(), options)?;
+        let (train, val) = loaders(&config, splits)?;
+        let mut trainer = Trainer::assemble(run, config, network, train, val)?;
+        if progress.epoch > 0 {
+            let moments = weights::load(&trainer.run.moments_path(progress.epoch))?;
+            trainer.optimizer.restore(&moments.tensors, progress.step as u64)?;
+            if let Some(ema) = &mut trainer.ema {
+                ema.restore(weights::load(&trainer.run.checkpoint_path(progress.epoch, true))?.tensors);
+            }
+            trainer.progress = progress;
+        }
+        Ok(trainer)
+    }
+
+    fn assemble(run: RunFolder, config: RunConfig, network: Network, train: Loader, val: Loader) -> Result<Self> {
+        let per_epoch = train.batches_per_epoch();
+        if per_epoch == 0 {
+            return Err(Error::argument(
+                "batch size",
+                config.train.batch_size,
+                format!("at most the {} training images", train.dataset().len()),
+            ));
+        }
+        let schedule = CosineSchedule {
+            base: config.train.lr,
+            last: config.train.min_lr.min(config.train.lr),
+            warmup_steps: (config.train.warmup_epochs * per_epoch as f64).round() as usize,
+            steps: config.train.epochs * per_epoch,
+        };
+        let optimizer = AdamW::new(network.params(), config.train.optimizer);
+        let ema = (config.train.ema > 0.0).then(|| Ema::new(network.params(), config.train.ema)).transpose()?;
+        let (progress, stop) = (Progress::default(), Arc::default());
+        Ok(Trainer { run, config, network, optimizer, ema, schedule, train, val, progress, stop })
+    }
+
+    /// A flag that ends the run after the current step when it is set; what was saved stays resumable.
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        self.stop.clone()
+    }
+
+    /// Uses another flag, shared with other work.
+    pub fn with_stop_flag(mut self, stop: Arc<AtomicBool>) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// The run's folder.
+    pub fn run_folder(&self) -> &RunFolder {
+        &self.run
+    }
+
+    /// The network in training.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Steps of the whole run, and how many are done.
+    pub fn steps(&self) -> (usize, usize) {
+        (self.schedule.steps, self.progress.step)
+    }
+
+    /// Trains to the end, saving after every epoch.
+    ///
+    /// # Errors
+    /// If the loss is not finite, an image cannot be read, a file cannot be written or the run was stopped. The last
+    /// complete epoch stays resumable in each case.
+    pub fn train(&mut self, observer: &mut dyn Observer) -> Result<Outcome> {
+        let started = Instant::now();
+        let mut metrics = MetricsWriter::open(&self.run.metrics_path(), self.progress.epoch)?;
+        let mut last = None;
+        while self.progress.epoch < self.config.train.epochs {
+            let report = self.epoch(&mut metrics, observer)?;
+            observer.epoch(&report);
+            last = Some(report);
+        }
+        Ok(Outcome { last, seconds: started.elapsed().as_secs_f64() })
+    }
+
+    fn epoch(&mut self, metrics: &mut MetricsWriter, observer: &mut dyn Observer) -> Result<EpochReport> {
+        let started = Instant::now();
+        let epoch = self.progress.epoch + 1;
+        let mut step = self.progress.step;
+        let (mut total, mut recent) = (Sums::default(), Sums::default());
+        let mut lr = 0.0;
+        for batch in self.train.epoch(epoch as u64) {
+            if self.stop.load(Ordering::Relaxed) {
+                let hint = format!("; go on with: kernelscope train --resume {}", self.run.root().display());
+                return Err(Error::Interrupted(hint));
+            }
+            lr = self.schedule.at(step);
+            let done = self.step(&batch?, step, lr)?;
+            step += 1;
+            total.add(&done);
+            recent.add(&done);
+            let speed = total.images as f64 / started.elapsed().as_secs_f64();
+            let log_every = self.config.train.log_every;
+            if log_every > 0 && step.is_multiple_of(log_every) {
+                metrics.append(&recent.row(RowKind::Step, epoch, step, lr, speed))?;
+                recent = Sums::default();
+            }
+            observer.step(&StepReport {
+                epoch,
+                step,
+                steps: self.schedule.steps,
+                loss: done.loss / done.images as f64,
+                accuracy: total.correct as f64 / total.images as f64,
+                lr,
+                images_per_second: speed,
+            });
+        }
+        let images_per_second = total.images as f64 / started.elapsed().as_secs_f64();
+        let validation = evaluate(&self.view()?, &self.val)?;
+        let ema = self.ema.as_ref().map(|ema| evaluate(&self.averaged(ema)?, &self.val)).transpose()?;
+        let mut row = total.row(RowKind::Epoch, epoch, step, lr, images_per_second);
+        row.val_loss = Some(validation.loss);
+        row.val_accuracy = Some(validation.accuracy);
+        row.ema_accuracy = ema.map(|e| e.accuracy);
+        metrics.append(&row)?;
+        self.save(Progress { epoch, step })?;
+        Ok(EpochReport { epoch, train_loss: row.train_loss, validation, ema, images_per_second })
+    }
+
+    fn step(&mut self, batch: &Batch, step: usize, lr: f64) -> Result<Sums> {
+        let images = images_tensor(batch, self.network.device())?;
+        let classes = batch.targets.len() / batch.n;
+        let targets = Tensor::from_slice(&batch.targets, (batch.n, classes), self.network.device())?;
+        let seed = rng::derive(self.config.train.seed, &[DROP_PATH, step as u64]);
+        let logits = self.network.forward_t(&images, Mode::Train { seed })?;
+        let loss = soft_cross_entropy(&logits, &targets)?;
+        let value = f64::from(loss.to_scalar::<f32>()?);
+        let place = || format!("step {} (learning rate {lr:.2e})", step + 1);
+        if !value.is_finite() {
+            return Err(Error::NonFinite { what: "the training loss".into(), value, place: place() });
+        }
+        let grads = loss.backward()?;
+        let norm = self.optimizer.gradient_norm(&grads)?;
+        if !norm.is_finite() {
+            return Err(Error::NonFinite { what: "the norm of the gradient".into(), value: norm, place: place() });
+        }
+        let clip = self.config.train.clip_norm;
+        let scale = if clip > 0.0 && norm > clip { clip / norm } else { 1.0 };
+        self.optimizer.step(&grads, lr, scale)?;
+        if let Some(ema) = &mut self.ema {
+            ema.update(self.network.params())?;
+        }
+        let correct = accuracy(&logits.detach(), &batch.labels)?;
+        Ok(Sums { loss: value * batch.n as f64, correct, images: batch.n, norm, steps: 1 })
+    }
+
+    /// The network as it stands, without gradients.
+    fn view(&self) -> Result<Network> {
+        Network::build(self.config.model.clone(), BuildOptions::view_of(self.network.params()))
+    }
+
+    /// The network with averaged weights.
+    fn averaged(&self, ema: &Ema) -> Result<Network> {
+        let weights = Some((ema.tensors().clone(), "averaged weights".to_string()));
+        Network::build(self.config.model.clone(), BuildOptions { weights, ..BuildOptions::frozen() })
+    }
+
+    fn save(&mut self, progress: Progress) -> Result<()> {
+        let metadata = BTreeMap::from([
+            self.config.model.metadata()?,
+            ("kernelscope.epoch".to_string(), progress.epoch.to_string()),
+        ]);
+        let write = |ema: bool, tensors: &TensorMap| {
+            weights::save(&self.run.checkpoint_path(progress.epoch, ema), tensors, &metadata)
+        };
+        write(false, &self.network.params().tensors())?;
+        if let Some(ema) = &self.ema {
+            write(true, ema.tensors())?;
+        }
+        let (moments, _) = self.optimizer.state()?;
+        weights::save(&self.run.moments_path(progress.epoch), &moments, &BTreeMap::new())?;
+        self.run.set_progress(progress)?;
+        self.progress = progress;
+        self.remove_old()
+    }
+
+    /// Removes what no resume needs any more: older moments, and checkpoints beyond the number to keep.
+    fn remove_old(&self) -> Result<()> {
+        let current = self.progress.epoch;
+        let remove = |path: &std::path::Path| match std::fs::remove_file(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+            _ => Ok(()),
+        };
+        for epoch in 1..current {
+            remove(&self.run.moments_path(epoch))?;
+        }
+        let keep = self.config.train.keep_checkpoints;
+        if keep > 0 {
+            for old in self.run.checkpoints()?.iter().filter(|c| c.epoch + keep <= current) {
+                remove(&old.path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Stream of the drop-path masks.
+const DROP_PATH: u64 = 10;
+
+fn loaders(config: &RunConfig, splits: crate::run::Splits) -> Result<(Loader, Loader)> {
+    let train = &config.train;
+    if config.model.config.classes() != splits.train.classes().len() {
+        return Err(Error::argument(
+            "classes",
+            format!("{} in the network, {} in the data", config.model.config.classes(), splits.train.classes().len()),
+            "equal numbers",
+        ));
+    }
+    let loader = LoaderConfig {
+        batch_size: train.batch_size.min(splits.train.len()),
+        workers: train.workers,
+        prefetch: 2 * train.workers.max(1),
+        shuffle: true,
+        drop_last: true,
+        seed: train.seed,
+    };
+    let eval = LoaderConfig { shuffle: false, drop_last: false, batch_size: train.batch_size, ..loader.clone() };
+    let transform = Transform::Train(config.data.train_transform(&train.augment));
+    Ok((
+        Loader::new(splits.train, transform, Some(train.mix.clone()), loader)?,
+        Loader::new(splits.val, Transform::Eval(config.data.eval_transform()), None, eval)?,
+    ))
+}
+
+/// Loss and accuracy of a network on all images of a loader.
+///
+/// # Errors
+/// If an image cannot be read or its size does not fit.
+pub fn evaluate(network: &Network, loader: &Loader) -> Result<Evaluation> {
+    let (mut loss, mut correct, mut images) = (0.0, 0, 0);
+    for batch in loader.epoch(0) {
+        let batch = batch?;
+        let logits = network.forward(&images_tensor(&batch, network.device())?)?;
+        let classes = batch.targets.len() / batch.n;
+        let targets = Tensor::from_slice(&batch.targets, (batch.n, classes), network.device())?;
+        loss += f64::from(soft_cross_entropy(&logits, &targets)?.to_scalar::<f32>()?) * batch.n as f64;
+        correct += accuracy(&logits, &batch.labels)?;
+        images += batch.n;
+    }
+    let count = images.max(1) as f64;
+    Ok(Evaluation { loss: loss / count, accuracy: correct as f64 / count, images })
+}
+
+fn images_tensor(batch: &Batch, device: &Device) -> Result<Tensor> {
+    Ok(Tensor::from_slice(&batch.images, (batch.n, 3, batch.size, batch.size), device)?)
+}
+
+/// Sums over steps, for means.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    loss: f64,
+    correct: usize,
+    images: usize,
+    norm: f64,
+    steps: usize,
+}
+
+impl Sums {
+    fn add(&mut self, other: &Sums) {
+        self.loss += other.loss;
+        self.correct += other.correct;
+        self.images += other.images;
+        self.norm += other.norm;
+        self.steps += other.steps;
+    }
+
+    fn row(&self, kind: RowKind, epoch: usize, step: usize, lr: f64, images_per_second: f64) -> Row {
+        let images = self.images.max(1) as f64;
+        Row {
+            kind,
+            epoch,
+            step,
+            lr,
+            train_loss: self.loss / images,
+            train_accuracy: self.correct as f64 / images,
+            gradient_norm: self.norm / self.steps.max(1) as f64,
+            val_loss: None,
+            val_accuracy: None,
+            ema_accuracy: None,
+            images_per_second,
+        }
+    }
+}

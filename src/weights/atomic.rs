@@ -1,0 +1,54 @@
+//! Files that appear complete or not at all.
+
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// Writes a file through a temporary one in the same folder, which is flushed, synced to the disk and only then renamed.
+///
+/// A reader sees the old file or the new one, never a part. When anything fails (a full disk, an unwritable folder, an
+/// error of `write` itself), the temporary file is removed and an existing file stays as it was. A symbolic link at
+/// `path` is replaced, not followed.
+///
+/// ```
+/// # fn main() -> kernelscope::Result<()> {
+/// # let folder = tempfile::tempdir().map_err(kernelscope::Error::io("create", "folder"))?;
+/// let path = folder.path().join("table.csv");
+/// kernelscope::weights::write_atomically(&path, |out| out.write_all(b"epoch,loss\n"))?;
+/// assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), Some("epoch,loss\n"));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// The file cannot be written; the error names `path`.
+pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
+    let attempt = || -> std::io::Result<()> {
+        if path.file_name().is_none() {
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "the path does not end in a file name"));
+        }
+        let folder = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".kernelscope-").suffix(".part");
+        // A temporary file is private by default; results should get the permissions of any other new file. The
+        // operating system takes the user's mask off these.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let temporary = builder.tempfile_in(folder)?;
+        let mut buffered = BufWriter::new(temporary);
+        write(&mut buffered)?;
+        let temporary = buffered.into_inner().map_err(|e| e.into_error())?;
+        temporary.as_file().sync_all()?;
+        temporary.persist(path).map_err(|e| e.error)?;
+        // The rename itself reaches the disk with the folder. Not every file system can sync one, and the file is in
+        // place already, so a failure here is none of the caller's.
+        #[cfg(unix)]
+        let _ = std::fs::File::open(folder).and_then(|f| f.sync_all());
+        Ok(())
+    };
+    attempt().map_err(Error::io("write", path))
+}

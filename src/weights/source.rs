@@ -1,0 +1,100 @@
+//! Bounded reading of a weights file, and the step from bytes to tensors.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::{Error, Result};
+
+/// An open file of known length. Reads name a place and a size, so that each part is read once and nothing larger than
+/// the file is ever allocated.
+pub(super) struct Source {
+    file: File,
+    path: PathBuf,
+    len: u64,
+}
+
+impl Source {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        // Asked before opening, because opening a named pipe would wait for a writer.
+        let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
+        if !metadata.is_file() {
+            return Err(Error::file(path, "is not a regular file"));
+        }
+        if metadata.len() == 0 {
+            return Err(Error::file(path, "is empty"));
+        }
+        let file = File::open(path).map_err(Error::io("read", path))?;
+        Ok(Self { file, path: path.to_path_buf(), len: metadata.len() })
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The bytes from `offset` to `offset + len`.
+    pub(super) fn read_at(&mut self, offset: u64, len: u64) -> Result<Vec<u8>> {
+        let fits = offset.checked_add(len).is_some_and(|end| end <= self.len);
+        let size = match usize::try_from(len) {
+            Ok(size) if fits => size,
+            _ => {
+                return Err(self.fault(format!(
+                    "is truncated or damaged: {len} bytes at {offset} are needed, the file has {}",
+                    self.len
+                )));
+            }
+        };
+        let mut bytes = vec![0; size];
+        let read = self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.read_exact(&mut bytes));
+        read.map_err(Error::io("read", &self.path))?;
+        Ok(bytes)
+    }
+
+    /// An error about this file, in one line.
+    pub(super) fn fault(&self, message: impl AsRef<str>) -> Error {
+        Error::file(&self.path, one_line(message.as_ref()))
+    }
+}
+
+/// Text from a file made safe for a one-line message: control characters are written as escapes.
+pub(super) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
+/// A name from a file, on one line and cut to a readable length.
+pub(super) fn short_name(name: &str) -> String {
+    const LONGEST: usize = 120;
+    if name.chars().nth(LONGEST).is_none() {
+        return one_line(name);
+    }
+    let start: String = name.chars().take(LONGEST).collect();
+    format!("{}...", one_line(&start))
+}
+
+/// Number of elements of a shape, or `None` where it cannot be addressed.
+pub(super) fn element_count(shape: &[usize]) -> Option<usize> {
+    // Zero-sized dimensions count as one here: candle multiplies the others when it computes strides, and that product
+    // must not overflow either. Sixteen bytes is more than the largest element.
+    let widest = shape.iter().try_fold(16usize, |n, &d| n.checked_mul(d.max(1)))?;
+    isize::try_from(widest).ok()?;
+    Some(shape.iter().product())
+}
+
+/// A CPU tensor from little-endian bytes; 16-bit and 64-bit floats become f32.
+pub(super) fn tensor_from_bytes(bytes: &[u8], dtype: DType, shape: &[usize]) -> Result<Tensor> {
+    let tensor = Tensor::from_raw_buffer(bytes, dtype, shape, &Device::Cpu)?;
+    Ok(match dtype {
+        DType::F16 | DType::BF16 | DType::F64 => tensor.to_dtype(DType::F32)?,
+        _ => tensor,
+    })
+}

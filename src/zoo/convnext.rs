@@ -1,0 +1,503 @@
+//! ConvNeXt (Liu et al., CVPR 2022) with 2-D and oriented 1-D kernels (Kirchmeyer and Deng, ICCV 2023, section 4).
+//!
+//! | variant | block |
+//! |---|---|
+//! | 2d | depthwise 7x7, norm, expand, GELU, project |
+//! | 1d | oriented 31, norm, expand, GELU, project |
+//! | 1dpp | oriented 15, norm, expand, GELU, oriented 31 with residual on the expanded channels, project |
+//! | 2dpp | depthwise 7x7, norm, expand, GELU, oriented 31 with residual on the expanded channels, project |
+//!
+//! Every block adds `drop_path(gamma * f(x))` to its input. Names and values follow the official checkpoints.
+
+use super::config::{Directions, PerStage};
+use super::{Features, Model};
+use crate::nn::{
+    DenseConv, DepthwiseConv, DropPath, FeatureShape, LayerNorm, LayerScale, Linear, OrientedConv, Pass, PatchConv,
+    Pointwise, Scope, Trace, global_mean,
+};
+use crate::ops::oriented1d::{self, SizeMode, channel_angles};
+use crate::ops::{Layout, depthwise2d, gelu::gelu};
+use crate::weights::TensorMap;
+use crate::{Error, Result};
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// The block of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Variant {
+    /// One dense depthwise convolution.
+    #[serde(rename = "2d")]
+    TwoD,
+    /// One oriented convolution.
+    #[serde(rename = "1d")]
+    OneD,
+    /// Two oriented convolutions.
+    #[serde(rename = "1dpp")]
+    OneDPlus,
+    /// A dense and an oriented convolution.
+    #[serde(rename = "2dpp")]
+    TwoDPlus,
+}
+
+impl Variant {
+    fn oriented_first(self) -> bool {
+        matches!(self, Variant::OneD | Variant::OneDPlus)
+    }
+
+    fn two_convs(self) -> bool {
+        matches!(self, Variant::OneDPlus | Variant::TwoDPlus)
+    }
+}
+
+/// The stem, which reduces the image four times. Table 6 of the paper compares all four.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stem {
+    /// One 4x4 convolution at stride 4.
+    Patch,
+    /// Two oriented depthwise convolutions at stride 2 between pointwise maps ("Depthwise 1D").
+    #[serde(rename = "depthwise-1d")]
+    Depthwise1d,
+    /// The same with dense depthwise convolutions ("Depthwise 2D").
+    #[serde(rename = "depthwise-2d")]
+    Depthwise2d,
+    /// One dense oriented convolution at stride 4 ("Oriented 1D").
+    #[serde(rename = "oriented-1d")]
+    Oriented1d,
+}
+
+/// Configuration of a ConvNeXt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvNextConfig {
+    /// Block.
+    pub variant: Variant,
+    /// Stem.
+    pub stem: Stem,
+    /// Blocks per stage.
+    pub depths: PerStage,
+    /// Channels per stage.
+    pub dims: PerStage,
+    /// Size of the first convolution of a block, per stage: side (dense) or taps (oriented).
+    pub kernel: PerStage,
+    /// Taps of the second convolution of 1D++ and 2D++ blocks, per stage.
+    pub kernel2: PerStage,
+    /// Number of directions D.
+    pub directions: Directions,
+    /// Turns the kernels of every second block of a stage by 90 degrees.
+    pub layerwise_rotation: bool,
+    /// Size of the stem's convolutions: side (dense) or taps (oriented).
+    pub stem_kernel: usize,
+    /// Channels C0 between the stem's convolutions.
+    pub stem_channels: usize,
+    /// Accepts images whose sides are no multiples of the strides.
+    pub arbitrary_size: bool,
+    /// Number of classes.
+    pub classes: usize,
+    /// Drop-path rate of the last block.
+    pub drop_path: f64,
+    /// Initial layer scale; 0 leaves layer scale out.
+    pub layer_scale: f64,
+    /// Factor on the initial weights of the classifier.
+    pub head_scale: f64,
+}
+
+impl Default for ConvNextConfig {
+    /// ConvNeXt-T, 2D.
+    fn default() -> Self {
+        ConvNextConfig::tiny(Variant::TwoD)
+    }
+}
+
+impl ConvNextConfig {
+    /// The tiny size of a variant, as published.
+    pub fn tiny(variant: Variant) -> Self {
+        let stem = if variant.oriented_first() { Stem::Depthwise1d } else { Stem::Patch };
+        let kernel = match variant {
+            Variant::TwoD | Variant::TwoDPlus => 7,
+            Variant::OneD => 31,
+            Variant::OneDPlus => 15,
+        };
+        ConvNextConfig {
+            variant,
+            stem,
+            depths: PerStage([3, 3, 9, 3]),
+            dims: PerStage([96, 192, 384, 768]),
+            kernel: PerStage::all(kernel),
+            kernel2: PerStage::all(31),
+            directions: Directions::Count(8),
+            layerwise_rotation: variant != Variant::TwoD,
+            stem_kernel: if variant == Variant::OneDPlus { 15 } else { 31 },
+            stem_channels: 64,
+            arbitrary_size: false,
+            classes: 1000,
+            drop_path: 0.1,
+            layer_scale: 1e-6,
+            head_scale: 1.0,
+        }
+    }
+
+    /// The base size of a variant, as published.
+    pub fn base(variant: Variant) -> Self {
+        ConvNextConfig {
+            depths: PerStage([3, 3, 27, 3]),
+            dims: PerStage([128, 256, 512, 1024]),
+            drop_path: 0.5,
+            ..ConvNextConfig::tiny(variant)
+        }
+    }
+
+    /// A small network for 32- to 64-pixel images and the built-in data.
+    pub fn nano(variant: Variant) -> Self {
+        ConvNextConfig {
+            depths: PerStage([1, 1, 2, 1]),
+            dims: PerStage([32, 64, 96, 128]),
+            kernel: match variant {
+                Variant::TwoD | Variant::TwoDPlus => PerStage::all(7),
+                Variant::OneD => PerStage([15, 15, 7, 7]),
+                Variant::OneDPlus => PerStage([7, 7, 7, 7]),
+            },
+            kernel2: PerStage([15, 15, 7, 7]),
+            stem_kernel: 7,
+            stem_channels: 16,
+            classes: 8,
+            drop_path: 0.0,
+            layer_scale: 0.1,
+            ..ConvNextConfig::tiny(variant)
+        }
+    }
+
+    /// Takes what a checkpoint's shapes tell: kernel sizes, stem channels, number of classes.
+    pub fn adapt(&mut self, tensors: &TensorMap) {
+        let dim = |name: &str, axis: usize| tensors.get(name).and_then(|t| t.dims().get(axis)).copied();
+        let first = if self.variant.two_convs() { "dwconv1" } else { "dwconv" };
+        for stage in 0..4 {
+            if let Some(k) = dim(&format!("stages.{stage}.0.{first}.weight"), 3) {
+                self.kernel.0[stage] = k;
+            }
+            if let Some(k) = dim(&format!("stages.{stage}.0.dwconv2.weight"), 3) {
+                self.kernel2.0[stage] = k;
+            }
+        }
+        if let Some(k) = dim("downsample_layers.0.dw1.weight", 3) {
+            self.stem_kernel = k;
+        }
+        if let Some(c) = dim("downsample_layers.0.pw1.weight", 0) {
+            self.stem_channels = c;
+        }
+        if let Some(classes) = dim("head.weight", 0) {
+            self.classes = classes;
+        }
+    }
+
+    fn validate(&self) -> Result<()> {
+        let positive = [("depths", self.depths.0), ("dims", self.dims.0), ("kernel", self.kernel.0)];
+        for (name, values) in positive {
+            if values.contains(&0) {
+                return Err(Error::argument(name, format!("{values:?}"), "positive numbers"));
+            }
+        }
+        for (name, value) in [
+            ("stem_kernel", self.stem_kernel),
+            ("stem_channels", self.stem_channels),
+            ("classes", self.classes),
+            ("directions", self.directions.of(1)),
+        ] {
+            if value == 0 {
+                return Err(Error::argument(name, 0, "at least 1"));
+            }
+        }
+        Ok(())
+    }
+
+    fn options(&self, stride: usize, residual: bool) -> oriented1d::Options {
+        let sizes = if self.arbitrary_size { SizeMode::Arbitrary } else { SizeMode::Strict };
+        oriented1d::Options { stride, sizes, residual, layout: Layout::ChannelsFirst }
+    }
+}
+
+/// A depthwise convolution of either kind.
+#[derive(Debug, Clone)]
+enum Depthwise {
+    Dense(DepthwiseConv),
+    Oriented(OrientedConv),
+}
+
+impl Depthwise {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Depthwise::Dense(conv) => conv.forward(x),
+            Depthwise::Oriented(conv) => conv.forward(x),
+        }
+    }
+
+    fn trace(&self, trace: &mut Trace) -> Result<()> {
+        match self {
+            Depthwise::Dense(conv) => conv.trace(trace),
+            Depthwise::Oriented(conv) => conv.trace(trace),
+        }
+    }
+}
+
+/// Builds the convolutions of one configuration.
+struct Convs<'a> {
+    config: &'a ConvNextConfig,
+    /// Turn of all angles, as a fraction of 180 degrees.
+    rotation: f64,
+}
+
+impl Convs<'_> {
+    fn oriented(&self, scope: &Scope, channels: usize, taps: usize, options: oriented1d::Options) -> Result<Depthwise> {
+        let theta = channel_angles(channels, self.config.directions.of(channels), self.rotation)?;
+        Ok(Depthwise::Oriented(OrientedConv::new(scope, theta, taps, true, options)?))
+    }
+
+    fn dense(&self, scope: &Scope, channels: usize, side: usize, stride: usize) -> Result<Depthwise> {
+        let options = depthwise2d::Options::same(side, side).with_stride(stride);
+        Ok(Depthwise::Dense(DepthwiseConv::new(scope, channels, true, options)?))
+    }
+}
+
+struct Block {
+    path: String,
+    conv: Depthwise,
+    norm: LayerNorm,
+    expand: Pointwise,
+    second: Option<Depthwise>,
+    project: Pointwise,
+    scale: LayerScale,
+}
+
+impl Block {
+    fn new(scope: &Scope, config: &ConvNextConfig, stage: usize, index: usize, drop_path: f64) -> Result<Self> {
+        let dim = config.dims.stage(stage);
+        let rotated = config.layerwise_rotation && index % 2 == 1;
+        let convs = Convs { config, rotation: if rotated { 0.5 } else { 0.0 } };
+        let name = if config.variant.two_convs() { "dwconv1" } else { "dwconv" };
+        let conv = if config.variant.oriented_first() {
+            convs.oriented(&scope.child(name), dim, config.kernel.stage(stage), config.options(1, false))?
+        } else {
+            convs.dense(&scope.child(name), dim, config.kernel.stage(stage), 1)?
+        };
+        let second = config
+            .variant
+            .two_convs()
+            .then(|| {
+                let taps = config.kernel2.stage(stage);
+                convs.oriented(&scope.child("dwconv2"), 4 * dim, taps, config.options(1, true))
+            })
+            .transpose()?;
+        Ok(Block {
+            path: scope.path().to_string(),
+            conv,
+            norm: LayerNorm::new(&scope.child("norm"), dim, Layout::ChannelsFirst)?,
+            expand: Pointwise::new(&scope.child("pwconv1"), dim, 4 * dim)?,
+            second,
+            project: Pointwise::new(&scope.child("pwconv2"), 4 * dim, dim)?,
+            scale: LayerScale::new(scope, dim, config.layer_scale, DropPath::new(scope.path(), drop_path)?)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let f = self.norm.forward(&self.conv.forward(x)?)?;
+        let mut f = gelu(&self.expand.forward(&f)?)?;
+        if let Some(second) = &self.second {
+            f = second.forward(&f)?;
+        }
+        let y = self.scale.forward(x, &self.project.forward(&f)?, pass.mode)?;
+        pass.report(&self.path, &y);
+        Ok(y)
+    }
+
+    fn trace(&self, trace: &mut Trace) -> Result<()> {
+        self.conv.trace(trace)?;
+        self.norm.trace(trace);
+        self.expand.trace(trace);
+        trace.push_free(&format!("{}.act", self.path), "gelu");
+        if let Some(second) = &self.second {
+            second.trace(trace)?;
+        }
+        self.project.trace(trace);
+        trace.push_free(&self.path, "residual");
+        Ok(())
+    }
+}
+
+/// One of the stems with two depthwise convolutions.
+struct DepthwiseStem {
+    enter: Pointwise,
+    convs: [(Depthwise, LayerNorm); 2],
+    leave: Pointwise,
+    norm: LayerNorm,
+}
+
+enum StemLayers {
+    Patch(PatchConv, LayerNorm),
+    Line(DenseConv, LayerNorm),
+    Depthwise(Box<DepthwiseStem>),
+}
+
+impl StemLayers {
+    fn new(scope: &Scope, config: &ConvNextConfig) -> Result<Self> {
+        let dim = config.dims.stage(0);
+        let norm = |name: &str, channels| LayerNorm::new(&scope.child(name), channels, Layout::ChannelsFirst);
+        match config.stem {
+            Stem::Patch => Ok(StemLayers::Patch(PatchConv::new(&scope.child(0), 3, dim, 4)?, norm("1", dim)?)),
+            Stem::Oriented1d => {
+                // The paper gives this baseline five taps; its kernel is not the depthwise stems'.
+                let theta = channel_angles(dim, config.directions.of(dim), 0.0)?;
+                let conv = DenseConv::oriented(&scope.child(0), 3, theta, 5, config.options(4, false))?;
+                Ok(StemLayers::Line(conv, norm("1", dim)?))
+            }
+            Stem::Depthwise1d | Stem::Depthwise2d => {
+                let c0 = config.stem_channels;
+                let conv = |name: &str, rotation: f64| {
+                    let (convs, scope) = (Convs { config, rotation }, scope.child(name));
+                    if config.stem == Stem::Depthwise1d {
+                        convs.oriented(&scope, c0, config.stem_kernel, config.options(2, false))
+                    } else {
+                        convs.dense(&scope, c0, config.stem_kernel, 2)
+                    }
+                };
+                let enter = Pointwise::new(&scope.child("pw1"), 3, c0)?;
+                let leave = Pointwise::new(&scope.child("pw2"), c0, dim)?;
+                let convs = [(conv("dw1", 0.0)?, norm("norm1", c0)?), (conv("dw2", 0.5)?, norm("norm2", c0)?)];
+                let norm = norm("norm3", dim)?;
+                Ok(StemLayers::Depthwise(Box::new(DepthwiseStem { enter, convs, leave, norm })))
+            }
+        }
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            StemLayers::Patch(conv, norm) => norm.forward(&conv.forward(x)?),
+            StemLayers::Line(conv, norm) => norm.forward(&conv.forward(x)?),
+            StemLayers::Depthwise(stem) => {
+                let mut x = stem.enter.forward(x)?;
+                for (conv, norm) in &stem.convs {
+                    x = gelu(&norm.forward(&conv.forward(&x)?)?)?;
+                }
+                stem.norm.forward(&stem.leave.forward(&x)?)
+            }
+        }
+    }
+
+    fn trace(&self, trace: &mut Trace) -> Result<()> {
+        match self {
+            StemLayers::Patch(conv, norm) => {
+                conv.trace(trace);
+                norm.trace(trace);
+            }
+            StemLayers::Line(conv, norm) => {
+                conv.trace(trace)?;
+                norm.trace(trace);
+            }
+            StemLayers::Depthwise(stem) => {
+                stem.enter.trace(trace);
+                for (conv, norm) in &stem.convs {
+                    conv.trace(trace)?;
+                    norm.trace(trace);
+                    trace.push_free("downsample_layers.0.act", "gelu");
+                }
+                stem.leave.trace(trace);
+                stem.norm.trace(trace);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The network.
+pub struct ConvNext {
+    stem: StemLayers,
+    downsample: Vec<(LayerNorm, PatchConv)>,
+    stages: Vec<Vec<Block>>,
+    norm: LayerNorm,
+    head: Linear,
+}
+
+impl ConvNext {
+    /// Builds the network in the given scope.
+    ///
+    /// # Errors
+    /// If the configuration is not allowed; the message names the field.
+    pub fn new(config: &ConvNextConfig, scope: &Scope) -> Result<Self> {
+        config.validate()?;
+        let layers = scope.child("downsample_layers");
+        let stem = StemLayers::new(&layers.child(0), config)?;
+        let mut downsample = Vec::new();
+        for i in 1..4 {
+            let (from, to) = (config.dims.stage(i - 1), config.dims.stage(i));
+            let scope = layers.child(i);
+            downsample.push((
+                LayerNorm::new(&scope.child(0), from, Layout::ChannelsFirst)?,
+                PatchConv::new(&scope.child(1), from, to, 2)?,
+            ));
+        }
+        let mut rates = DropPath::linear_rates(config.drop_path, config.depths.0.iter().sum()).into_iter();
+        let mut stages = Vec::new();
+        for stage in 0..4 {
+            let scope = scope.child("stages").child(stage);
+            let blocks = (0..config.depths.stage(stage))
+                .map(|i| Block::new(&scope.child(i), config, stage, i, rates.next().unwrap_or_default()))
+                .collect::<Result<Vec<_>>>()?;
+            stages.push(blocks);
+        }
+        let last = config.dims.stage(3);
+        Ok(ConvNext {
+            stem,
+            downsample,
+            stages,
+            norm: LayerNorm::new(&scope.child("norm"), last, Layout::ChannelsLast)?,
+            head: Linear::new(&scope.child("head"), last, config.classes, config.head_scale)?,
+        })
+    }
+}
+
+impl Model for ConvNext {
+    fn forward_features(&self, x: &Tensor, pass: &mut Pass) -> Result<Features> {
+        let mut x = self.stem.forward(x)?;
+        pass.report("stem", &x);
+        let mut stages = Vec::new();
+        for (index, blocks) in self.stages.iter().enumerate() {
+            if index > 0 {
+                let (norm, conv) = &self.downsample[index - 1];
+                x = conv.forward(&norm.forward(&x)?)?;
+            }
+            for block in blocks {
+                x = block.forward(&x, pass)?;
+            }
+            pass.report(&format!("stages.{index}"), &x);
+            stages.push(x.clone());
+        }
+        Ok(Features { stages })
+    }
+
+    fn forward_head(&self, last: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let pooled = global_mean(last)?;
+        pass.report("pooled", &pooled);
+        let normed = self.norm.forward(&pooled)?;
+        pass.report("normed", &normed);
+        self.head.forward(&normed)
+    }
+
+    fn trace(&self, height: usize, width: usize) -> Result<Trace> {
+        let mut trace = Trace::new(FeatureShape { channels: 3, height, width });
+        self.stem.trace(&mut trace)?;
+        for (index, blocks) in self.stages.iter().enumerate() {
+            if index > 0 {
+                let (norm, conv) = &self.downsample[index - 1];
+                norm.trace(&mut trace);
+                conv.trace(&mut trace);
+            }
+            for block in blocks {
+                block.trace(&mut trace)?;
+            }
+        }
+        let channels = trace.shape.channels;
+        trace.push("pool", "global mean", FeatureShape { channels, height: 1, width: 1 }, 0);
+        self.norm.trace(&mut trace);
+        self.head.trace(&mut trace)?;
+        Ok(trace)
+    }
+}

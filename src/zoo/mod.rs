@@ -1,0 +1,304 @@
+//! The networks: one file per family, and a registry of named configurations.
+
+mod config;
+pub mod convmixer;
+pub mod convnext;
+pub mod mobilenet_v3;
+mod registry;
+
+pub use config::{Directions, KernelChoice, PerStage, set_field};
+pub use registry::{Entry, Preprocessing, Published, entry, registry};
+
+use crate::nn::{BuildOptions, Builder, Mode, Params, Pass, Scope, Trace};
+use crate::weights::{Checkpoint, TensorMap};
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Feature maps of a network, one per stage, coarser and coarser.
+#[derive(Debug, Clone)]
+pub struct Features {
+    /// Outputs of the stages, (N, C, H, W) each.
+    pub stages: Vec<Tensor>,
+}
+
+impl Features {
+    /// The output of the last stage.
+    ///
+    /// # Errors
+    /// If the network has no stage.
+    pub fn last(&self) -> Result<&Tensor> {
+        self.stages.last().ok_or_else(|| Error::argument("network", "no stages", "at least one stage"))
+    }
+}
+
+/// What every family implements.
+pub trait Model: Send + Sync {
+    /// Feature maps of all stages for images (N, 3, H, W), normalised as the network expects.
+    ///
+    /// # Errors
+    /// If the image size does not fit.
+    fn forward_features(&self, x: &Tensor, pass: &mut Pass) -> Result<Features>;
+
+    /// Logits (N, classes) from the last stage's feature maps.
+    ///
+    /// # Errors
+    /// If the shape does not fit.
+    fn forward_head(&self, last: &Tensor, pass: &mut Pass) -> Result<Tensor>;
+
+    /// Shapes and costs of every layer for one image of the given size.
+    ///
+    /// # Errors
+    /// If the image size does not fit.
+    fn trace(&self, height: usize, width: usize) -> Result<Trace>;
+}
+
+/// Configuration of any network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "family", rename_all = "lowercase")]
+pub enum ModelConfig {
+    /// ConvNeXt in all variants.
+    ConvNext(convnext::ConvNextConfig),
+    /// ConvMixer.
+    ConvMixer(convmixer::ConvMixerConfig),
+    /// MobileNetV3-small.
+    MobileNetV3(mobilenet_v3::MobileNetV3Config),
+}
+
+impl ModelConfig {
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        match self {
+            ModelConfig::ConvNext(c) => c.classes,
+            ModelConfig::ConvMixer(c) => c.classes,
+            ModelConfig::MobileNetV3(c) => c.classes,
+        }
+    }
+
+    /// Sets the number of classes.
+    pub fn set_classes(&mut self, classes: usize) {
+        match self {
+            ModelConfig::ConvNext(c) => c.classes = classes,
+            ModelConfig::ConvMixer(c) => c.classes = classes,
+            ModelConfig::MobileNetV3(c) => c.classes = classes,
+        }
+    }
+
+    /// Replaces one field, as `--set key=value` does.
+    ///
+    /// # Errors
+    /// If the field does not exist in this family or the value does not fit.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        match self {
+            ModelConfig::ConvNext(c) => set_field(c, key, value),
+            ModelConfig::ConvMixer(c) => set_field(c, key, value),
+            ModelConfig::MobileNetV3(c) => set_field(c, key, value),
+        }
+    }
+
+    /// Takes what a checkpoint's shapes tell (kernel sizes, classes); what does not fit is found when building.
+    pub fn adapt(&mut self, tensors: &TensorMap) {
+        match self {
+            ModelConfig::ConvNext(c) => c.adapt(tensors),
+            ModelConfig::ConvMixer(c) => c.adapt(tensors),
+            ModelConfig::MobileNetV3(c) => c.adapt(tensors),
+        }
+    }
+
+    fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
+        Ok(match self {
+            ModelConfig::ConvNext(c) => Box::new(convnext::ConvNext::new(c, scope)?),
+            ModelConfig::ConvMixer(c) => Box::new(convmixer::ConvMixer::new(c, scope)?),
+            ModelConfig::MobileNetV3(c) => Box::new(mobilenet_v3::MobileNetV3::new(c, scope)?),
+        })
+    }
+}
+
+/// Which network: a registered name and its configuration. Saved with every checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelSpec {
+    /// Registered name.
+    pub name: String,
+    /// Configuration, which may differ from the registered one.
+    pub config: ModelConfig,
+}
+
+/// Key of the network's specification in a checkpoint's metadata.
+const SPEC_KEY: &str = "kernelscope.model";
+
+impl ModelSpec {
+    /// The registered network of this name.
+    ///
+    /// # Errors
+    /// If there is none; the message lists the names.
+    pub fn named(name: &str) -> Result<Self> {
+        let entry = entry(name)?;
+        Ok(ModelSpec { name: entry.name.to_string(), config: (entry.config)() })
+    }
+
+    /// Applies `key=value` overrides in order.
+    ///
+    /// # Errors
+    /// If one is not of that form, names an unknown field or has a value that does not fit.
+    pub fn with_overrides<S: AsRef<str>>(mut self, overrides: &[S]) -> Result<Self> {
+        for text in overrides {
+            let Some((key, value)) = text.as_ref().split_once('=') else {
+                return Err(Error::argument("--set", format!("\"{}\"", text.as_ref()), "key=value"));
+            };
+            self.config.set(key.trim(), value.trim())?;
+        }
+        Ok(self)
+    }
+
+    /// The network of a checkpoint: `name` if given, else what the checkpoint says of itself, with sizes taken from
+    /// the checkpoint's shapes and then the overrides.
+    ///
+    /// # Errors
+    /// If the name is neither given nor stored, or an override does not fit.
+    pub fn for_checkpoint<S: AsRef<str>>(name: Option<&str>, checkpoint: &Checkpoint, overrides: &[S]) -> Result<Self> {
+        let stored = match checkpoint.metadata.get(SPEC_KEY) {
+            Some(text) => Some(serde_json::from_str::<ModelSpec>(text).map_err(|e| {
+                Error::file(&checkpoint.source, format!("its stored network configuration is not readable: {e}"))
+            })?),
+            None => None,
+        };
+        let mut spec = match (name, stored) {
+            (Some(name), Some(stored)) if stored.name == name => stored,
+            (Some(name), _) => ModelSpec::named(name)?,
+            (None, Some(stored)) => stored,
+            (None, None) => {
+                return Err(Error::file(
+                    &checkpoint.source,
+                    "does not say which network it is for; name it with --model",
+                ));
+            }
+        };
+        spec.config.adapt(&checkpoint.tensors);
+        spec.with_overrides(overrides)
+    }
+
+    /// The metadata entry that stores this specification in a checkpoint.
+    ///
+    /// # Errors
+    /// If it cannot be serialised.
+    pub fn metadata(&self) -> Result<(String, String)> {
+        let text = serde_json::to_string(self).map_err(|e| Error::argument("config", e, "serialisable values"))?;
+        Ok((SPEC_KEY.to_string(), text))
+    }
+
+    /// Preprocessing of the registered network (ImageNet's if the name is not registered).
+    pub fn preprocessing(&self) -> Preprocessing {
+        entry(&self.name).map(|e| e.preprocessing).unwrap_or_default()
+    }
+}
+
+/// A network with its parameters.
+pub struct Network {
+    spec: ModelSpec,
+    params: Params,
+    model: Box<dyn Model>,
+    device: Device,
+}
+
+impl Network {
+    /// Builds a network; with [`BuildOptions::weights`], from those values.
+    ///
+    /// # Errors
+    /// If the configuration is not allowed or the weights do not fit.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device, Tensor};
+    /// use kernelscope::{nn::BuildOptions, zoo::{ModelSpec, Network}};
+    /// let net = Network::build(ModelSpec::named("nano-1d")?, BuildOptions::default())?;
+    /// let images = Tensor::zeros((2, 3, 64, 64), DType::F32, &Device::Cpu)?;
+    /// assert_eq!(net.forward(&images)?.dims(), [2, 8]);
+    /// # Ok::<(), kernelscope::Error>(())
+    /// ```
+    pub fn build(spec: ModelSpec, options: BuildOptions) -> Result<Self> {
+        let device = options.device.clone();
+        let builder = Builder::new(options);
+        let model = spec.config.build(&builder.root())?;
+        Ok(Network { spec, params: builder.finish()?, model, device })
+    }
+
+    /// Builds a network from a checkpoint, strictly: every name must fit.
+    ///
+    /// # Errors
+    /// As [`ModelSpec::for_checkpoint`] and [`Network::build`].
+    pub fn from_checkpoint<S: AsRef<str>>(
+        name: Option<&str>,
+        checkpoint: Checkpoint,
+        overrides: &[S],
+        options: BuildOptions,
+    ) -> Result<Self> {
+        let spec = ModelSpec::for_checkpoint(name, &checkpoint, overrides)?;
+        let weights = Some((checkpoint.tensors, checkpoint.source.display().to_string()));
+        Network::build(spec, BuildOptions { weights, ..options })
+    }
+
+    /// Name and configuration.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// Parameters.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The device of the parameters.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Logits of images (N, 3, H, W), in evaluation mode.
+    ///
+    /// # Errors
+    /// If the image size does not fit.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward_t(x, Mode::Eval)
+    }
+
+    /// Logits of images (N, 3, H, W).
+    ///
+    /// # Errors
+    /// If the image size does not fit.
+    pub fn forward_t(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.forward_pass(x, &mut Pass::new(mode)).map(|(_, logits)| logits)
+    }
+
+    /// Feature maps and logits of images (N, 3, H, W), reporting intermediate results to the pass's watcher.
+    ///
+    /// # Errors
+    /// If the image size does not fit.
+    pub fn forward_pass(&self, x: &Tensor, pass: &mut Pass) -> Result<(Features, Tensor)> {
+        self.check_images(x)?;
+        let features = self.model.forward_features(x, pass)?;
+        let logits = self.model.forward_head(features.last()?, pass)?;
+        Ok((features, logits))
+    }
+
+    /// Feature maps of images (N, 3, H, W), without the classifier.
+    ///
+    /// # Errors
+    /// If the image size does not fit.
+    pub fn forward_features(&self, x: &Tensor, pass: &mut Pass) -> Result<Features> {
+        self.check_images(x)?;
+        self.model.forward_features(x, pass)
+    }
+
+    /// Shapes and costs of every layer for one image of the given size.
+    ///
+    /// # Errors
+    /// If the image size does not fit.
+    pub fn trace(&self, height: usize, width: usize) -> Result<Trace> {
+        self.model.trace(height, width)
+    }
+
+    fn check_images(&self, x: &Tensor) -> Result<()> {
+        match x.dims() {
+            &[n, 3, h, w] if n > 0 && h > 0 && w > 0 => Ok(()),
+            dims => Err(Error::argument("images", format!("shape {dims:?}"), "(N, 3, H, W), none of them 0")),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Shared by the integration tests: the deterministic *fill* of the golden files, their loader, and comparisons.
+//!
+//! The fill makes a tensor's values from its name alone, so golden files need no weights. Element i of a tensor is the
+//! i-th output of SplitMix64 seeded with the FNV-1a hash of the name, its upper 24 bits read as `u` in [0, 1);
+//! `s = 2u - 1`.
+#![allow(dead_code, reason = "every test binary compiles this module and uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test helper fails by panicking")]
+
+use candle_core::{DType, Device, Tensor, Var};
+use serde_json::Value;
+use std::path::Path;
+
+/// FNV-1a, 64 bits, of a name.
+pub fn fnv1a64(name: &str) -> u64 {
+    name.bytes()
+        .fold(14_695_981_039_346_656_037, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(1_099_511_628_211))
+}
+
+/// `u` of every element of a tensor, in double precision (24 bits, so exact).
+fn fill(name: &str) -> impl Iterator<Item = f64> + use<> {
+    let hash = fnv1a64(name);
+    (1u64..).map(move |i| {
+        let x = hash.wrapping_add(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let z = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let z = z ^ (z >> 31);
+        (z >> 40) as f64 / (1u64 << 24) as f64
+    })
+}
+
+/// The first `count` values `u` of a name, in [0, 1).
+pub fn fill_u(name: &str, count: usize) -> Vec<f32> {
+    fill(name).take(count).map(|u| u as f32).collect()
+}
+
+/// The first `count` values `s = 2u - 1` of a name, in [-1, 1): what the tensor "input" holds.
+pub fn fill_signed(name: &str, count: usize) -> Vec<f32> {
+    fill(name).take(count).map(|u| (2.0 * u - 1.0) as f32).collect()
+}
+
+/// The values of a parameter, by the `kind` that the golden files give it; evaluated in f64 and rounded once.
+pub fn fill_kind(name: &str, shape: &[usize], kind: &str) -> Vec<f32> {
+    let signed = |u: f64| 2.0 * u - 1.0;
+    let fan_in: usize = shape.iter().skip(1).product();
+    let bound = (3.0 / fan_in as f64).sqrt();
+    let value: Box<dyn Fn(f64) -> f64> = match kind {
+        "input" => Box::new(signed),
+        "weight" => Box::new(move |u| signed(u) * bound),
+        "norm_weight" => Box::new(move |u| 1.0 + 0.1 * signed(u)),
+        "bias" | "running_mean" => Box::new(move |u| 0.1 * signed(u)),
+        "running_var" => Box::new(|u| 1.0 + 0.5 * u),
+        "gamma" => Box::new(|u| 0.5 + 0.5 * u),
+        "gamma_small" => Box::new(|u| 0.02 * (0.5 + 0.5 * u)),
+        "zero" | "num_batches_tracked" => Box::new(|_| 0.0),
+        other => panic!("{name}: the fill has no kind {other:?}"),
+    };
+    fill(name).take(shape.iter().product()).map(|u| value(u) as f32).collect()
+}
+
+/// A golden file, by its path below `tests/golden`.
+pub fn golden(path: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{} is not JSON: {e}", path.display()))
+}
+
+/// The elements of a JSON array.
+pub fn array(value: &Value) -> &[Value] {
+    value.as_array().unwrap_or_else(|| panic!("not an array: {value}"))
+}
+
+/// A JSON array of numbers.
+pub fn numbers(value: &Value) -> Vec<f64> {
+    array(value).iter().map(|v| v.as_f64().unwrap_or_else(|| panic!("not a number: {v}"))).collect()
+}
+
+/// A JSON integer.
+pub fn integer(value: &Value) -> usize {
+    value.as_u64().unwrap_or_else(|| panic!("not an integer: {value}")) as usize
+}
+
+/// A JSON array of integers, such as a shape.
+pub fn integers(value: &Value) -> Vec<usize> {
+    array(value).iter().map(integer).collect()
+}
+
+/// A JSON string.
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("not a string: {value}"))
+}
+
+/// All values of a tensor, row-major, in double precision.
+pub fn values(tensor: &Tensor) -> Vec<f64> {
+    tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
+}
+
+/// The largest absolute difference of two equally long lists; a NaN on either side counts as infinite.
+pub fn max_abs_diff(a: &[f64], b: &[f64]) -> f64 {
+    max_diff(a, b, |_| 1.0)
+}
+
+/// The largest difference relative to `max(1, |expected|)`, element by element.
+pub fn max_rel_diff(actual: &[f64], expected: &[f64]) -> f64 {
+    max_diff(actual, expected, |e| e.abs().max(1.0))
+}
+
+fn max_diff(actual: &[f64], expected: &[f64], scale: impl Fn(f64) -> f64) -> f64 {
+    assert_eq!(actual.len(), expected.len(), "number of values");
+    actual
+        .iter()
+        .zip(expected)
+        .map(|(&a, &e)| ((a - e) / scale(e)).abs())
+        .fold(0.0, |max, d| if d.is_nan() { f64::INFINITY } else { max.max(d) })
+}
+
+/// One argument of an operator: a name for messages, a shape, and values that single precision holds exactly.
+#[derive(Debug, Clone)]
+pub struct Arg {
+    pub name: &'static str,
+    pub shape: Vec<usize>,
+    pub values: Vec<f64>,
+}
+
+impl Arg {
+    pub fn new(name: &'static str, shape: &[usize], values: Vec<f32>) -> Self {
+        Arg { name, shape: shape.to_vec(), values: values.into_iter().map(f64::from).collect() }
+    }
+
+    /// The fill of the argument's name.
+    pub fn fill(name: &'static str, shape: &[usize], kind: &str) -> Self {
+        Arg::new(name, shape, fill_kind(name, shape, kind))
+    }
+
+    pub fn tensor(&self, dtype: DType) -> candle_core::Result<Tensor> {
+        Tensor::from_slice(&self.values, &self.shape[..], &Device::Cpu)?.to_dtype(dtype)
+    }
+}
+
+/// An operator's result, named "y", and its gradients, named after the arguments.
+pub type Outcome = Vec<(&'static str, Vec<f64>)>;
+
+/// Runs `f` in `dtype`: y, and the gradient of `sum(y * cotangent)` for every argument.
+///
+/// # Panics
+/// If y has not the cotangent's shape and the dtype, or an argument gets no gradient of its shape and dtype.
+pub fn differentiate(
+    dtype: DType,
+    args: &[Arg],
+    cotangent: &Arg,
+    f: impl Fn(&[Tensor]) -> kernelscope::Result<Tensor>,
+) -> kernelscope::Result<Outcome> {
+    let vars: Vec<Var> =
+        args.iter().map(|arg| Var::from_tensor(&arg.tensor(dtype)?)).collect::<candle_core::Result<_>>()?;
+    let tensors: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
+    let y = f(&tensors)?;
+    assert_eq!((y.dims(), y.dtype()), (&cotangent.shape[..], dtype), "shape and dtype of y");
+    let grads = (&y * cotangent.tensor(dtype)?)?.sum_all()?.backward()?;
+    let mut outcome = vec![("y", values(&y))];
+    for (arg, var) in args.iter().zip(&vars) {
+        let grad = grads.get(var).unwrap_or_else(|| panic!("{}: no gradient", arg.name));
+        assert_eq!((grad.dims(), grad.dtype()), (&arg.shape[..], dtype), "shape and dtype of {}'s gradient", arg.name);
+        outcome.push((arg.name, values(grad)));
+    }
+    Ok(outcome)
+}

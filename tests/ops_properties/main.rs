@@ -1,0 +1,17 @@
+//! The operators against plain loops on generated shapes, on any number of threads, and their error messages.
+//!
+//! A case is a struct that generates itself, computes its reference and runs: what proptest prints for a failure can be
+//! pasted as a named case.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod depthwise;
+mod elementwise;
+mod errors;
+mod layer_norm;
+mod oriented;
+mod pointwise;
+mod support;
+mod threads;
