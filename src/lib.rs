@@ -1,5 +1,36 @@
 //! # kernelscope
-//! Convolutional networks with oriented-1D, shift-wise and very large kernels, for users of candle.
+//!
+//! Research on convolutional networks with oriented-1D and very large kernels, for users of candle: operators with all
+//! gradients, networks that load the official checkpoints, training, and analyses that look inside.
+//!
+//! ```no_run
+//! use kernelscope::nn::BuildOptions;
+//! use kernelscope::{weights, zoo::Network};
+//!
+//! # fn main() -> kernelscope::Result<()> {
+//! // An official checkpoint, strictly: every name and shape must fit.
+//! let checkpoint = weights::load("convnext_tiny_1d_best.pth".as_ref())?;
+//! let network = Network::from_checkpoint::<&str>(Some("convnext-t-1d"), checkpoint, &[], BuildOptions::frozen())?;
+//! println!("{} parameters", network.params().count());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`ops`] | operators: oriented and dense depthwise convolution, norms, pointwise maps |
+//! | [`nn`] | layers, named parameters, seeded initialisation |
+//! | [`zoo`] | networks and their registry |
+//! | [`weights`] | safetensors and PyTorch files in, safetensors out |
+//! | [`data`] | built-in images, folders, CIFAR-10, transforms, loader |
+//! | [`train`] | loss, optimiser, schedule, trainer |
+//! | [`run`] | the run folder |
+//! | [`analysis`] | receptive fields, orientations, shape bias, costs |
+//! | [`plot`] | figures |
+//! | [`report`] | all analyses of trained networks on one page |
+//! | [`cli`] | the command |
+
+// A test stops at the first surprise.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod analysis;

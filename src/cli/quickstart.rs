@@ -3,7 +3,7 @@
 use super::output::table;
 use super::train::run_with_bar;
 use crate::analysis::report::RunHistory;
-use crate::data::{MixConfig, Normalize, ShapesTexturesConfig};
+use crate::data::{Augment, MixConfig, Normalize, ShapesTexturesConfig};
 use crate::nn::BuildOptions;
 use crate::report::{Comparison, InspectOptions, inspect, write_comparison};
 use crate::run::{DataConfig, DataSource, RunConfig, RunFolder, TrainConfig};
@@ -31,13 +31,13 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = "runs/quickstart")]
     out: PathBuf,
     /// Passes over the training images
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 4)]
     epochs: usize,
     /// Side of the images in pixels, at least 32
     #[arg(long, default_value_t = 64)]
     size: usize,
     /// Number of training images
-    #[arg(long, value_name = "N", default_value_t = 2048)]
+    #[arg(long, value_name = "N", default_value_t = 4096)]
     train_images: usize,
     /// Seed of everything random
     #[arg(long, default_value_t = 0)]
@@ -51,11 +51,12 @@ impl Args {
             train: TrainConfig {
                 epochs: self.epochs,
                 batch_size: 32,
-                lr: 2e-3,
-                warmup_epochs: (self.epochs as f64 / 8.0).min(2.0),
+                lr: 6e-3,
+                warmup_epochs: (self.epochs as f64 / 16.0).min(1.0),
                 clip_norm: 5.0,
                 seed: self.seed,
                 mix: MixConfig { smoothing: 0.05, ..MixConfig::default() },
+                augment: Augment { hflip: 0.5, ..Augment::default() },
                 ..TrainConfig::default()
             },
             data: DataConfig {

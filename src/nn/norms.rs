@@ -1,7 +1,7 @@
 //! Normalisation layers.
 
 use super::{Init, Kind, Mode, Scope, Trace};
-use crate::ops::{Layout, layer_norm};
+use crate::ops::{Layout, batch_norm, layer_norm};
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 
@@ -89,29 +89,30 @@ impl BatchNorm {
     /// # Errors
     /// If the shape does not fit, or a training batch has only one value per channel.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let column = |t: &Tensor| t.reshape((1, self.channels, 1, 1));
-        let (mean, var) = match mode {
-            Mode::Eval => (column(&self.running_mean)?, column(&self.running_var)?),
-            Mode::Train { .. } => {
-                let count = x.elem_count() / self.channels;
-                if count < 2 {
-                    return Err(Error::argument("batch", "one value per channel", "at least two for batch statistics"));
-                }
-                let mean = x.mean_keepdim((0, 2, 3))?;
-                let var = x.broadcast_sub(&mean)?.sqr()?.mean_keepdim((0, 2, 3))?;
-                self.update(&mean, &var, count)?;
-                (mean, var)
-            }
-        };
-        let scale = column(&self.weight)?.broadcast_div(&(var + Self::EPS)?.sqrt()?)?;
-        Ok(x.broadcast_sub(&mean)?.broadcast_mul(&scale)?.broadcast_add(&column(&self.bias)?)?)
+        if !mode.is_train() {
+            let column = |t: &Tensor| t.reshape((1, self.channels, 1, 1));
+            let scale = self.weight.div(&(&self.running_var + Self::EPS)?.sqrt()?)?;
+            let centred = x.broadcast_sub(&column(&self.running_mean)?)?;
+            return Ok(centred.broadcast_mul(&column(&scale)?)?.broadcast_add(&column(&self.bias)?)?);
+        }
+        let count = x.elem_count() / self.channels;
+        if count < 2 {
+            return Err(Error::argument("batch", "one value per channel", "at least two for batch statistics"));
+        }
+        let statistics = batch_norm::statistics(x)?;
+        self.update(&statistics, count)?;
+        batch_norm::batch_norm(x, &self.weight, &self.bias, &statistics, Self::EPS)
     }
 
-    fn update(&self, mean: &Tensor, var: &Tensor, count: usize) -> Result<()> {
-        let unbiased = (var.detach().flatten_all()? * (count as f64 / (count - 1) as f64))?;
-        for (running, batch) in [(&self.running_mean, mean.detach().flatten_all()?), (&self.running_var, unbiased)] {
-            let moved = ((running * (1.0 - Self::MOMENTUM))? + (batch * Self::MOMENTUM)?)?;
-            assign(running, &moved)?;
+    fn update(&self, batch: &batch_norm::Statistics, count: usize) -> Result<()> {
+        let unbiased = count as f64 / (count - 1) as f64;
+        let tensor = |values: Vec<f64>| Tensor::from_vec(values, self.channels, self.weight.device());
+        let variance = batch.variance.iter().map(|v| v * unbiased).collect();
+        for (running, batch) in
+            [(&self.running_mean, tensor(batch.mean.clone())?), (&self.running_var, tensor(variance)?)]
+        {
+            let batch = batch.to_dtype(running.dtype())?;
+            assign(running, &((running * (1.0 - Self::MOMENTUM))? + (batch * Self::MOMENTUM)?)?)?;
         }
         assign(&self.counter, &(self.counter.to_dtype(DType::F64)? + 1.0)?.to_dtype(self.counter.dtype())?)
     }

@@ -53,6 +53,9 @@ pub enum Init {
         /// Largest absolute value.
         bound: f64,
     },
+    /// Normal with mean 0 and variance 1 / (values per output), so that outputs are as large as inputs whatever the
+    /// width (LeCun et al., 1998).
+    FanIn,
     /// Given values, row-major.
     Values(Vec<f32>),
 }
@@ -63,25 +66,29 @@ impl Init {
 
     /// Draws `count` values for the parameter `name`. The stream depends on seed and name alone, so the same layer
     /// starts with the same values whatever else the network contains.
-    fn draw(&self, count: usize, seed: u64, name: &str) -> Vec<f32> {
-        match self {
-            Init::Constant(value) => vec![*value as f32; count],
-            Init::Values(values) => values.clone(),
-            Init::TruncatedNormal { std, bound } => {
-                let mut rng = rng::stream(seed, &[rng::hash_name(name)]);
-                let normal = StandardNormal;
-                (0..count)
-                    .map(|_| {
-                        loop {
-                            let z: f64 = normal.sample(&mut rng);
-                            if (z * std).abs() <= *bound {
-                                return (z * std) as f32;
-                            }
-                        }
-                    })
-                    .collect()
+    fn draw(&self, shape: &Shape, seed: u64, name: &str) -> Vec<f32> {
+        let count = shape.elem_count();
+        let (std, bound) = match self {
+            Init::Constant(value) => return vec![*value as f32; count],
+            Init::Values(values) => return values.clone(),
+            Init::TruncatedNormal { std, bound } => (*std, *bound),
+            Init::FanIn => {
+                let per_output = shape.dims().iter().skip(1).product::<usize>().max(1);
+                ((per_output as f64).sqrt().recip(), f64::INFINITY)
             }
-        }
+        };
+        let mut rng = rng::stream(seed, &[rng::hash_name(name)]);
+        let normal = StandardNormal;
+        (0..count)
+            .map(|_| {
+                loop {
+                    let z: f64 = normal.sample(&mut rng);
+                    if (z * std).abs() <= bound {
+                        return (z * std) as f32;
+                    }
+                }
+            })
+            .collect()
     }
 }
 
@@ -250,7 +257,7 @@ impl Builder {
 
     /// The scope of the network's root.
     pub fn root(&self) -> Scope {
-        Scope { shared: self.shared.clone(), prefix: String::new() }
+        Scope { shared: self.shared.clone(), prefix: String::new(), init: Init::WEIGHT }
     }
 
     /// Ends the construction.
@@ -279,12 +286,18 @@ impl Builder {
 pub struct Scope {
     shared: Arc<Shared>,
     prefix: String,
+    init: Init,
 }
 
 impl Scope {
     /// A child module.
     pub fn child(&self, name: impl std::fmt::Display) -> Scope {
-        Scope { shared: self.shared.clone(), prefix: self.name(name) }
+        Scope { shared: self.shared.clone(), prefix: self.name(name), init: self.init.clone() }
+    }
+
+    /// The same place with another initialisation of weights, for it and its children.
+    pub fn with_init(&self, init: Init) -> Scope {
+        Scope { init, ..self.clone() }
     }
 
     /// The module's path, empty for the root.
@@ -331,7 +344,7 @@ impl Scope {
         if options.shapes_only {
             return Ok(Tensor::zeros(shape, options.dtype, &options.device)?);
         }
-        let values = init.draw(shape.elem_count(), options.seed, name);
+        let values = init.draw(shape, options.seed, name);
         Ok(Tensor::from_vec(values, shape, &options.device)?.to_dtype(options.dtype)?)
     }
 
@@ -357,12 +370,12 @@ impl Scope {
         Ok(Some(found.to_dtype(self.shared.options.dtype)?.reshape(shape)?.to_device(&self.shared.options.device)?))
     }
 
-    /// A convolution's or linear map's weight with the default initialisation.
+    /// A convolution's or linear map's weight with the scope's initialisation ([`Init::WEIGHT`] unless changed).
     ///
     /// # Errors
     /// As [`Scope::param`].
     pub fn weight(&self, shape: impl Into<Shape>) -> Result<Tensor> {
-        self.param("weight", shape, Kind::Weight, Init::WEIGHT)
+        self.param("weight", shape, Kind::Weight, self.init.clone())
     }
 
     /// A bias that starts at zero.

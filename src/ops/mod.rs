@@ -8,12 +8,14 @@
 //! | [`oriented1d`] | depthwise convolution along a line at an angle | ConvNeXt 1D, 1D++, 2D++ and the 1-D forms of others |
 //! | [`depthwise2d`] | depthwise convolution with a rectangle | every 2-D network |
 //! | [`layer_norm`] | normalisation over channels | ConvNeXt |
+//! | [`batch_norm`] | normalisation by the batch's statistics | ConvMixer, MobileNetV3, the small networks |
 //! | [`pointwise`] | 1x1 convolution | every network |
 //! | [`gelu`] | `x * Phi(x)` | ConvNeXt, ConvMixer |
 //! | [`scale_residual`] | `x + s * gamma * f` | ConvNeXt blocks |
 //!
 //! The first two are *tap tables* ([`taps`]) run by one engine.
 
+pub mod batch_norm;
 pub mod depthwise2d;
 pub mod gelu;
 pub mod layer_norm;

@@ -12,7 +12,7 @@
 use super::config::{Directions, PerStage};
 use super::{Features, Model};
 use crate::nn::{
-    DenseConv, DepthwiseConv, DropPath, FeatureShape, LayerNorm, LayerScale, Linear, OrientedConv, Pass, PatchConv,
+    BatchNorm, DenseConv, DepthwiseConv, DropPath, FeatureShape, Init, LayerNorm, LayerScale, Linear, Mode, OrientedConv, Pass, PatchConv,
     Pointwise, Scope, Trace, global_mean,
 };
 use crate::ops::oriented1d::{self, SizeMode, channel_angles};
@@ -100,6 +100,31 @@ pub struct ConvNextConfig {
     pub layer_scale: f64,
     /// Factor on the initial weights of the classifier.
     pub head_scale: f64,
+    /// Initial weights of everything but the classifier.
+    pub init: WeightInit,
+    /// Normalisation.
+    pub norm: NormKind,
+}
+
+/// Normalisation of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NormKind {
+    /// Layer norm over channels, as published.
+    Layer,
+    /// Batch norm: a short training of a small network gets much further with it, since what all images have in common
+    /// does not hide what tells them apart.
+    Batch,
+}
+
+/// Initial weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WeightInit {
+    /// Standard deviation 0.02 everywhere, as published: made for wide networks and long training.
+    Published,
+    /// Scaled to each layer's fan-in: small networks start to learn at once.
+    FanIn,
 }
 
 impl Default for ConvNextConfig {
@@ -134,6 +159,8 @@ impl ConvNextConfig {
             drop_path: 0.1,
             layer_scale: 1e-6,
             head_scale: 1.0,
+            init: WeightInit::Published,
+            norm: NormKind::Layer,
         }
     }
 
@@ -147,9 +174,11 @@ impl ConvNextConfig {
         }
     }
 
-    /// A small network for 32- to 64-pixel images and the built-in data.
+    /// A small network for 32- to 64-pixel images and the built-in data. All variants have a depthwise stem, so that they
+    /// differ in their kernels alone.
     pub fn nano(variant: Variant) -> Self {
         ConvNextConfig {
+            stem: if variant.oriented_first() { Stem::Depthwise1d } else { Stem::Depthwise2d },
             depths: PerStage([1, 1, 2, 1]),
             dims: PerStage([32, 64, 96, 128]),
             kernel: match variant {
@@ -162,7 +191,9 @@ impl ConvNextConfig {
             stem_channels: 16,
             classes: 8,
             drop_path: 0.0,
-            layer_scale: 0.1,
+            layer_scale: 1.0,
+            init: WeightInit::FanIn,
+            norm: NormKind::Batch,
             ..ConvNextConfig::tiny(variant)
         }
     }
@@ -216,6 +247,36 @@ impl ConvNextConfig {
     }
 }
 
+/// A normalisation of either kind, for feature maps (N, C, H, W).
+#[derive(Debug, Clone)]
+enum Norm {
+    Layer(LayerNorm),
+    Batch(BatchNorm),
+}
+
+impl Norm {
+    fn new(scope: &Scope, config: &ConvNextConfig, channels: usize) -> Result<Self> {
+        Ok(match config.norm {
+            NormKind::Layer => Norm::Layer(LayerNorm::new(scope, channels, Layout::ChannelsFirst)?),
+            NormKind::Batch => Norm::Batch(BatchNorm::new(scope, channels)?),
+        })
+    }
+
+    fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        match self {
+            Norm::Layer(norm) => norm.forward(x),
+            Norm::Batch(norm) => norm.forward(x, mode),
+        }
+    }
+
+    fn trace(&self, trace: &mut Trace) {
+        match self {
+            Norm::Layer(norm) => norm.trace(trace),
+            Norm::Batch(norm) => norm.trace(trace),
+        }
+    }
+}
+
 /// A depthwise convolution of either kind.
 #[derive(Debug, Clone)]
 enum Depthwise {
@@ -261,7 +322,7 @@ impl Convs<'_> {
 struct Block {
     path: String,
     conv: Depthwise,
-    norm: LayerNorm,
+    norm: Norm,
     expand: Pointwise,
     second: Option<Depthwise>,
     project: Pointwise,
@@ -290,7 +351,7 @@ impl Block {
         Ok(Block {
             path: scope.path().to_string(),
             conv,
-            norm: LayerNorm::new(&scope.child("norm"), dim, Layout::ChannelsFirst)?,
+            norm: Norm::new(&scope.child("norm"), config, dim)?,
             expand: Pointwise::new(&scope.child("pwconv1"), dim, 4 * dim)?,
             second,
             project: Pointwise::new(&scope.child("pwconv2"), 4 * dim, dim)?,
@@ -299,7 +360,7 @@ impl Block {
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let f = self.norm.forward(&self.conv.forward(x)?)?;
+        let f = self.norm.forward(&self.conv.forward(x)?, pass.mode)?;
         let mut f = gelu(&self.expand.forward(&f)?)?;
         if let Some(second) = &self.second {
             f = second.forward(&f)?;
@@ -326,21 +387,21 @@ impl Block {
 /// One of the stems with two depthwise convolutions.
 struct DepthwiseStem {
     enter: Pointwise,
-    convs: [(Depthwise, LayerNorm); 2],
+    convs: [(Depthwise, Norm); 2],
     leave: Pointwise,
-    norm: LayerNorm,
+    norm: Norm,
 }
 
 enum StemLayers {
-    Patch(PatchConv, LayerNorm),
-    Line(DenseConv, LayerNorm),
+    Patch(PatchConv, Norm),
+    Line(DenseConv, Norm),
     Depthwise(Box<DepthwiseStem>),
 }
 
 impl StemLayers {
     fn new(scope: &Scope, config: &ConvNextConfig) -> Result<Self> {
         let dim = config.dims.stage(0);
-        let norm = |name: &str, channels| LayerNorm::new(&scope.child(name), channels, Layout::ChannelsFirst);
+        let norm = |name: &str, channels| Norm::new(&scope.child(name), config, channels);
         match config.stem {
             Stem::Patch => Ok(StemLayers::Patch(PatchConv::new(&scope.child(0), 3, dim, 4)?, norm("1", dim)?)),
             Stem::Oriented1d => {
@@ -368,16 +429,16 @@ impl StemLayers {
         }
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         match self {
-            StemLayers::Patch(conv, norm) => norm.forward(&conv.forward(x)?),
-            StemLayers::Line(conv, norm) => norm.forward(&conv.forward(x)?),
+            StemLayers::Patch(conv, norm) => norm.forward(&conv.forward(x)?, mode),
+            StemLayers::Line(conv, norm) => norm.forward(&conv.forward(x)?, mode),
             StemLayers::Depthwise(stem) => {
                 let mut x = stem.enter.forward(x)?;
                 for (conv, norm) in &stem.convs {
-                    x = gelu(&norm.forward(&conv.forward(&x)?)?)?;
+                    x = gelu(&norm.forward(&conv.forward(&x)?, mode)?)?;
                 }
-                stem.norm.forward(&stem.leave.forward(&x)?)
+                stem.norm.forward(&stem.leave.forward(&x)?, mode)
             }
         }
     }
@@ -410,9 +471,9 @@ impl StemLayers {
 /// The network.
 pub struct ConvNext {
     stem: StemLayers,
-    downsample: Vec<(LayerNorm, PatchConv)>,
+    downsample: Vec<(Norm, PatchConv)>,
     stages: Vec<Vec<Block>>,
-    norm: LayerNorm,
+    norm: Norm,
     head: Linear,
 }
 
@@ -423,6 +484,11 @@ impl ConvNext {
     /// If the configuration is not allowed; the message names the field.
     pub fn new(config: &ConvNextConfig, scope: &Scope) -> Result<Self> {
         config.validate()?;
+        let head = scope.child("head");
+        let scope = &match config.init {
+            WeightInit::Published => scope.clone(),
+            WeightInit::FanIn => scope.with_init(Init::FanIn),
+        };
         let layers = scope.child("downsample_layers");
         let stem = StemLayers::new(&layers.child(0), config)?;
         let mut downsample = Vec::new();
@@ -430,7 +496,7 @@ impl ConvNext {
             let (from, to) = (config.dims.stage(i - 1), config.dims.stage(i));
             let scope = layers.child(i);
             downsample.push((
-                LayerNorm::new(&scope.child(0), from, Layout::ChannelsFirst)?,
+                Norm::new(&scope.child(0), config, from)?,
                 PatchConv::new(&scope.child(1), from, to, 2)?,
             ));
         }
@@ -448,21 +514,21 @@ impl ConvNext {
             stem,
             downsample,
             stages,
-            norm: LayerNorm::new(&scope.child("norm"), last, Layout::ChannelsLast)?,
-            head: Linear::new(&scope.child("head"), last, config.classes, config.head_scale)?,
+            norm: Norm::new(&scope.child("norm"), config, last)?,
+            head: Linear::new(&head, last, config.classes, config.head_scale)?,
         })
     }
 }
 
 impl Model for ConvNext {
     fn forward_features(&self, x: &Tensor, pass: &mut Pass) -> Result<Features> {
-        let mut x = self.stem.forward(x)?;
+        let mut x = self.stem.forward(x, pass.mode)?;
         pass.report("stem", &x);
         let mut stages = Vec::new();
         for (index, blocks) in self.stages.iter().enumerate() {
             if index > 0 {
                 let (norm, conv) = &self.downsample[index - 1];
-                x = conv.forward(&norm.forward(&x)?)?;
+                x = conv.forward(&norm.forward(&x, pass.mode)?)?;
             }
             for block in blocks {
                 x = block.forward(&x, pass)?;
@@ -476,7 +542,8 @@ impl Model for ConvNext {
     fn forward_head(&self, last: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let pooled = global_mean(last)?;
         pass.report("pooled", &pooled);
-        let normed = self.norm.forward(&pooled)?;
+        let as_map = pooled.unsqueeze(2)?.unsqueeze(3)?;
+        let normed = self.norm.forward(&as_map, pass.mode)?.flatten_from(1)?;
         pass.report("normed", &normed);
         self.head.forward(&normed)
     }

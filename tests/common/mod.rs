@@ -163,3 +163,31 @@ pub fn differentiate(
     }
     Ok(outcome)
 }
+
+/// A single-precision tensor of values in [-1, 1) that follow from `name` alone.
+pub fn random(name: &str, shape: &[usize]) -> Tensor {
+    Tensor::from_vec(fill_signed(name, shape.iter().product()), shape, &Device::Cpu).unwrap()
+}
+
+/// The bit patterns of a single-precision tensor, row-major.
+pub fn bits(tensor: &Tensor) -> Vec<u32> {
+    tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+}
+
+/// Every file below a folder, by its path relative to the folder, with its bytes.
+pub fn files(root: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let mut found = std::collections::BTreeMap::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for item in std::fs::read_dir(&folder).unwrap() {
+            let path = item.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(root).unwrap().display().to_string();
+                found.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}

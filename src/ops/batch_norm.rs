@@ -1,0 +1,190 @@
+//! Batch normalisation in training (Ioffe and Szegedy, 2015): every channel by the statistics of its batch.
+//!
+//! ```text
+//! m = mean_{n,s} x        v = mean_{n,s} (x - m)^2        y = weight[c] * (x - m) / sqrt(v + eps) + bias[c]
+//! ```
+//!
+//! Gradients flow through mean and variance. Sums run over planes in parallel and are added up in order, so they do not
+//! depend on the number of threads.
+
+use super::storage::{self, Element, with_element, with_values};
+use super::{check_per_channel, dims4};
+use crate::Result;
+use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor, WithDType};
+use rayon::prelude::*;
+
+/// Mean and (biased) variance per channel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statistics {
+    /// Means.
+    pub mean: Vec<f64>,
+    /// Variances, divided by the number of values.
+    pub variance: Vec<f64>,
+}
+
+/// The statistics of `x` (N, C, H, W) per channel, added up in double precision.
+///
+/// # Errors
+/// If the tensor is not 4-D, or neither f32 nor f64.
+pub fn statistics(x: &Tensor) -> Result<Statistics> {
+    let (n, channels, h, w) = dims4("input", x)?;
+    let count = (n * h * w) as f64;
+    Ok(with_element!(x.dtype(), "input", T => with_values::<T, _>(x, |x| {
+        let mean = per_channel(x, channels, h * w, |_, x| x);
+        let mean: Vec<f64> = mean.into_iter().map(|s| s / count).collect();
+        let variance = per_channel(x, channels, h * w, |c, x| (x - mean[c]) * (x - mean[c]));
+        Ok(Statistics { mean, variance: variance.into_iter().map(|s| s / count).collect() })
+    }))?)
+}
+
+/// Sums `f(channel, value)` per channel: planes in parallel, images in order.
+fn per_channel<T: Element>(x: &[T], channels: usize, plane: usize, f: impl Fn(usize, f64) -> f64 + Sync) -> Vec<f64> {
+    let sums: Vec<f64> = x
+        .par_chunks_exact(plane)
+        .enumerate()
+        .map(|(index, values)| {
+            let mut lanes = [0.0; 8];
+            for (i, value) in values.iter().enumerate() {
+                lanes[i % 8] += f(index % channels, WithDType::to_f64(*value));
+            }
+            lanes.iter().sum()
+        })
+        .collect();
+    let mut totals = vec![0.0; channels];
+    for (index, sum) in sums.iter().enumerate() {
+        totals[index % channels] += sum;
+    }
+    totals
+}
+
+/// Normalises `x` (N, C, H, W) by its own batch `statistics`. Differentiable in x, weight and bias (both (C)); f32 and
+/// f64.
+///
+/// # Errors
+/// If shapes or dtypes do not fit.
+pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, statistics: &Statistics, eps: f64) -> Result<Tensor> {
+    let (n, channels, h, w) = dims4("input", x)?;
+    check_per_channel("weight", weight, channels)?;
+    check_per_channel("bias", bias, channels)?;
+    storage::check_same("input, weight and bias", &[x, weight, bias])?;
+    let op = BatchNorm {
+        channels,
+        plane: h * w,
+        count: (n * h * w) as f64,
+        mean: statistics.mean.clone(),
+        rstd: statistics.variance.iter().map(|v| 1.0 / (v + eps).sqrt()).collect(),
+    };
+    Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)?)
+}
+
+struct BatchNorm {
+    channels: usize,
+    plane: usize,
+    count: f64,
+    mean: Vec<f64>,
+    rstd: Vec<f64>,
+}
+
+impl BatchNorm {
+    fn forward<T: Element>(&self, x: &[T], w: &[T], b: &[T]) -> Vec<T> {
+        let mut y = vec![T::zero(); x.len()];
+        y.par_chunks_exact_mut(self.plane).zip(x.par_chunks_exact(self.plane)).enumerate().for_each(
+            |(index, (y, x))| {
+                let c = index % self.channels;
+                let (mean, scale) = (T::from_f64(self.mean[c]), w[c] * T::from_f64(self.rstd[c]));
+                for (y, &x) in y.iter_mut().zip(x) {
+                    *y = (x - mean) * scale + b[c];
+                }
+            },
+        );
+        y
+    }
+
+    /// With `h = (x - m) * rstd`: `db = sum dy`, `dw = sum dy h`, `dx = w * rstd * (dy - db / M - h * dw / M)`.
+    fn backward<T: Element>(&self, x: &[T], w: &[T], dy: &[T]) -> (Vec<T>, Vec<T>, Vec<T>) {
+        let db = per_channel(dy, self.channels, self.plane, |_, dy| dy);
+        let dw = self.weight_grad(x, dy);
+        let mut dx = vec![T::zero(); x.len()];
+        dx.par_chunks_exact_mut(self.plane)
+            .zip(x.par_chunks_exact(self.plane))
+            .zip(dy.par_chunks_exact(self.plane))
+            .enumerate()
+            .for_each(|(index, ((dx, x), dy))| {
+                let c = index % self.channels;
+                let scale = w[c] * T::from_f64(self.rstd[c]);
+                let shift = T::from_f64(db[c] / self.count);
+                let (mean, slope) = (T::from_f64(self.mean[c]), T::from_f64(self.rstd[c] * dw[c] / self.count));
+                for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
+                    *dx = scale * (dy - shift - (x - mean) * slope);
+                }
+            });
+        let narrow = |values: &[f64]| values.iter().map(|&v| T::from_f64(v)).collect();
+        (dx, narrow(&dw), narrow(&db))
+    }
+
+    fn weight_grad<T: Element>(&self, x: &[T], dy: &[T]) -> Vec<f64> {
+        let sums: Vec<f64> = x
+            .par_chunks_exact(self.plane)
+            .zip(dy.par_chunks_exact(self.plane))
+            .enumerate()
+            .map(|(index, (x, dy))| {
+                let c = index % self.channels;
+                let mut lanes = [0.0; 8];
+                for (i, (x, dy)) in x.iter().zip(dy).enumerate() {
+                    lanes[i % 8] += WithDType::to_f64(*dy) * (WithDType::to_f64(*x) - self.mean[c]);
+                }
+                lanes.iter().sum::<f64>() * self.rstd[c]
+            })
+            .collect();
+        let mut dw = vec![0.0; self.channels];
+        for (index, sum) in sums.iter().enumerate() {
+            dw[index % self.channels] += sum;
+        }
+        dw
+    }
+}
+
+impl CustomOp3 for BatchNorm {
+    fn name(&self) -> &'static str {
+        "batch-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        w: &CpuStorage,
+        w_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        with_element!(candle_core::backend::BackendStorage::dtype(x), "input", T => {
+            let (x, w, b) = (
+                storage::slice::<T>(x, x_layout)?,
+                storage::slice::<T>(w, w_layout)?,
+                storage::slice::<T>(b, b_layout)?,
+            );
+            Ok((T::to_cpu_storage_owned(self.forward(x, w, b)), x_layout.shape().clone()))
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        with_element!(x.dtype(), "input", T => with_values::<T, _>(x, |xs| with_values::<T, _>(weight, |w| {
+            with_values::<T, _>(dy, |dy| {
+                let (dx, dw, db) = self.backward(xs, w, dy);
+                Ok((
+                    Some(Tensor::from_vec(dx, x.shape(), x.device())?),
+                    Some(Tensor::from_vec(dw, weight.shape(), x.device())?),
+                    Some(Tensor::from_vec(db, bias.shape(), x.device())?),
+                ))
+            })
+        })))
+    }
+}

@@ -1,0 +1,592 @@
+//! Every registered network: training passes, traces, checkpoints, seeds, configuration fields and published counts;
+//! and the layers whose behaviour differs between training and evaluation.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use candle_core::{DType, Device, Tensor};
+use common::{bits, max_abs_diff, random, values};
+use kernelscope::Error;
+use kernelscope::nn::{
+    BatchNorm, BuildOptions, Builder, DenseConv, DropPath, FeatureShape, Kind, Mode, Params, Pass, Trace,
+};
+use kernelscope::ops::oriented1d::{Options, channel_angles};
+use kernelscope::train::AdamW;
+use kernelscope::weights::{self, Checkpoint, TensorMap};
+use kernelscope::zoo::convnext::NormKind;
+use kernelscope::zoo::{ModelConfig, ModelSpec, Network, registry};
+use std::collections::{BTreeMap, BTreeSet};
+use std::f64::consts::PI;
+
+fn spec(name: &str, overrides: &[&str]) -> ModelSpec {
+    ModelSpec::named(name).unwrap().with_overrides(overrides).unwrap()
+}
+
+/// The network's structure at a size that trains in a moment, without dropped paths and with layer scales that let
+/// gradients through.
+fn small(name: &str) -> ModelSpec {
+    let spec = ModelSpec::named(name).unwrap();
+    let changes: &[&str] = match &spec.config {
+        ModelConfig::ConvNext(_) if name.starts_with("nano") => &["drop_path=0"],
+        ModelConfig::ConvNext(_) => {
+            &["depths=1,1,2,1", "dims=16,24,32,40", "stem_channels=8", "classes=10", "drop_path=0", "layer_scale=0.5"]
+        }
+        ModelConfig::ConvMixer(_) => &["depth=4", "dim=32", "classes=10"],
+        ModelConfig::MobileNetV3(_) => &["classes=10"],
+    };
+    spec.with_overrides(changes).unwrap()
+}
+
+fn build(spec: ModelSpec, options: BuildOptions) -> Network {
+    let name = spec.name.clone();
+    Network::build(spec, options).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+/// For counts and shapes only.
+fn outline(name: &str, overrides: &[&str]) -> Network {
+    build(spec(name, overrides), BuildOptions::shapes_only())
+}
+
+fn nano(name: &str, overrides: &[&str], seed: u64) -> Network {
+    build(spec(name, overrides), BuildOptions { seed, ..BuildOptions::frozen() })
+}
+
+fn param(network: &Network, name: &str) -> Vec<f64> {
+    values(network.params().get(name).unwrap_or_else(|| panic!("no parameter {name}")).var.as_tensor())
+}
+
+fn shape(network: &Network, name: &str) -> Vec<usize> {
+    network.params().get(name).unwrap_or_else(|| panic!("no parameter {name}")).var.dims().to_vec()
+}
+
+/// Number of different values, exactly compared.
+fn distinct(values: &[f64]) -> usize {
+    values.iter().map(|v| v.to_bits()).collect::<BTreeSet<_>>().len()
+}
+
+fn snapshot(params: &Params) -> BTreeMap<String, Vec<f64>> {
+    params.iter().map(|(name, p)| (name.to_string(), values(p.var.as_tensor()))).collect()
+}
+
+fn checkpoint_of(network: &Network) -> Checkpoint {
+    Checkpoint {
+        tensors: network.params().tensors(),
+        metadata: BTreeMap::from([network.spec().metadata().unwrap()]),
+        source: "memory.safetensors".into(),
+    }
+}
+
+fn restored(checkpoint: Checkpoint) -> kernelscope::Result<Network> {
+    Network::from_checkpoint::<&str>(None, checkpoint, &[], BuildOptions::frozen())
+}
+
+/// Whether a batch norm follows this bias and takes it out again, so that its gradient is zero but for rounding.
+fn is_cancelled(spec: &ModelSpec, name: &str) -> bool {
+    let ModelConfig::ConvNext(config) = &spec.config else { return false };
+    let before_norm = ["dwconv.bias", "dwconv1.bias", "dw1.bias", "dw2.bias", "pw2.bias", "downsample_layers.0.0.bias"];
+    config.norm == NormKind::Batch && before_norm.iter().any(|end| name.ends_with(end))
+}
+
+#[test]
+fn every_parameter_learns_and_angles_never_do() {
+    let nanos = ["nano-2d", "nano-1d", "nano-1dpp"].map(|name| spec(name, &["norm=layer"]));
+    for spec in registry().iter().map(|e| small(e.name)).chain(nanos) {
+        let network = build(spec.clone(), BuildOptions::default());
+        let x = random("images", &[2, 3, 64, 64]);
+        let logits = network.forward_t(&x, Mode::Train { seed: 1 }).unwrap();
+        let cotangent = random("cotangent", logits.dims());
+        let grads = (logits * cotangent).unwrap().sum_all().unwrap().backward().unwrap();
+        let mut angles = 0;
+        for (name, p) in network.params().iter() {
+            let gradient = grads.get(p.var.as_tensor());
+            angles += usize::from(p.kind == Kind::Theta);
+            let cancelled = is_cancelled(&spec, name);
+            let name = format!("{}: {name}", spec.name);
+            if !p.kind.trainable() {
+                assert!(gradient.is_none(), "{name} is not trained but has a gradient");
+                continue;
+            }
+            let gradient = values(gradient.unwrap_or_else(|| panic!("{name} has no gradient")));
+            assert_eq!(gradient.len(), p.var.elem_count(), "{name}");
+            assert!(gradient.iter().all(|g| g.is_finite()), "{name} has a gradient that is not finite");
+            let largest = gradient.iter().fold(0f64, |max, g| max.max(g.abs()));
+            assert!(if cancelled { largest < 1e-4 } else { largest > 0.0 }, "{name}: gradients up to {largest:e}");
+        }
+        assert_eq!(angles > 0, spec.name.contains("-1d") || spec.name.contains("pp"), "{}", spec.name);
+        let before = snapshot(network.params());
+        AdamW::new(network.params(), Default::default()).step(&grads, 0.01, 1.0).unwrap();
+        let after = snapshot(network.params());
+        for (name, p) in network.params().iter().filter(|(name, _)| !is_cancelled(&spec, name)) {
+            assert_eq!(before[name] != after[name], p.kind.trainable(), "{}: {name} after a step", spec.name);
+        }
+    }
+}
+
+/// Path prefix of the layers of a stage.
+fn stage_prefix(config: &ModelConfig, stage: usize) -> String {
+    match config {
+        ModelConfig::ConvNext(_) => format!("stages.{stage}."),
+        ModelConfig::MobileNetV3(_) => format!("blocks.{stage}."),
+        ModelConfig::ConvMixer(c) => format!("blocks.{}.", c.depth * (stage + 1) / 4 - 1),
+    }
+}
+
+fn check_trace(network: &Network, height: usize, width: usize) -> Trace {
+    let name = &network.spec().name;
+    let trace = network.trace(height, width).unwrap();
+    let x = random("images", &[1, 3, height, width]);
+    let (features, logits) = network.forward_pass(&x, &mut Pass::new(Mode::Eval)).unwrap();
+    let classes = network.spec().config.classes();
+    assert_eq!(logits.dims(), [1, classes], "{name}");
+    assert_eq!(trace.shape, FeatureShape { channels: classes, height: 1, width: 1 }, "{name}");
+    assert_eq!(trace.layers.last().unwrap().output, trace.shape, "{name}");
+    for (stage, map) in features.stages.iter().enumerate() {
+        let prefix = stage_prefix(&network.spec().config, stage);
+        let layer = trace.layers.iter().rev().find(|l| l.path.starts_with(&prefix));
+        let output = layer.unwrap_or_else(|| panic!("{name}: no layer {prefix}* in the trace")).output;
+        assert_eq!(map.dims(), [1, output.channels, output.height, output.width], "{name}: stage {stage}");
+    }
+    trace
+}
+
+#[test]
+fn traces_predict_the_shapes_of_every_network() {
+    for entry in registry() {
+        let network = outline(entry.name, &[]);
+        let stages = if matches!(network.spec().config, ModelConfig::MobileNetV3(_)) { 6 } else { 4 };
+        let trace = check_trace(&network, 64, 32);
+        assert_eq!(trace.macs(), trace.layers.iter().map(|l| l.macs).sum::<u64>());
+        let x = Tensor::zeros((1, 3, 64, 32), DType::F32, &Device::Cpu).unwrap();
+        let features = network.forward_features(&x, &mut Pass::new(Mode::Eval)).unwrap();
+        assert_eq!(features.stages.len(), stages, "{}", entry.name);
+    }
+}
+
+#[test]
+fn images_below_one_patch_are_refused_by_forward_and_trace() {
+    for name in ["nano-2d", "nano-1d", "convmixer-768-32"] {
+        let network = outline(name, &[]);
+        let side = if name.starts_with("nano") { 16 } else { 6 };
+        let error = network.forward(&random("images", &[1, 3, side, side])).unwrap_err().to_string();
+        assert!(error.contains("input size"), "{name}: {error}");
+        assert!(network.trace(side, side).is_err(), "{name}: the trace accepts {side}x{side}, the network does not");
+    }
+    let network = outline("nano-2d", &[]);
+    for wrong in [&[1, 1, 64, 64][..], &[0, 3, 64, 64], &[3, 64, 64]] {
+        let x = Tensor::zeros(wrong, DType::F32, &Device::Cpu).unwrap();
+        assert!(network.forward(&x).unwrap_err().to_string().contains("(N, 3, H, W)"), "{wrong:?}");
+    }
+}
+
+#[test]
+fn saved_networks_come_back_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in registry() {
+        let network = build(small(entry.name), BuildOptions { seed: 3, ..BuildOptions::default() });
+        // Batch statistics other than the initial ones.
+        network.forward_t(&random("batch", &[2, 3, 64, 64]), Mode::Train { seed: 1 }).unwrap();
+        let path = folder.path().join(format!("{}.safetensors", entry.name));
+        let metadata = BTreeMap::from([network.spec().metadata().unwrap()]);
+        weights::save(&path, &network.params().tensors(), &metadata).unwrap();
+        let checkpoint = weights::load(&path).unwrap();
+        let stored: ModelSpec = serde_json::from_str(&checkpoint.metadata["kernelscope.model"]).unwrap();
+        assert_eq!(&stored, network.spec());
+        let back = restored(checkpoint).unwrap();
+        assert_eq!(back.spec(), network.spec(), "{}", entry.name);
+        let x = random("images", &[2, 3, 64, 64]);
+        let logits = bits(&network.forward(&x).unwrap());
+        assert_eq!(bits(&back.forward(&x).unwrap()), logits, "{}", entry.name);
+        let fresh = build(small(entry.name), BuildOptions { seed: 4, ..BuildOptions::frozen() });
+        assert_ne!(bits(&fresh.forward(&x).unwrap()), logits, "{}: the weights do not matter", entry.name);
+    }
+}
+
+#[test]
+fn a_seed_decides_every_value() {
+    for name in ["nano-2d", "nano-1d", "nano-1dpp"] {
+        let (a, b, c) = (nano(name, &[], 5), nano(name, &[], 5), nano(name, &[], 6));
+        assert_eq!(snapshot(a.params()), snapshot(b.params()), "{name}");
+        for (path, p) in a.params().iter().filter(|(_, p)| p.kind == Kind::Weight) {
+            let own = values(p.var.as_tensor());
+            assert_ne!(own, param(&c, path), "{name}: {path} does not depend on the seed");
+        }
+    }
+}
+
+#[test]
+fn initial_weights_have_the_named_spread() {
+    for (setting, by_fan_in) in [("init=published", false), ("init=fan-in", true)] {
+        let network = nano("nano-1d", &[setting], 0);
+        for (path, p) in network.params().iter().filter(|(_, p)| p.kind == Kind::Weight) {
+            let own = values(p.var.as_tensor());
+            let spread = (own.iter().map(|v| v * v).sum::<f64>() / own.len() as f64).sqrt();
+            let fan_in = p.var.elem_count() / p.var.dims()[0];
+            let named = if by_fan_in && path != "head.weight" { (fan_in as f64).sqrt().recip() } else { 0.02 };
+            // Small layers have few values, and a sample's spread scatters.
+            let tolerance = 4.0 / (2.0 * own.len() as f64).sqrt();
+            assert!((spread / named - 1.0).abs() < tolerance, "{setting}: {path} has {spread}, not {named}");
+        }
+    }
+}
+
+#[test]
+fn values_do_not_depend_on_the_rest_of_the_network() {
+    let (eight, five) = (nano("nano-2d", &[], 5), nano("nano-2d", &["classes=5", "depths=1,1,3,1"], 5));
+    for (path, p) in eight.params().iter().filter(|(path, _)| !path.starts_with("head.")) {
+        assert_eq!(values(p.var.as_tensor()), param(&five, path), "{path}");
+    }
+    assert_eq!(shape(&five, "head.weight"), [5, 128]);
+    // Layers of one shape are still different from each other.
+    assert_ne!(param(&eight, "stages.2.0.dwconv.weight"), param(&eight, "stages.2.1.dwconv.weight"));
+}
+
+/// Whether `value` is printed as `printed`, to as many decimals as that has, by rounding or by cutting off.
+fn prints_as(value: f64, printed: f64) -> bool {
+    let text = printed.to_string();
+    let decimals = text.split_once('.').map_or(0, |(_, d)| d.len() as i32);
+    let scaled = value * 10f64.powi(decimals);
+    let target = (printed * 10f64.powi(decimals)).round();
+    scaled.round() == target || scaled.floor() == target
+}
+
+#[test]
+fn published_counts_are_computed() {
+    assert!(prints_as(28.58, 28.6) && prints_as(28.58, 28.5) && prints_as(88.6, 89.0) && !prints_as(28.49, 28.6));
+    let mut compared = 0;
+    for entry in registry().iter().filter(|e| e.published.remark.is_empty()) {
+        let network = outline(entry.name, &[]);
+        let params = network.params().count() as f64 / 1e6;
+        let gmacs = network.trace(224, 224).unwrap().macs() as f64 / 1e9;
+        for (what, computed, published) in
+            [("M parameters", params, entry.published.params_m), ("GMACs", gmacs, entry.published.gmacs)]
+        {
+            let Some(published) = published else { continue };
+            assert!(prints_as(computed, published), "{}: {computed} {what}, published {published}", entry.name);
+            compared += 1;
+        }
+    }
+    assert!(compared >= 14, "only {compared} published values were compared");
+}
+
+#[test]
+fn counts_of_the_ablations() {
+    let millions = |network: &Network| format!("{:.2}", network.params().count() as f64 / 1e6);
+    let large = outline("convnext-t", &["kernel=31", "stem=depthwise-2d", "stem_kernel=31"]);
+    assert_eq!(millions(&large), "34.76");
+    let falling = outline("convnext-t", &["kernel=31,31,15,7"]);
+    let gmacs = falling.trace(224, 224).unwrap().macs() as f64 / 1e9;
+    assert_eq!((millions(&falling).as_str(), format!("{gmacs:.2}").as_str()), ("29.99", "5.81"));
+    let limited = outline("convnext-t-2dpp", &["kernel2=31,31,27,15"]);
+    assert!(prints_as(limited.params().count() as f64 / 1e6, 29.2), "{}", limited.params().count());
+    assert!(prints_as(outline("convnext-t-2dpp", &[]).params().count() as f64 / 1e6, 29.4));
+}
+
+#[test]
+fn directions_and_rotation_decide_the_angles() {
+    let theta = |overrides: &[&str], layer: &str| param(&nano("nano-1d", overrides, 0), &format!("{layer}.theta"));
+    for (setting, directions) in [("directions=8", 8), ("directions=4", 4), ("directions=channels", 32)] {
+        let angles = theta(&[setting], "stages.0.0.dwconv");
+        assert_eq!((angles.len(), distinct(&angles)), (32, directions), "{setting}");
+        for (c, angle) in angles.iter().enumerate() {
+            // Channels take turns in equal blocks: 32 is a multiple of every D here.
+            let expected = PI * (c / (32 / directions)) as f64 / directions as f64;
+            assert!((angle - expected).abs() < 1e-6, "{setting}: channel {c} at {angle}");
+        }
+    }
+    assert_eq!(theta(&[], "stages.0.0.dwconv"), theta(&["directions=8"], "stages.0.0.dwconv"));
+    let (even, odd) = (theta(&[], "stages.2.0.dwconv"), theta(&[], "stages.2.1.dwconv"));
+    for (a, b) in even.iter().zip(&odd) {
+        assert!((a + 0.5 * PI - b).abs() < 1e-6 || (a - 0.5 * PI - b).abs() < 1e-6, "{a} {b}");
+        assert!((0.0..PI).contains(b));
+    }
+    let flat = ["layerwise_rotation=false"];
+    assert_eq!(theta(&flat, "stages.2.1.dwconv"), even);
+    assert_eq!(theta(&flat, "stages.2.0.dwconv"), even);
+}
+
+#[test]
+fn kernels_and_stems_decide_the_shapes() {
+    let network = outline("convnext-t-1d", &["kernel=31,31,27,15", "stem_channels=32", "stem_kernel=9"]);
+    for (stage, taps) in [31, 31, 27, 15].into_iter().enumerate() {
+        let dim = 96 << stage;
+        assert_eq!(shape(&network, &format!("stages.{stage}.0.dwconv.weight")), [dim, 1, 1, taps]);
+    }
+    assert_eq!(shape(&network, "downsample_layers.0.pw1.weight"), [32, 3]);
+    assert_eq!(shape(&network, "downsample_layers.0.dw2.weight"), [32, 1, 1, 9]);
+    let stem = |stem: &str| outline("convnext-t-1d", &[&format!("stem={stem}")]);
+    assert_eq!(shape(&stem("patch"), "downsample_layers.0.0.weight"), [96, 3, 4, 4]);
+    assert_eq!(shape(&stem("depthwise-1d"), "downsample_layers.0.dw1.weight"), [64, 1, 1, 31]);
+    assert_eq!(shape(&stem("depthwise-2d"), "downsample_layers.0.dw1.weight"), [64, 1, 31, 31]);
+    let line = stem("oriented-1d");
+    assert_eq!(shape(&line, "downsample_layers.0.0.weight").iter().product::<usize>(), 1440);
+    assert_eq!(shape(&line, "downsample_layers.0.0.theta"), [96]);
+    for name in ["patch", "depthwise-1d", "depthwise-2d", "oriented-1d"] {
+        check_trace(&nano("nano-1d", &[&format!("stem={name}")], 0), 64, 96);
+    }
+}
+
+#[test]
+fn sizes_are_strict_unless_said_otherwise() {
+    let error = nano("nano-1d", &[], 0).forward(&random("images", &[1, 3, 65, 97])).unwrap_err().to_string();
+    assert!(error.contains("65x97"), "{error}");
+    assert!(nano("nano-1d", &[], 0).trace(65, 97).is_err());
+    let network = nano("nano-1d", &["arbitrary_size=true"], 0);
+    let trace = check_trace(&network, 65, 97);
+    let stem = trace.layers.iter().find(|l| l.path == "downsample_layers.0.dw2").unwrap().output;
+    assert_eq!((stem.height, stem.width), (17, 25));
+    // Where the strict mode accepts a size, both agree.
+    let x = random("images", &[1, 3, 64, 96]);
+    let strict = nano("nano-1d", &[], 0).forward(&x).unwrap();
+    assert_eq!(bits(&network.forward(&x).unwrap()), bits(&strict));
+}
+
+fn refused(name: &str, setting: &str) -> String {
+    let error = ModelSpec::named(name)
+        .unwrap()
+        .with_overrides(&[setting])
+        .and_then(|spec| Network::build(spec, BuildOptions::shapes_only()))
+        .err()
+        .unwrap_or_else(|| panic!("{name} accepts {setting}"))
+        .to_string();
+    assert!(!error.contains('\n'), "{error}");
+    error
+}
+
+#[test]
+fn wrong_settings_are_named() {
+    let error = refused("nano-1d", "kernels=7");
+    for field in ["\"kernels\"", "variant", "kernel2", "directions", "arbitrary_size", "head_scale"] {
+        assert!(error.contains(field), "{error}");
+    }
+    for (name, settings) in [
+        (
+            "nano-1d",
+            &[
+                "kernel=8",
+                "kernel=129",
+                "kernel=0",
+                "kernel=7,7,7",
+                "kernel=seven",
+                "directions=0",
+                "directions=many",
+                "depths=0",
+                "dims=8,0,8,8",
+                "drop_path=1",
+                "classes=0",
+                "classes=-1",
+                "stem_channels=0",
+                "variant=3d",
+                "stem=round",
+                "arbitrary_size=perhaps",
+                "layer_scale=small",
+                "norm=group",
+                "init=zero",
+            ][..],
+        ),
+        ("nano-2d", &["kernel=65", "kernel=8", "family=convmixer"]),
+        ("convmixer-768-32", &["dim=0", "depth=0", "patch=0", "classes=0", "kernel=64", "kernel=8"]),
+        ("mobilenetv3-small-1d", &["kernel=same", "kernel=4", "directions=0", "classes=0"]),
+    ] {
+        for setting in settings {
+            let error = refused(name, setting);
+            let key = setting.split_once('=').unwrap().0;
+            assert!(error.contains(key), "{name} {setting}: {error}");
+        }
+    }
+    assert!(refused("nano-1d", "kernel").contains("key=value"));
+    let error = ModelSpec::named("convnext-x").unwrap_err().to_string();
+    assert!(error.contains("convnext-x") && registry().iter().all(|e| error.contains(e.name)), "{error}");
+}
+
+#[test]
+fn a_dense_oriented_convolution_is_its_loops() {
+    let (outputs, inputs, taps, stride, height, width) = (4, 3, 5, 4, 8, 12);
+    let builder = Builder::new(BuildOptions::default());
+    let theta = channel_angles(outputs, outputs, 0.0).unwrap();
+    let options = Options { stride, ..Options::default() };
+    let layer = DenseConv::oriented(&builder.root().child("stem"), inputs, theta.clone(), taps, options).unwrap();
+    let params = builder.finish().unwrap();
+    let set = |name: &str, shape: &[usize]| {
+        let value = random(name, shape);
+        params.get(name).unwrap().var.set(&value).unwrap();
+        values(&value)
+    };
+    let (w, bias) = (set("stem.weight", &[outputs, inputs, 1, taps]), set("stem.bias", &[outputs]));
+    let image = random("image", &[2, inputs, height, width]);
+    let x = values(&image);
+    let at = |n: usize, i: usize, row: i64, col: i64| {
+        let inside = (0..height as i64).contains(&row) && (0..width as i64).contains(&col);
+        if inside { x[((n * inputs + i) * height + row as usize) * width + col as usize] } else { 0.0 }
+    };
+    let mut expected = Vec::new();
+    for n in 0..2 {
+        for o in 0..outputs {
+            let (sin, cos) = (f64::from(theta[o]).sin() as f32, f64::from(theta[o]).cos() as f32);
+            for p in 0..height / stride {
+                for q in 0..width / stride {
+                    let mut y = bias[o];
+                    for i in 0..inputs {
+                        for k in 0..taps {
+                            let t = k as f32 - (taps / 2) as f32;
+                            let (dh, dw) = ((-sin * t).trunc() as i64, (cos * t).trunc() as i64);
+                            let pixel = at(n, i, (stride * p) as i64 + dh, (stride * q) as i64 + dw);
+                            y += w[(o * inputs + i) * taps + k] * pixel;
+                        }
+                    }
+                    expected.push(y);
+                }
+            }
+        }
+    }
+    let y = layer.forward(&image).unwrap();
+    assert_eq!(y.dims(), [2, outputs, height / stride, width / stride]);
+    let off = max_abs_diff(&values(&y), &expected);
+    assert!(off < 1e-5, "off by {off:e}");
+}
+
+/// Mean and biased variance of each channel of (N, C, H, W).
+fn moments(x: &[f64], n: usize, channels: usize, plane: usize) -> Vec<(f64, f64)> {
+    let of = |c: usize| (0..n).flat_map(move |i| x[(i * channels + c) * plane..][..plane].iter().copied());
+    let count = (n * plane) as f64;
+    (0..channels)
+        .map(|c| {
+            let mean = of(c).sum::<f64>() / count;
+            (mean, of(c).map(|v| (v - mean).powi(2)).sum::<f64>() / count)
+        })
+        .collect()
+}
+
+#[test]
+fn batch_norm_keeps_running_statistics() {
+    let (n, channels, plane) = (3, 2, 20);
+    let builder = Builder::new(BuildOptions::default());
+    let layer = BatchNorm::new(&builder.root().child("bn"), channels).unwrap();
+    let params = builder.finish().unwrap();
+    let read = |name: &str| values(params.get(&format!("bn.{name}")).unwrap().var.as_tensor());
+    params.get("bn.weight").unwrap().var.set(&Tensor::new(&[2f32, -1.0], &Device::Cpu).unwrap()).unwrap();
+    params.get("bn.bias").unwrap().var.set(&Tensor::new(&[0.5f32, 3.0], &Device::Cpu).unwrap()).unwrap();
+    let normalised = |x: &[f64], stats: &[(f64, f64)]| -> Vec<f64> {
+        let (weight, bias) = ([2.0, -1.0], [0.5, 3.0]);
+        let channel = |i: usize| i / plane % channels;
+        x.iter()
+            .enumerate()
+            .map(|(i, v)| {
+                let (c, (mean, var)) = (channel(i), stats[channel(i)]);
+                weight[c] * (v - mean) / (var + 1e-5).sqrt() + bias[c]
+            })
+            .collect()
+    };
+    let (mut mean, mut var) = ([0.0; 2], [1.0; 2]);
+    for step in 0..3 {
+        let x = (random(&format!("batch {step}"), &[n, channels, 4, 5]) * 3.0).unwrap();
+        let x = (x + f64::from(step)).unwrap();
+        let stats = moments(&values(&x), n, channels, plane);
+        let y = layer.forward(&x, Mode::Train { seed: 0 }).unwrap();
+        assert!(max_abs_diff(&values(&y), &normalised(&values(&x), &stats)) < 1e-4, "step {step}");
+        let count = (n * plane) as f64;
+        for c in 0..channels {
+            mean[c] = 0.9 * mean[c] + 0.1 * stats[c].0;
+            var[c] = 0.9 * var[c] + 0.1 * stats[c].1 * count / (count - 1.0);
+        }
+        assert!(max_abs_diff(&read("running_mean"), &mean) < 1e-5, "step {step}");
+        assert!(max_abs_diff(&read("running_var"), &var) < 1e-5, "step {step}");
+        assert_eq!(read("num_batches_tracked"), [f64::from(step) + 1.0]);
+    }
+    let x = random("evaluation", &[n, channels, 4, 5]);
+    let y = layer.forward(&x, Mode::Eval).unwrap();
+    let stats = [(mean[0], var[0]), (mean[1], var[1])];
+    assert!(max_abs_diff(&values(&y), &normalised(&values(&x), &stats)) < 1e-4);
+    assert!(max_abs_diff(&read("running_mean"), &mean) < 1e-5, "evaluation changes nothing");
+    let single = random("one", &[1, channels, 1, 1]);
+    assert!(layer.forward(&single, Mode::Train { seed: 0 }).is_err(), "one value has no variance");
+}
+
+#[test]
+fn paths_drop_at_their_rate() {
+    let path = DropPath::new("stages.0.1", 0.2).unwrap();
+    let factors = path.factors(20_000, Mode::Train { seed: 7 });
+    assert!(factors.iter().all(|&f| f == 0.0 || f == 1.0 / 0.8), "{:?}", &factors[..5]);
+    let mean = factors.iter().sum::<f64>() / factors.len() as f64;
+    assert!((mean - 1.0).abs() < 0.02, "mean factor {mean}");
+    assert_eq!(factors, path.factors(20_000, Mode::Train { seed: 7 }));
+    assert_ne!(factors, path.factors(20_000, Mode::Train { seed: 8 }), "every step has its own mask");
+    let other = DropPath::new("stages.0.2", 0.2).unwrap();
+    assert_ne!(factors, other.factors(20_000, Mode::Train { seed: 7 }), "every block has its own mask");
+    assert_eq!(path.factors(3, Mode::Eval), [1.0; 3]);
+    let rates = DropPath::linear_rates(0.4, 5);
+    assert_eq!(rates[0], 0.0);
+    assert!(max_abs_diff(&rates, &[0.0, 0.1, 0.2, 0.3, 0.4]) < 1e-12, "{rates:?}");
+    assert_eq!(DropPath::new("first", rates[0]).unwrap().factors(100, Mode::Train { seed: 1 }), [1.0; 100]);
+    assert!(DropPath::new("x", 1.0).is_err() && DropPath::new("x", -0.1).is_err());
+    // In a network: training passes depend on their seed, evaluation and a rate of zero do not.
+    let x = random("images", &[4, 3, 32, 32]);
+    let logits = |rate: &str, seed| bits(&nano("nano-2d", &[rate], 0).forward_t(&x, Mode::Train { seed }).unwrap());
+    assert_ne!(logits("drop_path=0.5", 1), logits("drop_path=0.5", 2));
+    assert_eq!(logits("drop_path=0.5", 1), logits("drop_path=0.5", 1));
+    assert_eq!(logits("drop_path=0", 1), logits("drop_path=0", 2));
+}
+
+#[test]
+fn one_error_names_everything_that_does_not_fit() {
+    let mut checkpoint = checkpoint_of(&nano("nano-2d", &[], 0));
+    checkpoint.tensors.shift_remove("head.bias").unwrap();
+    checkpoint.tensors.insert("extra.weight".into(), random("extra", &[2]));
+    checkpoint.tensors.insert("stages.3.0.pwconv1.bias".into(), random("short", &[7]));
+    let error = restored(checkpoint).err().expect("weights that do not fit");
+    let text = error.to_string();
+    for part in
+        ["memory.safetensors", "1 missing (head.bias)", "1 unexpected (extra.weight)", "stages.3.0.pwconv1.bias", "[7]"]
+    {
+        assert!(text.contains(part) && !text.contains('\n'), "{text}");
+    }
+    let Error::Weights(mismatch) = error else { panic!("{text}") };
+    assert_eq!(mismatch.wrong_shape[0].expected, [512]);
+}
+
+#[test]
+fn angles_come_from_the_file() {
+    let x = random("images", &[2, 3, 64, 64]);
+    let flat = nano("nano-1d", &["layerwise_rotation=false"], 3);
+    let turned = nano("nano-1d", &["layerwise_rotation=true"], 3);
+    let (layer, channels) = ("stages.2.1.dwconv.theta", 96);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("turned.safetensors");
+    let through_file = |tensors: &TensorMap| {
+        weights::save(&path, tensors, &checkpoint_of(&flat).metadata).unwrap();
+        restored(weights::load(&path).unwrap()).unwrap().forward(&x).unwrap()
+    };
+    let plain = bits(&flat.forward(&x).unwrap());
+    assert_eq!(bits(&through_file(&flat.params().tensors())), plain);
+    // The second block of stage 2 turned by 90 degrees is what layerwise rotation builds.
+    let angles = channel_angles(channels, 8, 0.5).unwrap();
+    for stored_as in [&[channels][..], &[channels, 1]] {
+        let mut tensors = flat.params().tensors();
+        tensors.insert(layer.into(), Tensor::from_slice(&angles, stored_as, &Device::Cpu).unwrap());
+        let logits = bits(&through_file(&tensors));
+        assert_ne!(logits, plain, "{stored_as:?}");
+        assert_eq!(logits, bits(&turned.forward(&x).unwrap()), "{stored_as:?}");
+    }
+    // All layers turned: every layer's angles count.
+    let mut tensors = flat.params().tensors();
+    for (name, p) in flat.params().iter().filter(|(_, p)| p.kind == Kind::Theta) {
+        tensors.insert(name.into(), (p.var.as_detached_tensor() + 0.5 * PI).unwrap());
+        assert_ne!(bits(&through_file(&tensors)), plain, "{name}");
+    }
+    tensors.insert(layer.into(), random("angles", &[channels, 2]));
+    weights::save(&path, &tensors, &checkpoint_of(&flat).metadata).unwrap();
+    assert!(restored(weights::load(&path).unwrap()).err().unwrap().to_string().contains(layer));
+}
+
+#[test]
+fn shared_parameters_follow_training_and_assign_checks_names() {
+    let network = build(spec("nano-2d", &[]), BuildOptions::default());
+    let view = build(spec("nano-2d", &[]), BuildOptions::view_of(network.params()));
+    let other = nano("nano-2d", &[], 9);
+    let x = random("images", &[1, 3, 32, 32]);
+    assert_eq!(bits(&view.forward(&x).unwrap()), bits(&network.forward(&x).unwrap()));
+    network.params().assign(&other.params().tensors(), "other").unwrap();
+    assert_eq!(bits(&view.forward(&x).unwrap()), bits(&other.forward(&x).unwrap()));
+    let mut less = other.params().tensors();
+    less.shift_remove("head.bias").unwrap();
+    assert!(network.params().assign(&less, "less").unwrap_err().to_string().contains("head.bias"));
+}
