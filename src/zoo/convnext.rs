@@ -12,8 +12,8 @@
 use super::config::{Directions, PerStage};
 use super::{Features, Model};
 use crate::nn::{
-    BatchNorm, DenseConv, DepthwiseConv, DropPath, FeatureShape, Init, LayerNorm, LayerScale, Linear, Mode, OrientedConv, Pass, PatchConv,
-    Pointwise, Scope, Trace, global_mean,
+    BatchNorm, DenseConv, DepthwiseConv, DropPath, FeatureShape, Init, LayerNorm, LayerScale, Linear, Mode,
+    OrientedConv, Pass, PatchConv, Pointwise, Scope, Trace, global_mean,
 };
 use crate::ops::oriented1d::{self, SizeMode, channel_angles};
 use crate::ops::{Layout, depthwise2d, gelu::gelu};
@@ -495,10 +495,7 @@ impl ConvNext {
         for i in 1..4 {
             let (from, to) = (config.dims.stage(i - 1), config.dims.stage(i));
             let scope = layers.child(i);
-            downsample.push((
-                Norm::new(&scope.child(0), config, from)?,
-                PatchConv::new(&scope.child(1), from, to, 2)?,
-            ));
+            downsample.push((Norm::new(&scope.child(0), config, from)?, PatchConv::new(&scope.child(1), from, to, 2)?));
         }
         let mut rates = DropPath::linear_rates(config.drop_path, config.depths.0.iter().sum()).into_iter();
         let mut stages = Vec::new();
