@@ -1,23 +1,16 @@
 //! Networks against reference values: parameter lists, logits, intermediate points, gradients.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test stops at the first surprise.
+// A test stops at the first surprise; errors are printed so that they can be quoted.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod common;
 
 use candle_core::{Device, Tensor};
-use common::{fill_kind, fill_signed, golden};
+use common::{fill_kind, fill_signed, golden, integers as shape_of, numbers, values};
 use kernelscope::nn::{BuildOptions, Mode, Pass};
 use kernelscope::weights::TensorMap;
 use kernelscope::zoo::{ModelSpec, Network};
 use serde_json::Value;
 use std::collections::BTreeMap;
-
-fn shape_of(value: &Value) -> Vec<usize> {
-    value.as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as usize).collect()
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
-}
 
 /// The network with every parameter filled by its name; angles keep their constructed values.
 fn filled(name: &str, golden: &Value, options: BuildOptions) -> Network {
@@ -50,8 +43,7 @@ fn filled(name: &str, golden: &Value, options: BuildOptions) -> Network {
 }
 
 fn input(shape: &[usize]) -> Tensor {
-    let values: Vec<f32> = fill_signed("input", shape.iter().product()).iter().map(|&v| v as f32).collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    Tensor::from_vec(fill_signed("input", shape.iter().product()), shape, &Device::Cpu).unwrap()
 }
 
 fn check_forward(name: &str, golden: &Value, tolerance: f64) {
@@ -66,8 +58,7 @@ fn check_forward(name: &str, golden: &Value, tolerance: f64) {
         let mut watch = |name: &str, value: &Tensor| {
             let Some(point) = points.get(name) else { return };
             assert_eq!(value.dims(), shape_of(&point["shape"]), "shape of {name}");
-            let values: Vec<f64> =
-                value.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().map(|&v| f64::from(v)).collect();
+            let values = values(value);
             let mean = values.iter().sum::<f64>() / values.len() as f64;
             let std = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt();
             let mut off =
@@ -81,11 +72,11 @@ fn check_forward(name: &str, golden: &Value, tolerance: f64) {
         };
         let (_, logits) = network.forward_pass(&x, &mut Pass::watched(Mode::Eval, &mut watch)).unwrap();
         assert_eq!(seen.len(), points.len(), "points reported: {seen:?}");
-        let logits = logits.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let logits = values(&logits);
         let reference = numbers(&run["logits"]);
         assert_eq!(logits.len(), reference.len());
         for (ours, reference) in logits.iter().zip(reference) {
-            worst_logit = worst_logit.max((f64::from(*ours) - reference).abs());
+            worst_logit = worst_logit.max((ours - reference).abs());
         }
     }
     println!("{name}: logits off by at most {worst_logit:.2e}, points by {worst_point:.2e}");
@@ -100,14 +91,13 @@ fn check_gradients(name: &str, golden: &Value) {
     let run = &golden["runs"][0];
     let x = candle_core::Var::from_tensor(&input(&shape_of(&run["input_shape"]))).unwrap();
     let shape = shape_of(&run["logits_shape"]);
-    let cotangent: Vec<f32> = fill_signed("cotangent", shape.iter().product()).iter().map(|&v| v as f32).collect();
+    let cotangent = fill_signed("cotangent", shape.iter().product());
     let cotangent = Tensor::from_vec(cotangent, &shape[..], &Device::Cpu).unwrap();
     let loss = (network.forward(x.as_tensor()).unwrap() * cotangent).unwrap().sum_all().unwrap();
     let grads = loss.backward().unwrap();
     let mut worst = 0f64;
     let mut check = |name: &str, gradient: &Tensor, reference: &Value, first: &str| {
-        let values: Vec<f64> =
-            gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().map(|&v| f64::from(v)).collect();
+        let values = values(gradient);
         let norm = values.iter().map(|v| v * v).sum::<f64>().sqrt();
         let expected = reference["l2"].as_f64().unwrap();
         let mut off = (norm - expected).abs() / expected;

@@ -11,7 +11,7 @@ use std::io::IsTerminal;
 pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header.iter().map(|h| Cell::new(h)));
+    table.set_header(header.iter().map(Cell::new));
     for row in rows {
         table.add_row(row.into_iter().enumerate().map(|(i, text)| {
             let numeric = i > 0 && text.chars().next().is_none_or(|c| c.is_ascii_digit() || "-+.–".contains(c));

@@ -36,11 +36,14 @@ impl Mode {
     }
 }
 
+/// Somebody who is told the name and value of intermediate results.
+type Watcher<'a> = &'a mut dyn FnMut(&str, &Tensor);
+
 /// What accompanies a forward pass: its mode, and somebody who may watch intermediate results.
 pub struct Pass<'a> {
     /// The mode.
     pub mode: Mode,
-    watch: Option<&'a mut dyn FnMut(&str, &Tensor)>,
+    watch: Option<Watcher<'a>>,
 }
 
 impl<'a> Pass<'a> {
@@ -51,7 +54,7 @@ impl<'a> Pass<'a> {
 
     /// A pass in which `watch` is called with the name and value of every module output that the network reports
     /// (its stem, blocks, stages, pooled features).
-    pub fn watched(mode: Mode, watch: &'a mut dyn FnMut(&str, &Tensor)) -> Self {
+    pub fn watched(mode: Mode, watch: Watcher<'a>) -> Self {
         Pass { mode, watch: Some(watch) }
     }
 

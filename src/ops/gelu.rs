@@ -111,7 +111,7 @@ impl Element for f32 {
 
     #[inline(always)]
     fn normal_pdf(self) -> Self {
-        const SCALE: f32 = 0.398_942_28;
+        const SCALE: f32 = 0.398_942_3;
         SCALE * exp_negative(-0.5 * self * self)
     }
 }
@@ -159,7 +159,7 @@ const EXP2: [f32; 8] = [
     1.333_355_8e-3,
     9.618_129e-3,
     5.550_411e-2,
-    2.402_265_1e-1,
+    2.402_265e-1,
     std::f32::consts::LN_2,
     1.0,
 ];
@@ -170,7 +170,7 @@ const ERF_P: [f32; 7] = [
     4.718_132_5e-6,
     3.803_827e-4,
     3.832_380_5e-3,
-    5.427_851_2e-2,
+    5.427_851e-2,
     1.847_003_6e-1,
     std::f32::consts::FRAC_2_SQRT_PI,
 ];

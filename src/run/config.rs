@@ -121,7 +121,7 @@ impl DataConfig {
 
     /// The transform of training images.
     pub fn train_transform(&self, augment: &Augment) -> TrainTransform {
-        TrainTransform { size: self.size, augment: augment.clone(), normalize: self.normalize, filter: Filter::Bicubic }
+        TrainTransform { size: self.size, augment: *augment, normalize: self.normalize, filter: Filter::Bicubic }
     }
 }
 

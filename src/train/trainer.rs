@@ -351,7 +351,7 @@ fn loaders(config: &RunConfig, splits: crate::run::Splits) -> Result<(Loader, Lo
     let eval = LoaderConfig { shuffle: false, drop_last: false, batch_size: train.batch_size, ..loader.clone() };
     let transform = Transform::Train(config.data.train_transform(&train.augment));
     Ok((
-        Loader::new(splits.train, transform, Some(train.mix.clone()), loader)?,
+        Loader::new(splits.train, transform, Some(train.mix), loader)?,
         Loader::new(splits.val, Transform::Eval(config.data.eval_transform()), None, eval)?,
     ))
 }

@@ -254,12 +254,12 @@ fn block<T: Element>(
         g_mean[i] /= count;
         gh_mean[i] /= count;
     }
-    for c in 0..sizes.channels {
+    for (c, &w) in w.iter().enumerate() {
         let at = c * sizes.inner + start;
         let (x, dy, dx) = (&x[at..at + len], &dy[at..at + len], &mut dx[at..at + len]);
         for i in 0..len {
             let h = (x[i] - mean[i]) * rstd[i];
-            dx[i] = rstd[i] * (w[c] * dy[i] - g_mean[i] - h * gh_mean[i]);
+            dx[i] = rstd[i] * (w * dy[i] - g_mean[i] - h * gh_mean[i]);
         }
     }
 }

@@ -150,7 +150,7 @@ impl Oriented1d {
     /// In strict mode, if a side is no multiple of the stride.
     pub fn output_size(&self, height: usize, width: usize) -> Result<(usize, usize)> {
         let s = self.options.stride;
-        if self.options.sizes == SizeMode::Strict && (height % s != 0 || width % s != 0) {
+        if self.options.sizes == SizeMode::Strict && (!height.is_multiple_of(s) || !width.is_multiple_of(s)) {
             return Err(Error::argument(
                 "input size",
                 format!("{height}x{width}"),

@@ -32,8 +32,8 @@ impl Shape {
 fn products(shape: &Shape, theta: &[f32], mut f: impl FnMut(usize, usize, usize, usize)) {
     let (rows, cols) = shape.output();
     for n in 0..shape.n {
-        for c in 0..shape.c {
-            let (sin, cos) = ((theta[c] as f64).sin() as f32, (theta[c] as f64).cos() as f32);
+        for (c, &theta) in theta.iter().enumerate() {
+            let (sin, cos) = (f64::from(theta).sin() as f32, f64::from(theta).cos() as f32);
             for p in 0..rows {
                 for q in 0..cols {
                     for k in 0..shape.taps {
