@@ -7,6 +7,7 @@ use candle_core::{DType, Tensor};
 use common::{Arg, differentiate, values};
 use kernelscope::Result;
 use kernelscope::ops::Layout;
+use kernelscope::ops::batch_norm::{self, statistics};
 use kernelscope::ops::depthwise2d::{self, Depthwise2d};
 use kernelscope::ops::gelu::gelu;
 use kernelscope::ops::layer_norm::{EPS, layer_norm};
@@ -151,4 +152,34 @@ fn scale_residual_with_dropped_images() -> Result<()> {
     let args =
         [Arg::fill("x", &shape, "input"), Arg::fill("branch", &shape, "input"), Arg::fill("gamma", &[4], "gamma")];
     check(&args, &shape, |args| scale_residual(&args[0], &args[1], &args[2], &[1.25, 0.0, 1.0]))
+}
+
+#[test]
+fn batch_norm_by_its_own_statistics() -> Result<()> {
+    let shape = [3, 4, 3, 5];
+    let args =
+        [Arg::fill("x", &shape, "input"), Arg::fill("weight", &[4], "norm_weight"), Arg::fill("bias", &[4], "bias")];
+    // The statistics move with x, so the difference quotient sees the gradient that flows through them.
+    check(&args, &shape, |args| batch_norm::batch_norm(&args[0], &args[1], &args[2], &statistics(&args[0])?, 1e-5))
+}
+
+#[test]
+fn batch_norm_does_not_depend_on_threads() -> Result<()> {
+    let shape = [5, 7, 9, 11];
+    let args =
+        [Arg::fill("x", &shape, "input"), Arg::fill("weight", &[7], "norm_weight"), Arg::fill("bias", &[7], "bias")];
+    let cotangent = Arg::fill("cotangent", &shape, "input");
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            differentiate(DType::F32, &args, &cotangent, |args: &[Tensor]| {
+                batch_norm::batch_norm(&args[0], &args[1], &args[2], &statistics(&args[0])?, 1e-5)
+            })
+        })
+    };
+    let one = run(1)?;
+    for threads in [2, 3] {
+        assert_eq!(one, run(threads)?, "{threads} threads");
+    }
+    Ok(())
 }

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Convolutional networks with oriented-1D, shift-wise and very large kernels: train them, look inside, compare.
+/// Convolutional networks with oriented-1D and very large kernels: train them, look inside, compare.
 #[derive(Debug, Parser)]
 #[command(name = "kernelscope", version, propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = "Start with:  kernelscope quickstart\n\n\

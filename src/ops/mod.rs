@@ -1,7 +1,8 @@
 //! Operators: the numerical core of the crate, as candle custom operators with CPU gradients.
 //!
-//! Each operator has a folder with its public parameters and candle glue (`mod.rs`), its definition in plain loops
-//! (`reference.rs`) and, where the tap engine does not already serve it, a fast CPU path (`cpu.rs`).
+//! An operator with an engine has a folder: public parameters and candle glue (`mod.rs`), its definition in plain loops
+//! (`reference.rs`) and, where the tap engine does not already serve it, a fast CPU path (`cpu.rs`). Operators whose
+//! definition is a line are one file.
 //!
 //! | operator | equation | used by |
 //! |---|---|---|

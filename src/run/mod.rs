@@ -11,7 +11,8 @@
 //! RUN/report.html                       one self-contained page
 //! ```
 //!
-//! Every file is written to a temporary name and renamed. `state/progress.toml` names the last complete epoch; whatever
+//! Every file is written to a temporary name and renamed, but for `metrics.csv`, which grows row by row (a row that a
+//! crash cut off is left out when reading). `state/progress.toml` names the last complete epoch; whatever
 //! is newer is ignored and overwritten when the run resumes.
 
 mod config;

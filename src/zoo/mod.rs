@@ -10,6 +10,7 @@ pub use config::{Directions, KernelChoice, PerStage, set_field};
 pub use registry::{Entry, Preprocessing, Published, entry, registry};
 
 use crate::nn::{BuildOptions, Builder, Mode, Params, Pass, Scope, Trace};
+use crate::weights::keys::unwrap_downstream;
 use crate::weights::{Checkpoint, TensorMap};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -231,6 +232,8 @@ impl Network {
         overrides: &[S],
         options: BuildOptions,
     ) -> Result<Self> {
+        // Detection and segmentation backbones wrap their oriented layers one level deeper.
+        let checkpoint = Checkpoint { tensors: unwrap_downstream(checkpoint.tensors), ..checkpoint };
         let spec = ModelSpec::for_checkpoint(name, &checkpoint, overrides)?;
         let weights = Some((checkpoint.tensors, checkpoint.source.display().to_string()));
         Network::build(spec, BuildOptions { weights, ..options })

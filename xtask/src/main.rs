@@ -1,6 +1,7 @@
 //! Set-up and checks of the workspace, with nothing but the standard library so that it builds in a second.
 //!
-//! - `cargo xtask test [ARGS...]`: installs what the tests need and runs them; arguments go to `cargo test`.
+//! - `cargo xtask test [ARGS...]`: runs the tests; arguments go to `cargo test`. They need nothing but Rust and the C
+//!   compiler that Rust links with.
 //! - `cargo xtask check`: formatting, lints and documentation, with warnings as errors.
 
 // A command prints.
@@ -28,7 +29,6 @@ fn main() -> ExitCode {
 
 /// Runs the tests in release mode, like the command itself: the networks' reference values are computed at full size.
 fn test(arguments: &[String]) -> Result<(), String> {
-    ensure_c_compiler()?;
     run(cargo().args(["test", "--release", "--workspace"]).args(arguments))
 }
 
@@ -36,23 +36,6 @@ fn check() -> Result<(), String> {
     run(cargo().args(["fmt", "--all", "--", "--check"]))?;
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     run(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
-}
-
-/// The linker and the allocator need a C compiler; Debian and Ubuntu have one in `build-essential`.
-fn ensure_c_compiler() -> Result<(), String> {
-    if Command::new("cc").arg("--version").output().is_ok_and(|output| output.status.success()) {
-        return Ok(());
-    }
-    eprintln!("xtask: no C compiler found; installing build-essential");
-    let as_root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.starts_with(b"0\n"));
-    for arguments in [&["update"][..], &["install", "--yes", "build-essential"]] {
-        let mut command = Command::new(if as_root { "apt-get" } else { "sudo" });
-        if !as_root {
-            command.arg("apt-get");
-        }
-        run(command.args(arguments))?;
-    }
-    Ok(())
 }
 
 fn cargo() -> Command {
