@@ -279,7 +279,8 @@ fn depthwise_layers_are_found() {
         assert_eq!((theta.len(), layer.weights.len()), (layer.channels, layer.channels * taps), "{}", layer.path);
     }
     let dense = layers_of("nano-2d", &[]);
-    assert_eq!(paths(&dense), blocks, "the patch stem is not depthwise");
+    assert_eq!(paths(&dense), [&stem[..], &blocks].concat());
+    assert_eq!(paths(&layers_of("nano-2d", &["stem=patch"])), blocks, "the patch stem is not depthwise");
     assert!(dense.iter().all(|l| l.shape == KernelShape::Dense { height: 7, width: 7 }));
     assert_eq!(paths(&layers_of("nano-2d", &["stem=oriented-1d"])), blocks, "nor is the dense oriented stem");
     let both = layers_of("nano-1dpp", &[]);

@@ -13,7 +13,7 @@ use super::report::{AreaRatio, ErfMap};
 use crate::nn::{Mode, Pass};
 use crate::zoo::Network;
 use crate::{Error, Result};
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 
 /// The thresholds of the published tables.
 pub const THRESHOLDS: [f64; 4] = [0.2, 0.3, 0.5, 0.99];
@@ -62,6 +62,11 @@ impl<'a> Erf<'a> {
         {
             return Err(Error::argument("image", format!("{height}x{width}"), format!("{h}x{w} like the first")));
         }
+        let place = || format!("image {} of the receptive field", self.images + 1);
+        let sum = image.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
+        if !sum.is_finite() {
+            return Err(Error::NonFinite { what: "the sum of the pixels".into(), value: sum, place: place() });
+        }
         let var = Var::from_tensor(image)?;
         let features = self.network.forward_features(var.as_tensor(), &mut Pass::new(Mode::Eval))?;
         let count = features.stages.len();
@@ -73,7 +78,13 @@ impl<'a> Erf<'a> {
         if p >= rows || q >= cols {
             return Err(Error::argument("position", format!("({p}, {q})"), format!("inside the {rows}x{cols} map")));
         }
-        let target = map.narrow(2, p, 1)?.narrow(3, q, 1)?.relu()?.sum_all()?;
+        let probed = map.narrow(2, p, 1)?.narrow(3, q, 1)?;
+        // Before the rectifier, which would hide what is not a number.
+        let sum = probed.detach().to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
+        if !sum.is_finite() {
+            return Err(Error::NonFinite { what: "the probed feature".into(), value: sum, place: place() });
+        }
+        let target = probed.relu()?.sum_all()?;
         let grads = target.backward()?;
         let gradient = match grads.get(var.as_tensor()) {
             Some(gradient) => gradient.relu()?.sum((0, 1))?.flatten_all()?.to_vec1::<f32>()?,
@@ -84,7 +95,7 @@ impl<'a> Erf<'a> {
             return Err(Error::NonFinite {
                 what: "the gradient of the image".into(),
                 value: f64::from(*bad),
-                place: format!("image {} of the receptive field", self.images + 1),
+                place: place(),
             });
         }
         if self.size.is_none() {

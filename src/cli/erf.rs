@@ -33,14 +33,19 @@ pub struct Args {
     #[arg(long)]
     stage: Option<usize>,
     /// Row and column in the stage's feature map; its centre if left out
-    #[arg(long, value_name = "ROW,COL", value_delimiter = ',', num_args = 2)]
-    position: Option<Vec<usize>>,
+    #[arg(long, value_name = "ROW,COL", value_parser = parse_position)]
+    position: Option<(usize, usize)>,
     /// Folder for the results
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
     /// Print the area ratios as JSON
     #[arg(long)]
     json: bool,
+}
+
+fn parse_position(text: &str) -> std::result::Result<(usize, usize), String> {
+    let parse = |part: &str| part.trim().parse().ok();
+    text.split_once(',').and_then(|(row, col)| Some((parse(row)?, parse(col)?))).ok_or("allowed: ROW,COL".to_string())
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -52,7 +57,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut paths = list_images(&args.images)?;
     paths.truncate(args.limit);
     std::fs::create_dir_all(&args.output).map_err(Error::io("create", &args.output))?;
-    let probe = Probe { stage: args.stage, position: args.position.as_ref().map(|p| (p[0], p[1])) };
+    let probe = Probe { stage: args.stage, position: args.position };
     let mut erf = Erf::new(&loaded.network, probe);
     let progress = bar(paths.len() as u64, "erf");
     for path in &paths {

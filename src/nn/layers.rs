@@ -185,14 +185,7 @@ impl PatchConv {
     /// If the image is smaller than one patch.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (n, c, h, w) = crate::ops::dims4("input", x)?;
-        let (k, rows, cols) = (self.patch, h / self.patch, w / self.patch);
-        if rows == 0 || cols == 0 {
-            return Err(Error::argument(
-                format!("input size of {}", self.path),
-                format!("{h}x{w}"),
-                format!("at least {k}x{k}"),
-            ));
-        }
+        let (k, (rows, cols)) = (self.patch, self.patches(h, w)?);
         let x = x.narrow(2, 0, rows * k)?.narrow(3, 0, cols * k)?.contiguous()?;
         let patches = x.reshape(&[n, c, rows, k, cols, k][..])?.permute([0, 1, 3, 5, 2, 4])?.contiguous()?;
         let patches = patches.reshape((n, c * k * k, rows, cols))?;
@@ -200,15 +193,28 @@ impl PatchConv {
         pointwise::pointwise(&patches, &weight, Some(&self.bias))
     }
 
+    /// Rows and columns of whole patches in an image.
+    fn patches(&self, height: usize, width: usize) -> Result<(usize, usize)> {
+        match (height / self.patch, width / self.patch) {
+            (rows, cols) if rows > 0 && cols > 0 => Ok((rows, cols)),
+            _ => Err(Error::argument(
+                format!("input size of {}", self.path),
+                format!("{height}x{width}"),
+                format!("at least {0}x{0}", self.patch),
+            )),
+        }
+    }
+
     /// Adds this layer to a trace.
-    pub fn trace(&self, trace: &mut Trace) {
-        let output = FeatureShape {
-            channels: self.outputs,
-            height: trace.shape.height / self.patch,
-            width: trace.shape.width / self.patch,
-        };
+    ///
+    /// # Errors
+    /// If the image is smaller than one patch.
+    pub fn trace(&self, trace: &mut Trace) -> Result<()> {
+        let (height, width) = self.patches(trace.shape.height, trace.shape.width)?;
+        let output = FeatureShape { channels: self.outputs, height, width };
         let macs = output.values() * (self.channels * self.patch * self.patch) as u64;
         trace.push(&self.path, format!("conv {0}x{0} / {0}", self.patch), output, macs);
+        Ok(())
     }
 }
 

@@ -191,12 +191,14 @@ impl RunFolder {
         Ok(found)
     }
 
-    /// The newest weights; the averaged ones if there are any.
+    /// The newest weights of a complete epoch; the averaged ones if there are any.
     ///
     /// # Errors
     /// If the run has no checkpoint yet.
     pub fn latest_checkpoint(&self) -> Result<CheckpointFile> {
-        self.checkpoints()?.pop().ok_or_else(|| Error::file(&self.root, "has no checkpoint yet"))
+        let complete = self.progress()?.epoch;
+        let found = self.checkpoints()?.into_iter().rfind(|c| c.epoch <= complete);
+        found.ok_or_else(|| Error::file(&self.root, "has no checkpoint yet"))
     }
 
     /// The epochs so far.

@@ -242,6 +242,13 @@ impl Trainer {
         let images_per_second = total.images as f64 / started.elapsed().as_secs_f64();
         let validation = evaluate(&self.view()?, &self.val)?;
         let ema = self.ema.as_ref().map(|ema| evaluate(&self.averaged(ema)?, &self.val)).transpose()?;
+        // A last step can break the weights after its own loss was taken; such an epoch is not complete.
+        for loss in [Some(validation.loss), ema.map(|e| e.loss)].into_iter().flatten() {
+            if !loss.is_finite() {
+                let place = format!("epoch {epoch} (learning rate {lr:.2e})");
+                return Err(Error::NonFinite { what: "the validation loss".into(), value: loss, place });
+            }
+        }
         let mut row = total.row(RowKind::Epoch, epoch, step, lr, images_per_second);
         row.val_loss = Some(validation.loss);
         row.val_accuracy = Some(validation.accuracy);

@@ -136,6 +136,9 @@ impl ConvMixer {
                 return Err(Error::argument(name, 0, "at least 1"));
             }
         }
+        if config.kernel.is_multiple_of(2) {
+            return Err(Error::argument("kernel", config.kernel, "an odd number, so that the resolution is kept"));
+        }
         Ok(ConvMixer {
             stem: PatchConv::new(&scope.child("stem.0"), 3, config.dim, config.patch)?,
             stem_norm: BatchNorm::new(&scope.child("stem.2"), config.dim)?,
@@ -170,7 +173,7 @@ impl Model for ConvMixer {
 
     fn trace(&self, height: usize, width: usize) -> Result<Trace> {
         let mut trace = Trace::new(FeatureShape { channels: 3, height, width });
-        self.stem.trace(&mut trace);
+        self.stem.trace(&mut trace)?;
         self.stem_norm.trace(&mut trace);
         for block in &self.blocks {
             block.trace(&mut trace)?;

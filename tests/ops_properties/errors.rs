@@ -59,7 +59,7 @@ fn oriented_input() -> Result<()> {
     refused("input", op.forward(&zeros(&[1, 1, 2, 8, 6]), &w, None));
     refused("input size", op.forward(&zeros(&[1, 2, 7, 6]), &w, None));
     refused("input size", op.forward(&zeros(&[1, 2, 8, 5]), &w, None));
-    refused("input size", op.forward(&zeros(&[1, 2, 0, 6]), &w, None));
+    refused("input", op.forward(&zeros(&[1, 2, 0, 6]), &w, None));
     for shape in [&[3, 1, 1, 7][..], &[2, 1, 1, 5], &[1, 2, 1, 7], &[14], &[]] {
         refused("weight", op.forward(&x, &zeros(shape), None));
     }

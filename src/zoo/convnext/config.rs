@@ -223,6 +223,11 @@ impl ConvNextConfig {
                 return Err(Error::argument(name, 0, "at least 1"));
             }
         }
+        // An even kernel has no centre: a block could not add its output to its input.
+        let sizes = self.kernel.0.iter().chain(&self.kernel2.0).chain([&self.stem_kernel]);
+        if let Some(even) = sizes.into_iter().find(|k| k.is_multiple_of(2)) {
+            return Err(Error::argument("kernel, kernel2 and stem_kernel", even, "odd numbers"));
+        }
         Ok(())
     }
 

@@ -222,7 +222,7 @@ impl StemLayers {
     fn trace(&self, trace: &mut Trace) -> Result<()> {
         match self {
             StemLayers::Patch(conv, norm) => {
-                conv.trace(trace);
+                conv.trace(trace)?;
                 norm.trace(trace);
             }
             StemLayers::Line(conv, norm) => {
@@ -328,7 +328,7 @@ impl Model for ConvNext {
             if index > 0 {
                 let (norm, conv) = &self.downsample[index - 1];
                 norm.trace(&mut trace);
-                conv.trace(&mut trace);
+                conv.trace(&mut trace)?;
             }
             for block in blocks {
                 block.trace(&mut trace)?;
