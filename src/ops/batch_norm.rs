@@ -7,10 +7,10 @@
 //! Gradients flow through mean and variance. Sums run over planes in parallel and are added up in order, so they do not
 //! depend on the number of threads.
 
-use super::storage::{self, Element, with_element, with_values};
+use super::storage::{self, Element, Op3, with_element, with_values};
 use super::{check_per_channel, dims4};
 use crate::Result;
-use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor, WithDType};
+use candle_core::{Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
 /// Mean and (biased) variance per channel.
@@ -74,7 +74,7 @@ pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, statistics: &Stati
         mean: statistics.mean.clone(),
         rstd: statistics.variance.iter().map(|v| 1.0 / (v + eps).sqrt()).collect(),
     };
-    Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)?)
+    storage::apply(op, [x, weight, bias])
 }
 
 struct BatchNorm {
@@ -86,20 +86,6 @@ struct BatchNorm {
 }
 
 impl BatchNorm {
-    fn forward<T: Element>(&self, x: &[T], w: &[T], b: &[T]) -> Vec<T> {
-        let mut y = vec![T::zero(); x.len()];
-        y.par_chunks_exact_mut(self.plane).zip(x.par_chunks_exact(self.plane)).enumerate().for_each(
-            |(index, (y, x))| {
-                let c = index % self.channels;
-                let (mean, scale) = (T::from_f64(self.mean[c]), w[c] * T::from_f64(self.rstd[c]));
-                for (y, &x) in y.iter_mut().zip(x) {
-                    *y = (x - mean) * scale + b[c];
-                }
-            },
-        );
-        y
-    }
-
     /// With `h = (x - m) * rstd`: `db = sum dy`, `dw = sum dy h`, `dx = w * rstd * (dy - db / M - h * dw / M)`.
     fn backward<T: Element>(&self, x: &[T], w: &[T], dy: &[T]) -> (Vec<T>, Vec<T>, Vec<T>) {
         let db = per_channel(dy, self.channels, self.plane, |_, dy| dy);
@@ -144,47 +130,29 @@ impl BatchNorm {
     }
 }
 
-impl CustomOp3 for BatchNorm {
-    fn name(&self) -> &'static str {
-        "batch-norm"
+impl Op3 for BatchNorm {
+    const NAME: &'static str = "batch norm";
+
+    fn output_shape(&self, x: &Shape) -> Shape {
+        x.clone()
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        w: &CpuStorage,
-        w_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        with_element!(candle_core::backend::BackendStorage::dtype(x), "input", T => {
-            let (x, w, b) = (
-                storage::slice::<T>(x, x_layout)?,
-                storage::slice::<T>(w, w_layout)?,
-                storage::slice::<T>(b, b_layout)?,
-            );
-            Ok((T::to_cpu_storage_owned(self.forward(x, w, b)), x_layout.shape().clone()))
-        })
+    fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Vec<T> {
+        let mut y = vec![T::zero(); x.len()];
+        y.par_chunks_exact_mut(self.plane).zip(x.par_chunks_exact(self.plane)).enumerate().for_each(
+            |(index, (y, x))| {
+                let c = index % self.channels;
+                let (mean, scale) = (T::from_f64(self.mean[c]), w[c] * T::from_f64(self.rstd[c]));
+                for (y, &x) in y.iter_mut().zip(x) {
+                    *y = (x - mean) * scale + b[c];
+                }
+            },
+        );
+        y
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        with_element!(x.dtype(), "input", T => with_values::<T, _>(x, |xs| with_values::<T, _>(weight, |w| {
-            with_values::<T, _>(dy, |dy| {
-                let (dx, dw, db) = self.backward(xs, w, dy);
-                Ok((
-                    Some(Tensor::from_vec(dx, x.shape(), x.device())?),
-                    Some(Tensor::from_vec(dw, weight.shape(), x.device())?),
-                    Some(Tensor::from_vec(db, bias.shape(), x.device())?),
-                ))
-            })
-        })))
+    fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], _wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
+        let (dx, dw, db) = self.backward(x, w, dy);
+        [Some(dx), Some(dw), Some(db)]
     }
 }

@@ -7,10 +7,10 @@
 //! Feature maps stay in (N, C, H, W): each image is one matrix product of the weights with its (C, H*W) matrix, so no
 //! transpose is needed. The weight gradient sums the images in order, so it does not depend on the number of threads.
 
-use super::storage::{self, Element, with_element, with_values};
+use super::storage::{self, Element, Op3};
 use super::{check_per_channel, dims4};
 use crate::{Error, Result};
-use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor, WithDType};
+use candle_core::{Shape, Tensor};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
@@ -45,7 +45,7 @@ pub fn pointwise(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<T
     check_per_channel("bias", &bias, outputs)?;
     storage::check_same("input, weight and bias", &[x, weight, &bias])?;
     let op = Pointwise { n, channels, outputs, size: (height, width) };
-    Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)?)
+    storage::apply(op, [x, weight, &bias])
 }
 
 struct Pointwise {
@@ -115,19 +115,6 @@ impl Pointwise {
         if self.n > 1 { Parallelism::None } else { Parallelism::Rayon(0) }
     }
 
-    fn forward<T: Element>(&self, x: &[T], w: &[T], b: &[T]) -> Vec<T> {
-        let s = self.positions();
-        let w = Matrix::row_major(w, self.outputs, self.channels);
-        let mut y = vec![T::zero(); self.n * self.outputs * s];
-        y.par_chunks_exact_mut(self.outputs * s).zip(x.par_chunks_exact(self.channels * s)).for_each(|(y, x)| {
-            for (row, &b) in y.chunks_exact_mut(s).zip(b) {
-                row.fill(b);
-            }
-            add_product(y, w, Matrix::row_major(x, self.channels, s), self.parallelism());
-        });
-        y
-    }
-
     fn input_grad<T: Element>(&self, dy: &[T], w: &[T]) -> Vec<T> {
         let s = self.positions();
         let w = Matrix::row_major(w, self.outputs, self.channels).transposed();
@@ -162,49 +149,31 @@ impl Pointwise {
     }
 }
 
-impl CustomOp3 for Pointwise {
-    fn name(&self) -> &'static str {
-        "pointwise"
+impl Op3 for Pointwise {
+    const NAME: &'static str = "pointwise convolution";
+
+    fn output_shape(&self, _x: &Shape) -> Shape {
+        Shape::from((self.n, self.outputs, self.size.0, self.size.1))
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        w: &CpuStorage,
-        w_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let shape = Shape::from((self.n, self.outputs, self.size.0, self.size.1));
-        with_element!(candle_core::backend::BackendStorage::dtype(x), "input", T => {
-            let (x, w, b) = (
-                storage::slice::<T>(x, x_layout)?,
-                storage::slice::<T>(w, w_layout)?,
-                storage::slice::<T>(b, b_layout)?,
-            );
-            Ok((T::to_cpu_storage_owned(self.forward(x, w, b)), shape))
-        })
+    fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Vec<T> {
+        let s = self.positions();
+        let w = Matrix::row_major(w, self.outputs, self.channels);
+        let mut y = vec![T::zero(); self.n * self.outputs * s];
+        y.par_chunks_exact_mut(self.outputs * s).zip(x.par_chunks_exact(self.channels * s)).for_each(|(y, x)| {
+            for (row, &b) in y.chunks_exact_mut(s).zip(b) {
+                row.fill(b);
+            }
+            add_product(y, w, Matrix::row_major(x, self.channels, s), self.parallelism());
+        });
+        y
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let device = x.device();
-        with_element!(x.dtype(), "input", T => with_values::<T, _>(dy, |dy| {
-            let dx = x.track_op().then(|| with_values::<T, _>(weight, |w| {
-                Tensor::from_vec(self.input_grad(dy, w), x.shape(), device)
-            })).transpose()?;
-            let dw = weight.track_op().then(|| with_values::<T, _>(x, |x| {
-                Tensor::from_vec(self.weight_grad(x, dy), weight.shape(), device)
-            })).transpose()?;
-            let db = bias.track_op().then(|| Tensor::from_vec(self.bias_grad(dy), bias.shape(), device)).transpose()?;
-            Ok((dx, dw, db))
-        }))
+    fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
+        [
+            wanted[0].then(|| self.input_grad(dy, w)),
+            wanted[1].then(|| self.weight_grad(x, dy)),
+            wanted[2].then(|| self.bias_grad(dy)),
+        ]
     }
 }

@@ -7,10 +7,10 @@
 //!
 //! `keep[n]` is 1 in evaluation; in training 0 for a dropped sample and `1 / (1 - rate)` for a kept one.
 
-use super::storage::{self, Element, with_element, with_values};
+use super::storage::{self, Element, Op3};
 use super::{check_per_channel, dims4};
 use crate::{Error, Result};
-use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor, WithDType};
+use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 
 /// Adds the scaled branch `f` to `x`, both (N, C, H, W); `gamma` is (C), `keep` has one factor per image.
@@ -39,7 +39,7 @@ pub fn scale_residual(x: &Tensor, f: &Tensor, gamma: &Tensor, keep: &[f64]) -> R
     check_per_channel("gamma", gamma, channels)?;
     storage::check_same("input, branch and gamma", &[x, f, gamma])?;
     let op = ScaleResidual { keep: keep.to_vec(), channels, positions: height * width };
-    Ok(x.contiguous()?.apply_op3(&f.contiguous()?, &gamma.contiguous()?, op)?)
+    storage::apply(op, [x, f, gamma])
 }
 
 struct ScaleResidual {
@@ -51,20 +51,6 @@ struct ScaleResidual {
 impl ScaleResidual {
     fn factor<T: Element>(&self, plane: usize, gamma: &[T]) -> T {
         T::from_f64(self.keep[plane / self.channels]) * gamma[plane % self.channels]
-    }
-
-    fn forward<T: Element>(&self, x: &[T], f: &[T], gamma: &[T]) -> Vec<T> {
-        let mut y = vec![T::zero(); x.len()];
-        let s = self.positions;
-        y.par_chunks_exact_mut(s).zip(x.par_chunks_exact(s)).zip(f.par_chunks_exact(s)).enumerate().for_each(
-            |(plane, ((y, x), f))| {
-                let factor = self.factor(plane, gamma);
-                for ((y, &x), &f) in y.iter_mut().zip(x).zip(f) {
-                    *y = x + factor * f;
-                }
-            },
-        );
-        y
     }
 
     fn branch_grad<T: Element>(&self, dy: &[T], gamma: &[T]) -> Vec<T> {
@@ -94,46 +80,29 @@ impl ScaleResidual {
     }
 }
 
-impl CustomOp3 for ScaleResidual {
-    fn name(&self) -> &'static str {
-        "scale-residual"
+impl Op3 for ScaleResidual {
+    const NAME: &'static str = "scale and residual";
+    const FIRST_GRADIENT_PASSES: bool = true;
+
+    fn output_shape(&self, x: &Shape) -> Shape {
+        x.clone()
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        f: &CpuStorage,
-        f_layout: &Layout,
-        gamma: &CpuStorage,
-        gamma_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        with_element!(candle_core::backend::BackendStorage::dtype(x), "input", T => {
-            let (x, f, gamma) = (
-                storage::slice::<T>(x, x_layout)?,
-                storage::slice::<T>(f, f_layout)?,
-                storage::slice::<T>(gamma, gamma_layout)?,
-            );
-            Ok((T::to_cpu_storage_owned(self.forward(x, f, gamma)), x_layout.shape().clone()))
-        })
+    fn forward<T: Element>(&self, [x, f, gamma]: [&[T]; 3]) -> Vec<T> {
+        let mut y = vec![T::zero(); x.len()];
+        let s = self.positions;
+        y.par_chunks_exact_mut(s).zip(x.par_chunks_exact(s)).zip(f.par_chunks_exact(s)).enumerate().for_each(
+            |(plane, ((y, x), f))| {
+                let factor = self.factor(plane, gamma);
+                for ((y, &x), &f) in y.iter_mut().zip(x).zip(f) {
+                    *y = x + factor * f;
+                }
+            },
+        );
+        y
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        f: &Tensor,
-        gamma: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        with_element!(x.dtype(), "input", T => with_values::<T, _>(dy, |grad| {
-            let df = with_values::<T, _>(gamma, |gamma| {
-                Tensor::from_vec(self.branch_grad(grad, gamma), f.shape(), f.device())
-            })?;
-            let dgamma = gamma.track_op().then(|| with_values::<T, _>(f, |f| {
-                Tensor::from_vec(self.gamma_grad(f, grad), gamma.shape(), gamma.device())
-            })).transpose()?;
-            Ok((Some(dy.clone()), Some(df), dgamma))
-        }))
+    fn gradients<T: Element>(&self, [_, f, gamma]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
+        [None, wanted[1].then(|| self.branch_grad(dy, gamma)), wanted[2].then(|| self.gamma_grad(f, dy))]
     }
 }

@@ -1,7 +1,8 @@
 //! Access to tensors' values on the CPU, for the two floating-point types the operators compute in.
 
 use crate::{Error, Result};
-use candle_core::{CpuStorage, DType, Layout, Storage, Tensor, WithDType};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Storage, Tensor, WithDType};
 
 /// A type the operators compute in: `f32` or `f64`.
 pub trait Element: WithDType + num_traits::Float + num_traits::NumAssign + std::iter::Sum + Send + Sync {
@@ -68,4 +69,74 @@ pub(crate) fn check_same(name: &str, tensors: &[&Tensor]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// An operator of three arguments with its gradients, on values in memory; [`apply`] makes it a candle operator.
+pub(crate) trait Op3: Send + Sync + 'static {
+    /// Name in error messages and profiles.
+    const NAME: &'static str;
+
+    /// Whether the first argument's gradient is the result's own: a sum passes it through.
+    const FIRST_GRADIENT_PASSES: bool = false;
+
+    /// Shape of the result, from the first argument's.
+    fn output_shape(&self, first: &Shape) -> Shape;
+
+    /// The result.
+    fn forward<T: Element>(&self, arguments: [&[T]; 3]) -> Vec<T>;
+
+    /// The gradients of the arguments that are wanted, given the result's; others may be left out.
+    fn gradients<T: Element>(&self, arguments: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3];
+}
+
+/// Applies an operator. Arguments are made contiguous; frozen ones get no gradient, since receptive fields, for example,
+/// only ask for the image's.
+pub(crate) fn apply<O: Op3>(op: O, arguments: [&Tensor; 3]) -> Result<Tensor> {
+    let [a, b, c] = arguments.map(Tensor::contiguous);
+    Ok(a?.apply_op3(&b?, &c?, OnCandle(op))?)
+}
+
+struct OnCandle<O>(O);
+
+impl<O: Op3> CustomOp3 for OnCandle<O> {
+    fn name(&self) -> &'static str {
+        O::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+        c: &CpuStorage,
+        c_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        with_element!(a.dtype(), "input", T => {
+            let arguments = [slice::<T>(a, a_layout)?, slice(b, b_layout)?, slice(c, c_layout)?];
+            Ok((T::to_cpu_storage_owned(self.0.forward(arguments)), self.0.output_shape(a_layout.shape())))
+        })
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        c: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let passes = O::FIRST_GRADIENT_PASSES;
+        let wanted = [a.track_op() && !passes, b.track_op(), c.track_op()];
+        with_element!(dy.dtype(), "gradient", T => with_values::<T, _>(a, |av| with_values::<T, _>(b, |bv| {
+            with_values::<T, _>(c, |cv| with_values::<T, _>(dy, |dyv| {
+                let [da, db, dc] = self.0.gradients([av, bv, cv], dyv, wanted);
+                let tensor = |values: Option<Vec<T>>, like: &Tensor| {
+                    values.map(|values| Tensor::from_vec(values, like.shape(), like.device())).transpose()
+                };
+                let da = if passes { Some(dy.clone()) } else { tensor(da, a)? };
+                Ok((da, tensor(db, b)?, tensor(dc, c)?))
+            }))
+        })))
+    }
 }

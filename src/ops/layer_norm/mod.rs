@@ -9,10 +9,10 @@
 mod cpu;
 pub mod reference;
 
-use super::{Layout, check_per_channel, storage};
-use crate::ops::storage::{with_element, with_values};
+use super::storage::{self, Element, Op3};
+use super::{Layout, check_per_channel};
 use crate::{Error, Result};
-use candle_core::{CpuStorage, CustomOp3, Layout as TensorLayout, Shape, Tensor, WithDType};
+use candle_core::{Shape, Tensor};
 use cpu::Sizes;
 
 /// The epsilon of every network in the zoo.
@@ -40,7 +40,7 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64, layout: 
     check_per_channel("bias", bias, sizes.channels)?;
     storage::check_same("input, weight and bias", &[x, weight, bias])?;
     let op = LayerNorm { sizes, eps };
-    Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)?)
+    storage::apply(op, [x, weight, bias])
 }
 
 struct LayerNorm {
@@ -48,48 +48,19 @@ struct LayerNorm {
     eps: f64,
 }
 
-impl CustomOp3 for LayerNorm {
-    fn name(&self) -> &'static str {
-        "layer-norm"
+impl Op3 for LayerNorm {
+    const NAME: &'static str = "layer norm";
+
+    fn output_shape(&self, x: &Shape) -> Shape {
+        x.clone()
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &TensorLayout,
-        w: &CpuStorage,
-        w_layout: &TensorLayout,
-        b: &CpuStorage,
-        b_layout: &TensorLayout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        with_element!(candle_core::backend::BackendStorage::dtype(x), "input", T => {
-            let (x, w, b) = (
-                storage::slice::<T>(x, x_layout)?,
-                storage::slice::<T>(w, w_layout)?,
-                storage::slice::<T>(b, b_layout)?,
-            );
-            let y = cpu::forward(self.sizes, x, w, b, T::from_f64(self.eps));
-            Ok((T::to_cpu_storage_owned(y), x_layout.shape().clone()))
-        })
+    fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Vec<T> {
+        cpu::forward(self.sizes, x, w, b, T::from_f64(self.eps))
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        with_element!(x.dtype(), "input", T => with_values::<T, _>(x, |xs| with_values::<T, _>(weight, |w| {
-            with_values::<T, _>(dy, |dy| {
-                let grads = cpu::backward(self.sizes, xs, w, dy, T::from_f64(self.eps));
-                Ok((
-                    Some(Tensor::from_vec(grads.dx, x.shape(), x.device())?),
-                    Some(Tensor::from_vec(grads.dw, weight.shape(), x.device())?),
-                    Some(Tensor::from_vec(grads.db, bias.shape(), x.device())?),
-                ))
-            })
-        })))
+    fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], _wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
+        let grads = cpu::backward(self.sizes, x, w, dy, T::from_f64(self.eps));
+        [Some(grads.dx), Some(grads.dw), Some(grads.db)]
     }
 }

@@ -146,7 +146,8 @@ impl<'a> Plan<'a> {
                     self.split(x, phases);
                     phases
                 };
-                simd(PlaneForward { plan: self, runs: self.runs_of(channel), w: &merged[channel], y, source });
+                let (runs, w) = (self.runs_of(channel), &merged[channel][..]);
+                simd(PlaneSum::<T, false> { plan: self, runs, w, target: y, source });
             },
         );
         y
@@ -164,10 +165,10 @@ impl<'a> Plan<'a> {
                 let channel = index % channels;
                 let (runs, w) = (self.runs_of(channel), &merged[channel][..]);
                 if self.unit_stride() {
-                    simd(PlaneInputGrad { plan: self, runs, w, dy, target: dx });
+                    simd(PlaneSum::<T, true> { plan: self, runs, w, target: dx, source: dy });
                 } else {
                     phases.fill(T::zero());
-                    simd(PlaneInputGrad { plan: self, runs, w, dy, target: phases });
+                    simd(PlaneSum::<T, true> { plan: self, runs, w, target: phases, source: dy });
                     self.join(phases, dx);
                 }
             },
@@ -288,20 +289,21 @@ fn simd(work: impl pulp::NullaryFnOnce<Output = ()>) {
     pulp::Arch::new().dispatch(work);
 }
 
-struct PlaneForward<'a, T> {
+/// The scaled additions of one plane: from the phases to the outputs, or back if `BACK`.
+struct PlaneSum<'a, T, const BACK: bool> {
     plan: &'a Plan<'a>,
     runs: &'a [Run],
     w: &'a [T],
-    y: &'a mut [T],
+    target: &'a mut [T],
     source: &'a [T],
 }
 
-impl<T: Element> pulp::NullaryFnOnce for PlaneForward<'_, T> {
+impl<T: Element, const BACK: bool> pulp::NullaryFnOnce for PlaneSum<'_, T, BACK> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        let PlaneForward { plan, runs, w, y, source } = self;
+        let PlaneSum { plan, runs, w, target, source } = self;
         plan.for_strips(
             runs,
             #[inline(always)]
@@ -309,35 +311,10 @@ impl<T: Element> pulp::NullaryFnOnce for PlaneForward<'_, T> {
                 let len = strip.len;
                 strip.for_rows(
                     #[inline(always)]
-                    |out, from| axpy(&mut y[out..out + len], &source[from..from + len], w[tap]),
-                );
-            },
-        );
-    }
-}
-
-struct PlaneInputGrad<'a, T> {
-    plan: &'a Plan<'a>,
-    runs: &'a [Run],
-    w: &'a [T],
-    dy: &'a [T],
-    target: &'a mut [T],
-}
-
-impl<T: Element> pulp::NullaryFnOnce for PlaneInputGrad<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let PlaneInputGrad { plan, runs, w, dy, target } = self;
-        plan.for_strips(
-            runs,
-            #[inline(always)]
-            |tap, strip| {
-                let len = strip.len;
-                strip.for_rows(
-                    #[inline(always)]
-                    |out, to| axpy(&mut target[to..to + len], &dy[out..out + len], w[tap]),
+                    |out, phase| {
+                        let (to, from) = if BACK { (phase, out) } else { (out, phase) };
+                        axpy(&mut target[to..to + len], &source[from..from + len], w[tap]);
+                    },
                 );
             },
         );

@@ -2,9 +2,9 @@
 
 use super::cpu::Plan;
 use super::{Geometry, TapTable};
-use crate::ops::storage::{self, with_element, with_values};
+use crate::ops::storage::{self, Element, Op3};
 use crate::{Error, Result};
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType};
+use candle_core::{Shape, Tensor};
 use std::sync::Arc;
 
 /// A depthwise convolution given by a tap table and its sizes, with all gradients.
@@ -65,8 +65,7 @@ impl TapConv {
         };
         crate::ops::check_per_channel("bias", &bias, channels)?;
         storage::check_same("input, weight and bias", &[x, weight, &bias])?;
-        let y = x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, self.clone())?;
-        Ok(y)
+        storage::apply(self.clone(), [x, weight, &bias])
     }
 
     fn plan(&self) -> Plan<'_> {
@@ -74,54 +73,24 @@ impl TapConv {
     }
 }
 
-impl CustomOp3 for TapConv {
-    fn name(&self) -> &'static str {
-        "depthwise-taps"
+impl Op3 for TapConv {
+    const NAME: &'static str = "depthwise convolution";
+
+    fn output_shape(&self, x: &Shape) -> Shape {
+        let (n, c) = (x.dims()[0], x.dims()[1]);
+        Shape::from((n, c, self.geometry.output.0, self.geometry.output.1))
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        w: &CpuStorage,
-        w_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let dtype = candle_core::backend::BackendStorage::dtype(x);
-        let (n, c, _, _) = x_layout.shape().dims4()?;
-        let shape = Shape::from((n, c, self.geometry.output.0, self.geometry.output.1));
-        with_element!(dtype, "input", T => {
-            let (x, w, b) = (
-                storage::slice::<T>(x, x_layout)?,
-                storage::slice::<T>(w, w_layout)?,
-                storage::slice::<T>(b, b_layout)?,
-            );
-            Ok((T::to_cpu_storage_owned(self.plan().forward(x, w, b, self.residual)), shape))
-        })
+    fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Vec<T> {
+        self.plan().forward(x, w, b, self.residual)
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
         let plan = self.plan();
-        let device = x.device();
-        let dtype: DType = x.dtype();
-        with_element!(dtype, "input", T => with_values::<T, _>(dy, |dy| {
-            // Frozen arguments need no gradient: receptive fields only ask for the input's.
-            let dx = x.track_op().then(|| with_values::<T, _>(weight, |w| {
-                Tensor::from_vec(plan.input_grad(dy, w, self.residual), x.shape(), device)
-            })).transpose()?;
-            let dw = weight.track_op().then(|| with_values::<T, _>(x, |x| {
-                Tensor::from_vec(plan.weight_grad(x, dy), weight.shape(), device)
-            })).transpose()?;
-            let db = bias.track_op().then(|| Tensor::from_vec(plan.bias_grad(dy), bias.shape(), device)).transpose()?;
-            Ok((dx, dw, db))
-        }))
+        [
+            wanted[0].then(|| plan.input_grad(dy, w, self.residual)),
+            wanted[1].then(|| plan.weight_grad(x, dy)),
+            wanted[2].then(|| plan.bias_grad(dy)),
+        ]
     }
 }
