@@ -18,6 +18,7 @@
 //!
 //! | room | holds |
 //! |---|---|
+//! | [`files`] | files that appear complete or not at all |
 //! | [`ops`] | operators: oriented and dense depthwise convolution, norms, pointwise maps |
 //! | [`nn`] | layers, named parameters, seeded initialisation |
 //! | [`zoo`] | networks and their registry |
@@ -37,6 +38,7 @@ pub mod analysis;
 pub mod cli;
 pub mod data;
 pub mod error;
+pub mod files;
 pub mod nn;
 pub mod ops;
 pub mod plot;

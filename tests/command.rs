@@ -135,7 +135,7 @@ fn models_are_listed() {
     let names: Vec<&str> = rows.as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
     assert_eq!(names, registry().iter().map(|e| e.name).collect::<Vec<_>>());
     for row in rows.as_array().unwrap() {
-        assert!(row["params"].as_u64().unwrap() > 0 && row["macs"].as_u64().unwrap() > 0, "{row}");
+        assert!(row["parameters"].as_u64().unwrap() > 0 && row["macs"].as_u64().unwrap() > 0, "{row}");
     }
     let table = desk.run(&["models"]);
     assert!(names.iter().all(|name| table.contains(name)), "{table}");

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use kernelscope::files::write_atomically;
 use kernelscope::rng::stream;
 use kernelscope::weights::keys::{strip_prefixes, unwrap_downstream};
 use kernelscope::weights::{
     Checkpoint, LoadOptions, Mismatch, TensorMap, WrongShape, centre_crop_kernel, load, load_with, save,
-    write_atomically,
 };
 use rand::RngExt;
 

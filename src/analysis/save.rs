@@ -2,7 +2,8 @@
 
 use super::cost::CostReport;
 use super::report::{AreaRatio, ErfMap, LayerOrientation, ShapeBiasReport};
-use crate::weights::{self, TensorMap, write_atomically};
+use crate::files::write_atomically;
+use crate::weights::{self, TensorMap};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use serde::Serialize;

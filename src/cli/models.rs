@@ -34,7 +34,7 @@ struct Row {
     name: String,
     paper: &'static str,
     weights: &'static str,
-    params: usize,
+    parameters: usize,
     theta: usize,
     macs: u64,
     size: usize,
@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> Result<()> {
         .map(|(row, _)| {
             vec![
                 row.name.clone(),
-                format!("{:.2}", row.params as f64 / 1e6),
+                format!("{:.2}", row.parameters as f64 / 1e6),
                 number(row.published.params_m),
                 format!("{:.3}", row.macs as f64 / 1e9),
                 number(row.published.gmacs),
@@ -84,17 +84,21 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn row(entry: &Entry, args: &Args) -> Result<(Row, CostReport)> {
     let spec = ModelSpec::named(entry.name)?.with_overrides(&args.overrides)?;
+    // What was published is about the registered configuration.
+    let unchanged = spec == ModelSpec::named(entry.name)?;
+    let published =
+        if unchanged { entry.published } else { Published { params_m: None, gmacs: None, top1: None, remark: "" } };
     let network = Network::build(spec, BuildOptions::shapes_only())?;
     let report = costs(&network, args.size, args.size)?;
     let row = Row {
         name: entry.name.to_string(),
         paper: entry.paper,
         weights: entry.weights,
-        params: report.params,
+        parameters: report.params,
         theta: report.theta,
         macs: report.macs,
         size: args.size,
-        published: entry.published,
+        published,
         layers: None,
     };
     Ok((row, report))

@@ -75,7 +75,11 @@ pub fn run(args: &Args) -> Result<()> {
     let stop = super::stop_on_ctrl_c();
     let mut networks = Vec::new();
     for model in NETWORKS {
-        networks.push(one_network(&args.out.join(model), args.run_config(model)?, &stop)?);
+        let done = one_network(&args.out.join(model), args.run_config(model)?, &stop);
+        networks.push(done.map_err(|error| match error {
+            Error::Interrupted(_) => Error::Interrupted("; the same command goes on where it stopped".into()),
+            other => other,
+        })?);
     }
     write_comparison(&args.out, "kernelscope quickstart: shapes and textures", &networks)?;
     println!("{}", summary(&networks));
@@ -99,10 +103,7 @@ fn one_network(root: &Path, config: RunConfig, stop: &Arc<AtomicBool>) -> Result
     let run = trainer.run_folder().clone();
     let config = run.config()?;
     let resumed = trainer.steps().1 > 0;
-    let outcome = run_with_bar(&mut trainer, &config.model.name, config.train.epochs).map_err(|e| match e {
-        Error::Interrupted(_) => Error::Interrupted("; the same command goes on where it stopped".into()),
-        other => other,
-    })?;
+    let outcome = run_with_bar(&mut trainer, &config.model.name, config.train.epochs)?;
     let checkpoint = weights::load(&run.latest_checkpoint()?.path)?;
     let network = Network::from_checkpoint::<&str>(None, checkpoint, &[], BuildOptions::frozen())?;
     let inspection = inspect(&network, &config.data, InspectOptions::default(), stop)?;

@@ -1,7 +1,6 @@
 //! Figures as SVG text, PNG bytes and files.
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use plotters::backend::{BitMapBackend, RGBPixel, SVGBackend};
@@ -10,6 +9,7 @@ use plotters::drawing::IntoDrawingArea;
 use super::Figure;
 use super::pen::{PLACEHOLDER, Pen};
 use super::raster::{encode_png, shrink};
+use crate::files::write_atomically;
 use crate::{Error, Result};
 
 /// Units of the SVG's coordinates per pixel: the backend writes whole numbers, which are too coarse for curves.
@@ -107,8 +107,8 @@ pub fn save(figure: &impl Figure, stem: &Path) -> Result<()> {
         return Err(Error::argument("stem", stem.display(), "a path that ends in a file name"));
     }
     let (vectors, pixels) = (svg(figure)?, png(figure)?);
-    write_whole(&with_ending(stem, ".svg"), vectors.as_bytes())?;
-    write_whole(&with_ending(stem, ".png"), &pixels)
+    write_atomically(&with_ending(stem, ".svg"), |file| file.write_all(vectors.as_bytes()))?;
+    write_atomically(&with_ending(stem, ".png"), |file| file.write_all(&pixels))
 }
 
 /// Appends an ending; `with_extension` would cut `stage.2` to `stage`.
@@ -116,20 +116,4 @@ fn with_ending(stem: &Path, ending: &str) -> PathBuf {
     let mut name: OsString = stem.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".figure-").suffix(".part");
-    #[cfg(unix)]
-    {
-        // Temporary files are private by default; a figure is to be readable as far as the umask allows.
-        use std::os::unix::fs::PermissionsExt as _;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(folder).map_err(Error::io("create a file in", folder))?;
-    file.write_all(bytes).map_err(Error::io("write", path))?;
-    file.persist(path).map_err(|error| Error::io("write", path)(error.error))?;
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! `metrics.csv`: one row per logged step and per epoch.
 
 use crate::analysis::report::{HistoryPoint, RunHistory};
-use crate::weights::write_atomically;
+use crate::files::write_atomically;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};

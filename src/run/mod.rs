@@ -22,7 +22,7 @@ pub use config::{DataConfig, DataSource, RunConfig, Splits, TrainConfig};
 pub use metrics::{MetricsWriter, Row, RowKind};
 
 use crate::analysis::report::RunHistory;
-use crate::weights::write_atomically;
+use crate::files::write_atomically;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};

@@ -9,8 +9,9 @@ use safetensors::View;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Serialize;
 
+use super::TensorMap;
 use super::source::{Source, element_count, short_name, tensor_from_bytes};
-use super::{TensorMap, write_atomically};
+use crate::files::write_atomically;
 use crate::{Error, Result};
 
 /// Bytes before the header: its length.

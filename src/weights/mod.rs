@@ -27,7 +27,6 @@ use indexmap::IndexMap;
 
 use crate::Result;
 
-mod atomic;
 mod flat;
 mod kernel;
 pub mod keys;
@@ -35,7 +34,6 @@ mod mismatch;
 mod pth;
 mod source;
 
-pub use atomic::write_atomically;
 pub use flat::save;
 pub use kernel::centre_crop_kernel;
 pub use mismatch::{Mismatch, WrongShape};

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// # fn main() -> kernelscope::Result<()> {
 /// # let folder = tempfile::tempdir().map_err(kernelscope::Error::io("create", "folder"))?;
 /// let path = folder.path().join("table.csv");
-/// kernelscope::weights::write_atomically(&path, |out| out.write_all(b"epoch,loss\n"))?;
+/// kernelscope::files::write_atomically(&path, |out| out.write_all(b"epoch,loss\n"))?;
 /// assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), Some("epoch,loss\n"));
 /// # Ok(())
 /// # }
