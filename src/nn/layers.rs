@@ -120,9 +120,9 @@ impl Pointwise {
     ///
     /// # Errors
     /// If the parameters cannot be made.
-    pub fn new(scope: &Scope, channels: usize, outputs: usize) -> Result<Self> {
+    pub fn new(scope: &Scope, channels: usize, outputs: usize, bias: bool) -> Result<Self> {
         let weight = scope.weight((outputs, channels))?;
-        let bias = Some(scope.bias(outputs)?);
+        let bias = bias.then(|| scope.bias(outputs)).transpose()?;
         Ok(Pointwise { path: scope.path().to_string(), weight, bias, outputs })
     }
 

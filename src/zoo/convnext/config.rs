@@ -102,6 +102,14 @@ pub enum NormKind {
     Batch,
 }
 
+impl NormKind {
+    /// Whether a convolution before the norm has a bias. A batch norm takes any constant away again; the bias would get
+    /// rounding errors for a gradient, and wander.
+    pub(super) fn keeps_bias(self) -> bool {
+        self == NormKind::Layer
+    }
+}
+
 /// Initial weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

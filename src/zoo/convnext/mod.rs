@@ -81,17 +81,19 @@ struct Convs<'a> {
     config: &'a ConvNextConfig,
     /// Turn of all angles, as a fraction of 180 degrees.
     rotation: f64,
+    /// Whether they have a bias.
+    bias: bool,
 }
 
 impl Convs<'_> {
     fn oriented(&self, scope: &Scope, channels: usize, taps: usize, options: oriented1d::Options) -> Result<Depthwise> {
         let theta = channel_angles(channels, self.config.directions.of(channels), self.rotation)?;
-        Ok(Depthwise::Oriented(OrientedConv::new(scope, theta, taps, true, options)?))
+        Ok(Depthwise::Oriented(OrientedConv::new(scope, theta, taps, self.bias, options)?))
     }
 
     fn dense(&self, scope: &Scope, channels: usize, side: usize, stride: usize) -> Result<Depthwise> {
         let options = depthwise2d::Options::same(side, side).with_stride(stride);
-        Ok(Depthwise::Dense(DepthwiseConv::new(scope, channels, true, options)?))
+        Ok(Depthwise::Dense(DepthwiseConv::new(scope, channels, self.bias, options)?))
     }
 }
 
@@ -109,7 +111,8 @@ impl Block {
     fn new(scope: &Scope, config: &ConvNextConfig, stage: usize, index: usize, drop_path: f64) -> Result<Self> {
         let dim = config.dims.stage(stage);
         let rotated = config.layerwise_rotation && index % 2 == 1;
-        let convs = Convs { config, rotation: if rotated { 0.5 } else { 0.0 } };
+        let rotation = if rotated { 0.5 } else { 0.0 };
+        let convs = Convs { config, rotation, bias: config.norm.keeps_bias() };
         let name = if config.variant.two_convs() { "dwconv1" } else { "dwconv" };
         let conv = if config.variant.oriented_first() {
             convs.oriented(&scope.child(name), dim, config.kernel.stage(stage), config.options(1, false))?
@@ -121,6 +124,7 @@ impl Block {
             .two_convs()
             .then(|| {
                 let taps = config.kernel2.stage(stage);
+                let convs = Convs { bias: true, ..convs };
                 convs.oriented(&scope.child("dwconv2"), 4 * dim, taps, config.options(1, true))
             })
             .transpose()?;
@@ -128,9 +132,9 @@ impl Block {
             path: scope.path().to_string(),
             conv,
             norm: Norm::new(&scope.child("norm"), config, dim)?,
-            expand: Pointwise::new(&scope.child("pwconv1"), dim, 4 * dim)?,
+            expand: Pointwise::new(&scope.child("pwconv1"), dim, 4 * dim, true)?,
             second,
-            project: Pointwise::new(&scope.child("pwconv2"), 4 * dim, dim)?,
+            project: Pointwise::new(&scope.child("pwconv2"), 4 * dim, dim, true)?,
             scale: LayerScale::new(scope, dim, config.layer_scale, DropPath::new(scope.path(), drop_path)?)?,
         })
     }
@@ -189,15 +193,16 @@ impl StemLayers {
             Stem::Depthwise1d | Stem::Depthwise2d => {
                 let c0 = config.stem_channels;
                 let conv = |name: &str, rotation: f64| {
-                    let (convs, scope) = (Convs { config, rotation }, scope.child(name));
+                    let (convs, scope) =
+                        (Convs { config, rotation, bias: config.norm.keeps_bias() }, scope.child(name));
                     if config.stem == Stem::Depthwise1d {
                         convs.oriented(&scope, c0, config.stem_kernel, config.options(2, false))
                     } else {
                         convs.dense(&scope, c0, config.stem_kernel, 2)
                     }
                 };
-                let enter = Pointwise::new(&scope.child("pw1"), 3, c0)?;
-                let leave = Pointwise::new(&scope.child("pw2"), c0, dim)?;
+                let enter = Pointwise::new(&scope.child("pw1"), 3, c0, true)?;
+                let leave = Pointwise::new(&scope.child("pw2"), c0, dim, config.norm.keeps_bias())?;
                 let convs = [(conv("dw1", 0.0)?, norm("norm1", c0)?), (conv("dw2", 0.5)?, norm("norm2", c0)?)];
                 let norm = norm("norm3", dim)?;
                 Ok(StemLayers::Depthwise(Box::new(DepthwiseStem { enter, convs, leave, norm })))
