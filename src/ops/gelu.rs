@@ -8,6 +8,7 @@ use crate::Result;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
 use num_traits::Zero;
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// Elements per parallel task.
 const CHUNK: usize = 8192;
@@ -104,6 +105,14 @@ impl Element for f64 {
 }
 
 impl Element for f32 {
+    fn as_f32(values: &[f32]) -> Option<&[f32]> {
+        Some(values)
+    }
+
+    fn as_f32_mut(values: &mut [MaybeUninit<f32>]) -> Option<&mut [MaybeUninit<f32>]> {
+        Some(values)
+    }
+
     #[inline(always)]
     fn normal_cdf(self) -> Self {
         0.5 + 0.5 * erf(self * std::f32::consts::FRAC_1_SQRT_2)

@@ -3,6 +3,7 @@
 use crate::{Error, Result};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Storage, Tensor, WithDType};
+use std::mem::MaybeUninit;
 
 /// A type the operators compute in: `f32` or `f64`.
 pub trait Element: WithDType + num_traits::Float + num_traits::NumAssign + std::iter::Sum + Send + Sync {
@@ -10,6 +11,14 @@ pub trait Element: WithDType + num_traits::Float + num_traits::NumAssign + std::
     fn normal_cdf(self) -> Self;
     /// `exp(-x^2 / 2) / sqrt(2 pi)`, the normal density.
     fn normal_pdf(self) -> Self;
+    /// The values, if this is f32.
+    fn as_f32(_values: &[Self]) -> Option<&[f32]> {
+        None
+    }
+    /// Room for values, if this is f32.
+    fn as_f32_mut(_values: &mut [MaybeUninit<Self>]) -> Option<&mut [MaybeUninit<f32>]> {
+        None
+    }
 }
 
 /// Runs `$body` with `$type` bound to the element type of the given dtype, or fails with a candle error.

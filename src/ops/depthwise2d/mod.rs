@@ -10,10 +10,10 @@
 pub mod reference;
 
 use super::dims4;
+use super::taps::cpu::Plans;
 use super::taps::{Geometry, Tap, TapConv, TapTable};
 use crate::{Error, Result};
 use candle_core::Tensor;
-use std::sync::Arc;
 
 /// Longest side of a kernel that is accepted.
 pub const MAX_SIDE: usize = 63;
@@ -55,7 +55,7 @@ impl Options {
 /// The operator for one layer.
 #[derive(Debug, Clone)]
 pub struct Depthwise2d {
-    table: Arc<TapTable>,
+    plans: Plans,
     options: Options,
 }
 
@@ -84,12 +84,12 @@ impl Depthwise2d {
                 dw: offset(index % kw, options.dilation.1, options.padding.1),
             })
             .collect();
-        Ok(Depthwise2d { table: Arc::new(TapTable::shared(channels, &taps)?), options })
+        Ok(Depthwise2d { plans: Plans::new(TapTable::shared(channels, &taps)?), options })
     }
 
     /// The taps of every channel.
     pub fn table(&self) -> &TapTable {
-        &self.table
+        self.plans.table()
     }
 
     /// Output height and width: `(H + 2P - D(K-1) - 1) div S + 1`.
@@ -141,6 +141,6 @@ impl Depthwise2d {
     pub fn forward(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let (_, _, height, width) = dims4("input", x)?;
         super::check_kernel(weight, self.options.kernel.0, self.options.kernel.1)?;
-        TapConv::new(self.table.clone(), self.geometry(height, width)?, false)?.apply(x, weight, bias)
+        TapConv::with_plan(self.plans.get(self.geometry(height, width)?), false)?.apply(x, weight, bias)
     }
 }

@@ -15,12 +15,12 @@
 
 pub mod reference;
 
+use super::taps::cpu::Plans;
 use super::taps::{Geometry, Tap, TapConv, TapTable};
 use super::{Layout, dims4};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// Longest filter that is accepted.
 pub const MAX_TAPS: usize = 127;
@@ -109,7 +109,7 @@ pub fn channel_angles(channels: usize, directions: usize, offset: f64) -> Result
 /// The operator for one layer: angles resolved to a tap table, once.
 #[derive(Debug, Clone)]
 pub struct Oriented1d {
-    table: Arc<TapTable>,
+    plans: Plans,
     options: Options,
 }
 
@@ -136,12 +136,12 @@ impl Oriented1d {
             return Err(Error::argument("theta", bad, "finite angles in radians"));
         }
         let offsets: Vec<_> = theta.iter().map(|&t| tap_offsets(t, taps)).collect();
-        Ok(Oriented1d { table: Arc::new(TapTable::from_offsets(&offsets)?), options })
+        Ok(Oriented1d { plans: Plans::new(TapTable::from_offsets(&offsets)?), options })
     }
 
     /// The taps of every channel.
     pub fn table(&self) -> &TapTable {
-        &self.table
+        self.plans.table()
     }
 
     /// Output height and width for an input of the given size.
@@ -186,7 +186,7 @@ impl Oriented1d {
     /// # Ok::<(), kernelscope::Error>(())
     /// ```
     pub fn forward(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        super::check_kernel(weight, 1, self.table.weights_per_channel())?;
+        super::check_kernel(weight, 1, self.table().weights_per_channel())?;
         let last = self.options.layout == Layout::ChannelsLast;
         let planes = if last {
             dims4("input", x)?;
@@ -195,7 +195,7 @@ impl Oriented1d {
             x.clone()
         };
         let (_, _, height, width) = dims4("input", &planes)?;
-        let conv = TapConv::new(self.table.clone(), self.geometry(height, width)?, self.options.residual)?;
+        let conv = TapConv::with_plan(self.plans.get(self.geometry(height, width)?), self.options.residual)?;
         let y = conv.apply(&planes, weight, bias)?;
         if last { Ok(y.permute((0, 2, 3, 1))?.contiguous()?) } else { Ok(y) }
     }

@@ -1,68 +1,79 @@
-//! The CPU engine: forward pass, input gradient and weight gradient of a tap table.
+//! A convolution on the CPU: which engine computes which channels, decided once per shape.
 //!
-//! # How it works
-//! A strided convolution reads, for tap offset `d = S*o + a` with `0 <= a < S`, the pixels `S*(p + o) + a`: the
-//! *phase* a of the image, at unit stride. So every plane is first split into its `S_h * S_w` phases (for stride 1 the
-//! plane is its own single phase), and then each tap becomes, per output row, one contiguous scaled addition:
-//!
-//! ```text
-//! forward          y[p, q]             += w_i * phase_i[p + o_i, q + v_i]
-//! input gradient   phase_i[p+o_i, q+v_i] += w_i * dy[p, q]
-//! weight gradient  dw_i                += sum_pq dy[p, q] * phase_i[p + o_i, q + v_i]
-//! ```
-//!
-//! over the rows and columns where the tap reads inside the image ([`Geometry::valid`]), so inner loops have no border
-//! tests. Planes (one image, one channel) are independent and run in parallel; the weight gradient sums the planes of a
-//! channel in order of the image afterwards. Nothing depends on the number of threads.
+//! | engine | computes | types |
+//! |---|---|---|
+//! | [`lanes`](super::lanes) | channels that share their taps with others, many at a time | f32; f16 and bf16 forward |
+//! | [`planes`](super::planes) | the rest, one plane at a time | f32, f64 |
 
+use super::lanes::{InstructionSet, Lanes, Stored};
+use super::planes::PlaneEngine;
 use super::{Geometry, Tap, TapTable};
 use crate::ops::storage::Element;
 use rayon::prelude::*;
+use std::collections::HashMap;
+use std::mem::MaybeUninit;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// Outputs per block of rows: a block of y and the rows of x it reads stay in the first-level cache.
-const BLOCK_OUTPUTS: usize = 2048;
+/// Geometries that one layer keeps plans of: training, evaluation and analyses use a few.
+const MOST_PLANS: usize = 16;
 
-/// Independent partial sums of a dot product: one 512-bit register of f32, and a fixed order of additions on every
-/// machine.
-const LANES: usize = 16;
-
-/// One tap, resolved for a geometry.
-#[derive(Debug, Clone, Copy)]
-struct Run {
-    rows: (usize, usize),
-    cols: (usize, usize),
-    /// Index of the value that output (0, 0) would read in the phase planes; may be negative, since (0, 0) may be
-    /// outside the valid range.
-    origin: isize,
-}
-
-/// A tap table resolved for one geometry.
-pub struct Plan<'a> {
-    table: &'a TapTable,
+/// A tap table with one geometry, and the decisions for it.
+#[derive(Debug)]
+pub struct Plan {
+    table: Arc<TapTable>,
     geometry: Geometry,
-    runs: Vec<Vec<Run>>,
-    /// Rows and columns of one phase plane.
-    phase: (usize, usize),
+    lanes: Lanes,
+    planes: PlaneEngine,
+    /// Whether a channel is computed by planes.
+    loose: Vec<bool>,
+    /// The same when all are.
+    all: Vec<bool>,
+    /// For half precision: every channel by lanes.
+    half: OnceLock<Lanes>,
 }
 
-impl<'a> Plan<'a> {
-    /// Resolves every tap of the table.
-    pub fn new(table: &'a TapTable, geometry: Geometry) -> Self {
-        let (sh, sw) = geometry.stride;
-        let phase = (geometry.input.0.div_ceil(sh), geometry.input.1.div_ceil(sw));
-        let resolve = |tap: &Tap| {
-            let valid = geometry.valid(*tap);
-            let (a, b) = (tap.dh.rem_euclid(sh as i32) as usize, tap.dw.rem_euclid(sw as i32) as usize);
-            let (o, v) = (tap.dh.div_euclid(sh as i32) as isize, tap.dw.div_euclid(sw as i32) as isize);
-            let plane = (a * sw + b) * phase.0 * phase.1;
-            Run { rows: valid.rows, cols: valid.cols, origin: plane as isize + o * phase.1 as isize + v }
-        };
-        let runs = table.groups().iter().map(|group| group.taps().iter().map(resolve).collect()).collect();
-        Plan { table, geometry, runs, phase }
+/// The gradients of a convolution; each only if it was wanted.
+#[derive(Debug)]
+pub struct Gradients<T> {
+    /// With respect to the input, (N, C, H, W).
+    pub input: Option<Vec<T>>,
+    /// With respect to the weights, (C, K).
+    pub weight: Option<Vec<T>>,
+    /// With respect to the bias, (C).
+    pub bias: Option<Vec<T>>,
+}
+
+impl Plan {
+    /// The plan for the widest vectors of this machine.
+    pub fn new(table: Arc<TapTable>, geometry: Geometry) -> Self {
+        Self::with_instructions(table, geometry, InstructionSet::best())
     }
 
-    fn unit_stride(&self) -> bool {
-        self.geometry.stride == (1, 1)
+    /// The plan for a given instruction set, which must be one of [`InstructionSet::available`]; others are replaced
+    /// by the best one.
+    pub fn with_instructions(table: Arc<TapTable>, geometry: Geometry, set: InstructionSet) -> Self {
+        let set = if InstructionSet::available().contains(&set) { set } else { InstructionSet::best() };
+        let mut sizes = vec![0; table.groups().len()];
+        for &group in table.group_of_channel() {
+            sizes[group] += 1;
+        }
+        // A block costs the same with any number of channels; a plane with few taps half as much per channel.
+        let dense: Vec<usize> = (0..sizes.len()).filter(|&group| sizes[group] * 4 >= set.lanes()).collect();
+        let loose = table.group_of_channel().iter().map(|group| !dense.contains(group)).collect();
+        let lanes = Lanes::new(set, table.clone(), geometry, &dense);
+        let planes = PlaneEngine::new(table.clone(), geometry);
+        let all = vec![true; table.channels()];
+        Plan { table, geometry, lanes, planes, loose, all, half: OnceLock::new() }
+    }
+
+    /// The taps.
+    pub fn table(&self) -> &TapTable {
+        &self.table
+    }
+
+    /// The sizes.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
     }
 
     fn in_len(&self) -> usize {
@@ -73,146 +84,119 @@ impl<'a> Plan<'a> {
         self.geometry.output.0 * self.geometry.output.1
     }
 
-    fn phases_len(&self) -> usize {
-        self.geometry.stride.0 * self.geometry.stride.1 * self.phase.0 * self.phase.1
-    }
-
-    /// Copies a plane into its phases. Cells beyond the image stay as they are: no valid tap reads them.
-    fn split<T: Element>(&self, plane: &[T], phases: &mut [T]) {
-        let (sh, sw) = self.geometry.stride;
-        let (ph, pw) = self.phase;
-        for (row, line) in plane.chunks_exact(self.geometry.input.1).enumerate() {
-            for b in 0..sw {
-                let start = (((row % sh) * sw + b) * ph + row / sh) * pw;
-                for (to, from) in phases[start..start + pw].iter_mut().zip(line.iter().skip(b).step_by(sw)) {
-                    *to = *from;
-                }
-            }
-        }
-    }
-
-    /// The inverse of [`Plan::split`].
-    fn join<T: Element>(&self, phases: &[T], plane: &mut [T]) {
-        let (sh, sw) = self.geometry.stride;
-        let (ph, pw) = self.phase;
-        for (row, line) in plane.chunks_exact_mut(self.geometry.input.1).enumerate() {
-            for b in 0..sw {
-                let start = (((row % sh) * sw + b) * ph + row / sh) * pw;
-                for (to, from) in line.iter_mut().skip(b).step_by(sw).zip(&phases[start..start + pw]) {
-                    *to = *from;
-                }
-            }
-        }
-    }
-
-    fn runs_of(&self, channel: usize) -> &[Run] {
-        &self.runs[self.table.group_of_channel()[channel]]
-    }
-
-    /// The weights of one channel, added up per distinct tap; `residual` adds the identity at the centre.
-    fn merged<T: Element>(&self, weights: &[T], channel: usize, residual: bool) -> Vec<T> {
-        let group = self.table.group_of(channel);
+    /// The weights of every channel, added up per distinct tap; `residual` adds the identity at the centre.
+    fn merged<T: Element>(&self, weights: &[T], residual: bool) -> Vec<Vec<T>> {
         let k = self.table.weights_per_channel();
-        let mut merged = vec![T::zero(); group.taps().len()];
-        for (&slot, &w) in group.slots().iter().zip(&weights[channel * k..(channel + 1) * k]) {
-            merged[slot] += w;
-        }
-        if residual {
-            for (w, tap) in merged.iter_mut().zip(group.taps()) {
-                if *tap == (Tap { dh: 0, dw: 0 }) {
-                    *w += T::one();
+        let channel = |(channel, weights): (usize, &[T])| {
+            let group = self.table.group_of(channel);
+            let mut merged = vec![T::zero(); group.taps().len()];
+            for (&slot, &w) in group.slots().iter().zip(weights) {
+                merged[slot] += w;
+            }
+            if residual {
+                for (w, tap) in merged.iter_mut().zip(group.taps()) {
+                    if *tap == (Tap { dh: 0, dw: 0 }) {
+                        *w += T::one();
+                    }
                 }
             }
-        }
-        merged
+            merged
+        };
+        weights.chunks_exact(k).enumerate().map(channel).collect()
     }
 
     /// `y = conv(x; w) + bias`, plus x if `residual` (the table must then have a tap at the centre of every channel).
     ///
     /// `x` is (N, C, H, W), `weights` (C, K), `bias` (C); the result (N, C, P, Q). All row-major.
+    ///
+    /// # Panics
+    /// If a length does not fit the table.
     pub fn forward<T: Element>(&self, x: &[T], weights: &[T], bias: &[T], residual: bool) -> Vec<T> {
-        let channels = self.table.channels();
-        let merged: Vec<Vec<T>> = (0..channels).map(|c| self.merged(weights, c, residual)).collect();
-        let batch = x.len() / (channels * self.in_len()).max(1);
-        let mut y = vec![T::zero(); batch * channels * self.out_len()];
-        y.par_chunks_exact_mut(self.out_len()).zip(x.par_chunks_exact(self.in_len())).enumerate().for_each_init(
-            || self.scratch(),
-            |phases, (index, (y, x))| {
-                let channel = index % channels;
-                y.fill(bias[channel]);
-                let source = if self.unit_stride() {
-                    x
-                } else {
-                    self.split(x, phases);
-                    phases
-                };
-                let (runs, w) = (self.runs_of(channel), &merged[channel][..]);
-                simd(PlaneSum::<T, false> { plan: self, runs, w, target: y, source });
-            },
-        );
-        y
+        let merged = self.merged(weights, residual);
+        let images = self.images(x.len(), self.in_len());
+        assert!(merged.len() == self.table.channels() && bias.len() == merged.len());
+        results(images * merged.len() * self.out_len(), |y| {
+            if let (Some(x), Some(merged), Some(bias), Some(y)) =
+                (T::as_f32(x), as_f32(&merged), T::as_f32(bias), T::as_f32_mut(y))
+            {
+                self.lanes.forward(x, &merged, bias, y);
+            }
+            self.planes.forward(x, &merged, bias, y, self.by_planes::<T>());
+        })
     }
 
-    /// The gradient with respect to x of [`Plan::forward`], given `dy` of shape (N, C, P, Q).
-    pub fn input_grad<T: Element>(&self, dy: &[T], weights: &[T], residual: bool) -> Vec<T> {
-        let channels = self.table.channels();
-        let merged: Vec<Vec<T>> = (0..channels).map(|c| self.merged(weights, c, residual)).collect();
-        let batch = dy.len() / (channels * self.out_len()).max(1);
-        let mut dx = vec![T::zero(); batch * channels * self.in_len()];
-        dx.par_chunks_exact_mut(self.in_len()).zip(dy.par_chunks_exact(self.out_len())).enumerate().for_each_init(
-            || self.scratch(),
-            |phases, (index, (dx, dy))| {
-                let channel = index % channels;
-                let (runs, w) = (self.runs_of(channel), &merged[channel][..]);
-                if self.unit_stride() {
-                    simd(PlaneSum::<T, true> { plan: self, runs, w, target: dx, source: dy });
-                } else {
-                    phases.fill(T::zero());
-                    simd(PlaneSum::<T, true> { plan: self, runs, w, target: phases, source: dy });
-                    self.join(phases, dx);
+    /// [`Plan::forward`] for feature maps in half precision: sums and weights are f32.
+    ///
+    /// # Panics
+    /// If a length does not fit the table.
+    pub(super) fn forward_half<H: Stored>(&self, x: &[H], weights: &[f32], bias: &[f32], residual: bool) -> Vec<H> {
+        let merged = self.merged(weights, residual);
+        let images = self.images(x.len(), self.in_len());
+        assert!(merged.len() == self.table.channels() && bias.len() == merged.len());
+        let lanes = self.half.get_or_init(|| {
+            let every: Vec<usize> = (0..self.table.groups().len()).collect();
+            Lanes::new(self.lanes.set(), self.table.clone(), self.geometry, &every)
+        });
+        let merged: Vec<&[f32]> = merged.iter().map(Vec::as_slice).collect();
+        results(images * merged.len() * self.out_len(), |y| lanes.forward(x, &merged, bias, y))
+    }
+
+    /// The gradients of [`Plan::forward`] that are wanted (of the input, the weights, the bias), given `dy` of shape
+    /// (N, C, P, Q).
+    ///
+    /// # Panics
+    /// If a length does not fit the table.
+    pub fn gradients<T: Element>(&self, [x, w, dy]: [&[T]; 3], residual: bool, wanted: [bool; 3]) -> Gradients<T> {
+        let merged = self.merged(w, residual);
+        assert_eq!(merged.len(), self.table.channels());
+        assert_eq!(self.images(x.len(), self.in_len()), self.images(dy.len(), self.out_len()));
+        let input = wanted[0].then(|| {
+            results(x.len(), |dx| {
+                if let (Some(dy), Some(merged), Some(dx)) = (T::as_f32(dy), as_f32(&merged), T::as_f32_mut(dx)) {
+                    self.lanes.input_grad(dy, &merged, dx);
                 }
-            },
-        );
-        dx
+                self.planes.input_grad(dy, &merged, dx, self.by_planes::<T>());
+            })
+        });
+        let (weight, bias) = match wanted {
+            [_, false, false] => (None, None),
+            [_, false, true] => (None, Some(self.bias_grad(dy))),
+            [_, true, bias] => {
+                let (weight, both) = self.weight_grad(x, dy);
+                (Some(weight), bias.then_some(both))
+            }
+        };
+        Gradients { input, weight, bias }
     }
 
-    /// The gradient with respect to the weights, shape (C, K).
-    pub fn weight_grad<T: Element>(&self, x: &[T], dy: &[T]) -> Vec<T> {
-        let channels = self.table.channels();
+    /// The gradients of the weights, (C, K), and of the bias, (C).
+    fn weight_grad<T: Element>(&self, x: &[T], dy: &[T]) -> (Vec<T>, Vec<T>) {
         let k = self.table.weights_per_channel();
-        let per_plane: Vec<Vec<T>> = x
-            .par_chunks_exact(self.in_len())
-            .zip(dy.par_chunks_exact(self.out_len()))
-            .enumerate()
-            .map_init(
-                || self.scratch(),
-                |phases, (index, (x, dy))| {
-                    let source = if self.unit_stride() {
-                        x
-                    } else {
-                        self.split(x, phases);
-                        phases
-                    };
-                    let runs = self.runs_of(index % channels);
-                    let mut sums = vec![T::zero(); runs.len()];
-                    simd(PlaneWeightGrad { plan: self, runs, dy, source, sums: &mut sums });
-                    sums
-                },
-            )
-            .collect();
-        let mut dw = vec![T::zero(); channels * k];
-        for (index, sums) in per_plane.iter().enumerate() {
-            let channel = index % channels;
+        let mut dw = vec![T::zero(); self.table.channels() * k];
+        let mut spread = |channel: usize, of_tap: &dyn Fn(usize) -> T| {
             let slots = self.table.group_of(channel).slots();
             for (to, &slot) in dw[channel * k..(channel + 1) * k].iter_mut().zip(slots) {
-                *to += sums[slot];
+                *to = of_tap(slot);
+            }
+        };
+        for (channel, sums) in self.planes.weight_grad(x, dy, self.by_planes::<T>()).iter().enumerate() {
+            if !sums.is_empty() {
+                spread(channel, &|slot| sums[slot]);
             }
         }
-        dw
+        let Some((x, values)) = T::as_f32(x).zip(T::as_f32(dy)) else {
+            return (dw, self.bias_grad(dy));
+        };
+        let mut db = if self.loose.contains(&true) { self.bias_grad(dy) } else { vec![T::zero(); self.loose.len()] };
+        self.lanes.weight_grad(x, values, |channel, sums, bias| {
+            spread(channel, &|slot| T::from_f64(f64::from(sums[slot])));
+            db[channel] = T::from_f64(f64::from(bias));
+        });
+        (dw, db)
     }
 
-    /// The gradient with respect to the bias: the sum of `dy` over images and positions, shape (C).
-    pub fn bias_grad<T: Element>(&self, dy: &[T]) -> Vec<T> {
+    /// The sum of `dy` over images and positions.
+    fn bias_grad<T: Element>(&self, dy: &[T]) -> Vec<T> {
         let channels = self.table.channels();
         let sums: Vec<T> = dy.par_chunks_exact(self.out_len()).map(|plane| plane.iter().copied().sum()).collect();
         let mut db = vec![T::zero(); channels];
@@ -222,170 +206,58 @@ impl<'a> Plan<'a> {
         db
     }
 
-    fn scratch<T: Element>(&self) -> Vec<T> {
-        if self.unit_stride() { Vec::new() } else { vec![T::zero(); self.phases_len()] }
+    /// The channels that are computed by planes: all in types that the other engine does not know.
+    fn by_planes<T: Element>(&self) -> &[bool] {
+        if T::as_f32(&[]).is_some() { &self.loose } else { &self.all }
     }
 
-    /// Calls `f(tap, strip)` for every tap's rows within every block of output rows.
-    #[inline(always)]
-    fn for_strips(&self, runs: &[Run], mut f: impl FnMut(usize, Strip)) {
-        let (rows, cols) = self.geometry.output;
-        let block = (BLOCK_OUTPUTS / cols.max(1)).max(1);
-        for first in (0..rows).step_by(block) {
-            for (tap, run) in runs.iter().enumerate() {
-                let (start, end) = (run.rows.0.max(first), run.rows.1.min(first + block));
-                if start < end {
-                    let source = run.origin + (start * self.phase.1 + run.cols.0) as isize;
-                    f(
-                        tap,
-                        Strip {
-                            rows: end - start,
-                            len: run.cols.1 - run.cols.0,
-                            out: start * cols + run.cols.0,
-                            out_pitch: cols,
-                            source: source as usize,
-                            source_pitch: self.phase.1,
-                        },
-                    );
-                }
-            }
+    fn images(&self, len: usize, plane: usize) -> usize {
+        let image = self.table.channels() * plane;
+        assert!(len.is_multiple_of(image), "{len} values are not whole images of {image}");
+        len / image
+    }
+}
+
+/// A vector of `len` values that `f` writes all of. Fresh memory is not set to zero first: for large feature maps that
+/// takes as long as the convolution.
+fn results<T>(len: usize, f: impl FnOnce(&mut [MaybeUninit<T>])) -> Vec<T> {
+    let mut values = Vec::with_capacity(len);
+    f(&mut values.spare_capacity_mut()[..len]);
+    // SAFETY: each engine writes the planes of its channels, and every channel belongs to one of them.
+    unsafe { values.set_len(len) };
+    values
+}
+
+/// The weights of every channel, if they are f32.
+fn as_f32<T: Element>(merged: &[Vec<T>]) -> Option<Vec<&[f32]>> {
+    merged.iter().map(|weights| T::as_f32(weights)).collect()
+}
+
+/// A plan per shape: made when a shape is seen first.
+#[derive(Debug, Clone)]
+pub struct Plans {
+    table: Arc<TapTable>,
+    made: Arc<Mutex<HashMap<Geometry, Arc<Plan>>>>,
+}
+
+impl Plans {
+    /// No plans yet.
+    pub fn new(table: TapTable) -> Self {
+        Plans { table: Arc::new(table), made: Arc::default() }
+    }
+
+    /// The taps.
+    pub fn table(&self) -> &TapTable {
+        &self.table
+    }
+
+    /// The plan for a geometry.
+    pub fn get(&self, geometry: Geometry) -> Arc<Plan> {
+        // A plan is whole or absent, so a panic elsewhere has left nothing wrong.
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.len() >= MOST_PLANS && !made.contains_key(&geometry) {
+            made.clear();
         }
-    }
-}
-
-/// Some rows of one tap: where they start in the output plane and in the phase planes.
-#[derive(Clone, Copy)]
-struct Strip {
-    rows: usize,
-    len: usize,
-    out: usize,
-    out_pitch: usize,
-    source: usize,
-    source_pitch: usize,
-}
-
-impl Strip {
-    /// Calls `f(start in the output plane, start in the phase planes)` for every row.
-    #[inline(always)]
-    fn for_rows(self, mut f: impl FnMut(usize, usize)) {
-        for row in 0..self.rows {
-            f(self.out + row * self.out_pitch, self.source + row * self.source_pitch);
-        }
-    }
-
-    /// Calls `f(start in the output plane, start in the phase planes, the same of the next row)` for every second row.
-    #[inline(always)]
-    fn for_row_pairs(self, mut f: impl FnMut(usize, usize, Option<(usize, usize)>)) {
-        let at = |row: usize| (self.out + row * self.out_pitch, self.source + row * self.source_pitch);
-        for row in (0..self.rows).step_by(2) {
-            let (out, from) = at(row);
-            f(out, from, (row + 1 < self.rows).then(|| at(row + 1)));
-        }
-    }
-}
-
-/// Runs a plane's loops compiled for the widest vectors that the machine has.
-fn simd(work: impl pulp::NullaryFnOnce<Output = ()>) {
-    pulp::Arch::new().dispatch(work);
-}
-
-/// The scaled additions of one plane: from the phases to the outputs, or back if `BACK`.
-struct PlaneSum<'a, T, const BACK: bool> {
-    plan: &'a Plan<'a>,
-    runs: &'a [Run],
-    w: &'a [T],
-    target: &'a mut [T],
-    source: &'a [T],
-}
-
-impl<T: Element, const BACK: bool> pulp::NullaryFnOnce for PlaneSum<'_, T, BACK> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let PlaneSum { plan, runs, w, target, source } = self;
-        plan.for_strips(
-            runs,
-            #[inline(always)]
-            |tap, strip| {
-                let len = strip.len;
-                strip.for_rows(
-                    #[inline(always)]
-                    |out, phase| {
-                        let (to, from) = if BACK { (phase, out) } else { (out, phase) };
-                        axpy(&mut target[to..to + len], &source[from..from + len], w[tap]);
-                    },
-                );
-            },
-        );
-    }
-}
-
-struct PlaneWeightGrad<'a, T> {
-    plan: &'a Plan<'a>,
-    runs: &'a [Run],
-    dy: &'a [T],
-    source: &'a [T],
-    sums: &'a mut [T],
-}
-
-impl<T: Element> pulp::NullaryFnOnce for PlaneWeightGrad<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let PlaneWeightGrad { plan, runs, dy, source, sums } = self;
-        plan.for_strips(
-            runs,
-            #[inline(always)]
-            |tap, strip| {
-                let len = strip.len;
-                // Local, so that the partial sums live in registers while the rows go by; two sets, so that a row need
-                // not wait for the sums of the one before.
-                let mut even = [T::zero(); LANES];
-                let mut odd = [T::zero(); LANES];
-                strip.for_row_pairs(
-                    #[inline(always)]
-                    |out, from, next| {
-                        dot(&mut even, &dy[out..out + len], &source[from..from + len]);
-                        if let Some((out, from)) = next {
-                            dot(&mut odd, &dy[out..out + len], &source[from..from + len]);
-                        }
-                    },
-                );
-                sums[tap] += even.iter().chain(&odd).copied().sum::<T>();
-            },
-        );
-    }
-}
-
-/// `y += w * x`. Multiplication and addition are kept apart so that every vector width rounds alike.
-#[inline(always)]
-fn axpy<T: Element>(y: &mut [T], x: &[T], w: T) {
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y += w * x;
-    }
-}
-
-/// Adds the products of a and b to the lanes.
-#[inline(always)]
-fn dot<T: Element>(lanes: &mut [T; LANES], a: &[T], b: &[T]) {
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for i in 0..LANES {
-            lanes[i] += a[i] * b[i];
-        }
-    }
-    // Half a register at a time: the sides of feature maps are multiples of 7 or 8, seldom of 16.
-    let (a_half, a_rest) = a_rest.as_chunks::<{ LANES / 2 }>();
-    let (b_half, b_rest) = b_rest.as_chunks::<{ LANES / 2 }>();
-    for (a, b) in a_half.iter().zip(b_half) {
-        for i in 0..LANES / 2 {
-            lanes[i] += a[i] * b[i];
-        }
-    }
-    for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
-        *lane += a * b;
+        made.entry(geometry).or_insert_with(|| Arc::new(Plan::new(self.table.clone(), geometry))).clone()
     }
 }

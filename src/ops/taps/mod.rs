@@ -12,8 +12,11 @@
 //! merged (weights added up in the forward pass and the input gradient, one sum copied in the weight gradient).
 
 pub mod cpu;
+mod lanes;
 mod op;
+mod planes;
 
+pub use lanes::InstructionSet;
 pub use op::TapConv;
 
 use crate::{Error, Result};
@@ -147,7 +150,7 @@ impl TapTable {
 }
 
 /// Sizes and strides of one convolution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Geometry {
     /// Input height and width.
     pub input: (usize, usize),

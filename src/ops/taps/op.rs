@@ -1,6 +1,6 @@
 //! The tap engine as a candle operator.
 
-use super::cpu::Plan;
+use super::cpu::{Gradients, Plan};
 use super::{Geometry, TapTable};
 use crate::ops::storage::{self, Element, Op3};
 use crate::{Error, Result};
@@ -10,8 +10,7 @@ use std::sync::Arc;
 /// A depthwise convolution given by a tap table and its sizes, with all gradients.
 #[derive(Debug, Clone)]
 pub struct TapConv {
-    table: Arc<TapTable>,
-    geometry: Geometry,
+    plan: Arc<Plan>,
     residual: bool,
 }
 
@@ -21,20 +20,17 @@ impl TapConv {
     /// # Errors
     /// If a size or stride is zero, or `residual` is asked for with a stride.
     pub fn new(table: Arc<TapTable>, geometry: Geometry, residual: bool) -> Result<Self> {
-        let Geometry { input, output, stride } = geometry;
-        for (name, (h, w)) in [("input size", input), ("output size", output), ("stride", stride)] {
-            if h == 0 || w == 0 {
-                return Err(Error::argument(name, format!("{h}x{w}"), "at least 1x1"));
-            }
-        }
-        if residual && (stride != (1, 1) || input != output) {
-            return Err(Error::argument(
-                "residual",
-                format!("stride {}x{}, {}x{} to {}x{}", stride.0, stride.1, input.0, input.1, output.0, output.1),
-                "stride 1 and equal input and output sizes",
-            ));
-        }
-        Ok(TapConv { table, geometry, residual })
+        check(&geometry, residual)?;
+        Ok(TapConv { plan: Arc::new(Plan::new(table, geometry)), residual })
+    }
+
+    /// The same with a plan that was made before.
+    ///
+    /// # Errors
+    /// As [`TapConv::new`].
+    pub fn with_plan(plan: Arc<Plan>, residual: bool) -> Result<Self> {
+        check(plan.geometry(), residual)?;
+        Ok(TapConv { plan, residual })
     }
 
     /// Applies the convolution to `x` (N, C, H, W) with `weight` (C weights of any inner shape) and `bias` (C).
@@ -43,20 +39,20 @@ impl TapConv {
     /// If shapes or dtypes do not fit the table.
     pub fn apply(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let (_, channels, height, width) = crate::ops::dims4("input", x)?;
-        if channels != self.table.channels() || (height, width) != self.geometry.input {
+        if channels != self.plan.table().channels() || (height, width) != self.plan.geometry().input {
             return Err(Error::argument(
                 "input",
                 format!("shape {:?}", x.dims()),
-                format!("[N, {}, {}, {}]", self.table.channels(), self.geometry.input.0, self.geometry.input.1),
+                format!("[N, {}, {}, {}]", self.plan.table().channels(), self.plan.geometry().input.0, self.plan.geometry().input.1),
             ));
         }
-        if weight.elem_count() != channels * self.table.weights_per_channel()
+        if weight.elem_count() != channels * self.plan.table().weights_per_channel()
             || weight.dims().first() != Some(&channels)
         {
             return Err(Error::argument(
                 "weight",
                 format!("shape {:?}", weight.dims()),
-                format!("{channels} channels of {} weights", self.table.weights_per_channel()),
+                format!("{channels} channels of {} weights", self.plan.table().weights_per_channel()),
             ));
         }
         let bias = match bias {
@@ -67,10 +63,24 @@ impl TapConv {
         storage::check_same("input, weight and bias", &[x, weight, &bias])?;
         storage::apply(self.clone(), [x, weight, &bias])
     }
+}
 
-    fn plan(&self) -> Plan<'_> {
-        Plan::new(&self.table, self.geometry)
+/// Checks the sizes of a convolution.
+fn check(geometry: &Geometry, residual: bool) -> Result<()> {
+    let Geometry { input, output, stride } = *geometry;
+    for (name, (h, w)) in [("input size", input), ("output size", output), ("stride", stride)] {
+        if h == 0 || w == 0 {
+            return Err(Error::argument(name, format!("{h}x{w}"), "at least 1x1"));
+        }
     }
+    if residual && (stride != (1, 1) || input != output) {
+        return Err(Error::argument(
+            "residual",
+            format!("stride {}x{}, {}x{} to {}x{}", stride.0, stride.1, input.0, input.1, output.0, output.1),
+            "stride 1 and equal input and output sizes",
+        ));
+    }
+    Ok(())
 }
 
 impl Op3 for TapConv {
@@ -78,19 +88,15 @@ impl Op3 for TapConv {
 
     fn output_shape(&self, x: &Shape) -> Shape {
         let (n, c) = (x.dims()[0], x.dims()[1]);
-        Shape::from((n, c, self.geometry.output.0, self.geometry.output.1))
+        Shape::from((n, c, self.plan.geometry().output.0, self.plan.geometry().output.1))
     }
 
     fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Vec<T> {
-        self.plan().forward(x, w, b, self.residual)
+        self.plan.forward(x, w, b, self.residual)
     }
 
     fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
-        let plan = self.plan();
-        [
-            wanted[0].then(|| plan.input_grad(dy, w, self.residual)),
-            wanted[1].then(|| plan.weight_grad(x, dy)),
-            wanted[2].then(|| plan.bias_grad(dy)),
-        ]
+        let Gradients { input, weight, bias } = self.plan.gradients([x, w, dy], self.residual, wanted);
+        [input, weight, bias]
     }
 }

@@ -1,0 +1,339 @@
+//! The inner loops. Everything is compiled into the task that calls it, with that task's instructions.
+
+use super::plan::{Chunk, Entry, Gather, Sheet, Strip, Tile};
+use super::vector::{MAX_LANES, Stored, Vector};
+
+/// The planes of a block of channels in a tensor; missing channels repeat the first.
+pub(super) type Planes<T> = [*const T; MAX_LANES];
+
+/// The planes that a block's results go to: of the block's channels alone.
+pub(super) struct Targets<T> {
+    pub planes: [*mut T; MAX_LANES],
+    pub count: usize,
+    /// Whether to write past the caches.
+    pub stream: bool,
+}
+
+/// Reads the planes of a block into a sheet: pixels by channels.
+///
+/// # Safety
+/// The planes have `sheet.rows * sheet.cols` values, `to` has room for the sheet and is aligned to vectors; the machine
+/// has the instructions.
+#[inline(always)]
+pub(super) unsafe fn copy_in<V: Vector, T: Stored>(planes: &Planes<T>, sheet: &Sheet, to: *mut f32) {
+    let pixels = sheet.rows * sheet.cols;
+    // SAFETY: `pixel` is below `pixels` and a group of V::LANES pixels ends at most there; rows and columns follow from
+    // it, so that the sheet's index is inside the sheet.
+    unsafe {
+        if pixels < V::LANES {
+            for pixel in 0..pixels {
+                let line = to.add(sheet.index(pixel / sheet.cols, pixel % sheet.cols) * V::LANES);
+                for lane in 0..V::LANES {
+                    *line.add(lane) = (*planes[lane].add(pixel)).to_f32();
+                }
+            }
+            return;
+        }
+        let (mut row, mut col) = (0, 0);
+        let mut pixel = 0;
+        loop {
+            let mut lines = [V::zero(); MAX_LANES];
+            for lane in 0..V::LANES {
+                lines[lane] = T::load(planes[lane].add(pixel));
+            }
+            V::transpose(&mut lines);
+            let mut line = to.add(sheet.index(row, col) * V::LANES);
+            if col + V::LANES <= sheet.cols {
+                for (i, value) in lines.iter().enumerate().take(V::LANES) {
+                    value.store_line(line.add(i * V::LANES));
+                }
+            } else {
+                let margin = sheet.halo * V::LANES;
+                let mut left = sheet.cols - col;
+                for value in lines.iter().take(V::LANES) {
+                    value.store_line(line);
+                    line = line.add(V::LANES);
+                    left -= 1;
+                    if left == 0 {
+                        line = line.add(margin);
+                        left = sheet.cols;
+                    }
+                }
+            }
+            pixel += V::LANES;
+            if pixel + V::LANES <= pixels {
+                col += V::LANES;
+                while col >= sheet.cols {
+                    col -= sheet.cols;
+                    row += 1;
+                }
+            } else if pixel < pixels {
+                // The last group overlaps the one before it.
+                pixel = pixels - V::LANES;
+                (row, col) = (pixel / sheet.cols, pixel % sheet.cols);
+            } else {
+                return;
+            }
+        }
+    }
+}
+
+/// Writes a sheet without margins to the planes of a block.
+///
+/// # Safety
+/// The planes have `pixels` values that nothing else uses, `from` as many vectors and is aligned to them; with
+/// `STREAM`, planes and `pixels` are aligned to vectors; the machine has the instructions.
+#[inline(always)]
+pub(super) unsafe fn copy_out<V: Vector, T: Stored, const STREAM: bool>(
+    from: *const f32,
+    pixels: usize,
+    targets: &Targets<T>,
+) {
+    // SAFETY: a group of V::LANES pixels ends at most at `pixels`; only the planes of the block's channels are written.
+    unsafe {
+        if pixels < V::LANES {
+            for pixel in 0..pixels {
+                for lane in 0..targets.count {
+                    *targets.planes[lane].add(pixel) = T::from_f32(*from.add(pixel * V::LANES + lane));
+                }
+            }
+            return;
+        }
+        let mut pixel = 0;
+        loop {
+            let mut lines = [V::zero(); MAX_LANES];
+            for (i, line) in lines.iter_mut().enumerate().take(V::LANES) {
+                *line = V::load_line(from.add((pixel + i) * V::LANES));
+            }
+            V::transpose(&mut lines);
+            if targets.count == V::LANES {
+                for lane in 0..V::LANES {
+                    T::store::<V, STREAM>(lines[lane], targets.planes[lane].add(pixel));
+                }
+            } else {
+                for lane in 0..V::LANES {
+                    if lane < targets.count {
+                        T::store::<V, STREAM>(lines[lane], targets.planes[lane].add(pixel));
+                    }
+                }
+            }
+            pixel += V::LANES;
+            if pixel == pixels {
+                return;
+            }
+            pixel = pixel.min(pixels - V::LANES);
+        }
+    }
+}
+
+/// What a gather reads and writes, in floats and aligned to vectors.
+#[derive(Clone, Copy)]
+pub(super) struct Buffers {
+    /// The source sheet.
+    pub source: *const f32,
+    /// The target sheet, without margins.
+    pub target: *mut f32,
+    /// The weights of the block: taps by channels.
+    pub weights: *const f32,
+    /// What the sums start from.
+    pub bias: *const f32,
+}
+
+/// Computes a gather for a block.
+///
+/// # Safety
+/// The gather was resolved for `source`; the buffers are of the sizes of the sheets and the table; the machine has the
+/// instructions.
+#[inline(always)]
+pub(super) unsafe fn gather<V: Vector>(gather: &Gather, source: &Sheet, target: &Sheet, buffers: Buffers) {
+    /// One instance of the kernel per width of a tile.
+    macro_rules! by_width {
+        ($step:literal, $tile:ident: $($width:literal)*) => {
+            match $tile.width {
+                $($width => gather_tile::<V, $width, $step>(gather, $tile, source, target, buffers),)*
+                // Widths come from one list.
+                _ => {}
+            }
+        };
+    }
+    // SAFETY: the caller's promise is what the tiles need.
+    unsafe {
+        for tile in &gather.tiles {
+            match gather.stride.1 {
+                1 => by_width!(1, tile: 14 12 10 8 7 4 2 1),
+                2 => by_width!(2, tile: 14 12 10 8 7 4 2 1),
+                _ => by_width!(0, tile: 14 12 10 8 7 4 2 1),
+            }
+        }
+    }
+}
+
+/// One column of tiles. `STEP` is the horizontal stride, or 0 for one known at run time only.
+///
+/// # Safety
+/// As [`gather`].
+#[inline(always)]
+unsafe fn gather_tile<V: Vector, const WIDTH: usize, const STEP: usize>(
+    gather: &Gather,
+    tile: &Tile,
+    source: &Sheet,
+    target: &Sheet,
+    buffers: Buffers,
+) {
+    let step = if STEP == 0 { gather.stride.1 } else { STEP };
+    // SAFETY: rows and columns are inside the sheets; an entry's offset leads from there into the sheet or its margin.
+    unsafe {
+        let bias = V::load_line(buffers.bias);
+        for (p, &(first, end)) in tile.ranges.iter().enumerate() {
+            let from = source.index(p * gather.stride.0, tile.first * step);
+            let entries = tile.entries.get_unchecked(first as usize..end as usize);
+            let sums = sum::<V, WIDTH>(buffers.source.add(from * V::LANES), entries, buffers.weights, bias, step);
+            let row = gather.start.0 + p * gather.step.0;
+            let to = target.index(row, gather.start.1 + tile.first * gather.step.1);
+            for (j, sum) in sums.into_iter().enumerate() {
+                sum.store_line(buffers.target.add((to + j * gather.step.1) * V::LANES));
+            }
+        }
+    }
+}
+
+/// `bias + sum_i w_i * source[offset_i + step * j]` for WIDTH outputs j.
+///
+/// # Safety
+/// As [`gather`].
+#[inline(always)]
+unsafe fn sum<V: Vector, const WIDTH: usize>(
+    source: *const f32,
+    entries: &[Entry],
+    weights: *const f32,
+    bias: V,
+    step: usize,
+) -> [V; WIDTH] {
+    let mut sums = [bias; WIDTH];
+    // SAFETY: the caller's promise.
+    unsafe {
+        for entry in entries {
+            let weight = V::load_line(weights.add(entry.weight as usize));
+            let from = source.offset(entry.offset as isize);
+            for (j, sum) in sums.iter_mut().enumerate() {
+                *sum = V::load_line(from.add(j * step * V::LANES)).multiply_add(weight, *sum);
+            }
+        }
+    }
+    sums
+}
+
+/// Adds the weight gradients of a block to `sums` (taps by channels): `sum_pq dy[p, q] * x[stride * (p, q) + tap_i]`.
+///
+/// # Safety
+/// The chunks were resolved for the sheet of x; `dy` has its sheet's size, `sums` one vector per tap; all are aligned to
+/// vectors; the machine has the instructions.
+#[inline(always)]
+pub(super) unsafe fn correlate<V: Vector>(
+    chunks: &[Chunk],
+    stride: (usize, usize),
+    (x_sheet, x): (&Sheet, *const f32),
+    (dy_sheet, dy): (&Sheet, *const f32),
+    sums: *mut f32,
+) {
+    /// One instance of the kernel per number of taps.
+    macro_rules! by_count {
+        ($step:literal, $chunk:ident, $strip:ident: $($count:literal)*) => {
+            match $strip.count {
+                $($count => correlate_strip::<V, $count, $step>(
+                    $chunk, $strip, stride, (x_sheet, x), (dy_sheet, dy), sums,
+                ),)*
+                // Chunks are never longer, and no taps have no gradient.
+                _ => {}
+            }
+        };
+    }
+    // SAFETY: the caller's promise is what the strips need.
+    unsafe {
+        for chunk in chunks {
+            for strip in &chunk.strips {
+                match stride.1 {
+                    1 => by_count!(1, chunk, strip: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+                    2 => by_count!(2, chunk, strip: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+                    _ => by_count!(0, chunk, strip: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`correlate`].
+#[inline(always)]
+unsafe fn correlate_strip<V: Vector, const TAPS: usize, const STEP: usize>(
+    chunk: &Chunk,
+    strip: &Strip,
+    stride: (usize, usize),
+    (x_sheet, x): (&Sheet, *const f32),
+    (dy_sheet, dy): (&Sheet, *const f32),
+    sums: *mut f32,
+) {
+    let step = if STEP == 0 { stride.1 } else { STEP } * V::LANES;
+    // SAFETY: the strip's taps are taps of the chunk, its rows and columns inside dy's sheet; offsets lead from the
+    // source pixel into x's sheet or its margin.
+    unsafe {
+        let offsets: &[i32; TAPS] = &*chunk.offsets.as_ptr().add(strip.first).cast();
+        let taps: &[u32; TAPS] = &*chunk.taps.as_ptr().add(strip.first).cast();
+        let mut totals = [V::zero(); TAPS];
+        for p in strip.rows.0..strip.rows.1 {
+            let mut dy = dy.add(dy_sheet.index(p, strip.cols.0) * V::LANES);
+            let mut from = x.add(x_sheet.index(p * stride.0, 0) * V::LANES + strip.cols.0 * step);
+            let cols = strip.cols.1 - strip.cols.0;
+            // Two outputs at a time, so that an offset is read once for both.
+            for _ in 0..cols / 2 {
+                let (first, second) = (V::load_line(dy), V::load_line(dy.add(V::LANES)));
+                for (total, &offset) in totals.iter_mut().zip(offsets) {
+                    let from = from.offset(offset as isize);
+                    *total = V::load_line(from).multiply_add(first, *total);
+                    *total = V::load_line(from.add(step)).multiply_add(second, *total);
+                }
+                dy = dy.add(2 * V::LANES);
+                from = from.add(2 * step);
+            }
+            if cols % 2 == 1 {
+                let gradient = V::load_line(dy);
+                for (total, &offset) in totals.iter_mut().zip(offsets) {
+                    *total = V::load_line(from.offset(offset as isize)).multiply_add(gradient, *total);
+                }
+            }
+        }
+        for (total, &tap) in totals.into_iter().zip(taps) {
+            let to = sums.add(tap as usize * V::LANES);
+            let one_more = total.add(V::load_line(to));
+            one_more.store_line(to);
+        }
+    }
+}
+
+/// Adds the sum of a sheet's pixels to `total` (one vector): the bias gradient of a block.
+///
+/// # Safety
+/// `dy` has the sheet's size and is aligned to vectors, as is `total`; the machine has the instructions.
+#[inline(always)]
+pub(super) unsafe fn add_up<V: Vector>(sheet: &Sheet, dy: *const f32, total: *mut f32) {
+    // SAFETY: rows and columns are inside the sheet.
+    unsafe {
+        let mut all = V::load_line(total);
+        for row in 0..sheet.rows {
+            let line = dy.add(sheet.index(row, 0) * V::LANES);
+            // Two sums, so that one addition need not wait for the one before; sums of rows round less.
+            let (mut even, mut odd) = (V::zero(), V::zero());
+            let mut col = 0;
+            while col + 1 < sheet.cols {
+                even = even.add(V::load_line(line.add(col * V::LANES)));
+                odd = odd.add(V::load_line(line.add((col + 1) * V::LANES)));
+                col += 2;
+            }
+            if col < sheet.cols {
+                even = even.add(V::load_line(line.add(col * V::LANES)));
+            }
+            all = all.add(even.add(odd));
+        }
+        all.store_line(total);
+    }
+}

@@ -1,0 +1,49 @@
+//! Buffers that stay with a thread, so that a call does not pay for fresh pages.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One cache line, which is the widest vector.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+/// Identity of whoever laid out a thread's buffers; margins are zeroed when it changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Owner(u64);
+
+impl Owner {
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Owner(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+#[derive(Default)]
+struct Buffer {
+    owner: Option<Owner>,
+    lines: Vec<Line>,
+}
+
+thread_local! {
+    static BUFFERS: RefCell<[Buffer; 3]> = RefCell::new(Default::default());
+}
+
+/// Calls `f` with three buffers of at least `floats` values, aligned to 64 bytes. A buffer is zero when its owner first
+/// sees it on this thread, and afterwards as the owner left it.
+pub(super) fn with_buffers(owner: Owner, floats: [usize; 3], f: impl FnOnce([*mut f32; 3])) {
+    BUFFERS.with_borrow_mut(|buffers| {
+        let mut wanted = floats.into_iter();
+        let pointers = buffers.each_mut().map(|buffer| {
+            let lines = wanted.next().unwrap_or(0).div_ceil(16);
+            if buffer.owner != Some(owner) || buffer.lines.len() < lines {
+                buffer.owner = Some(owner);
+                buffer.lines.clear();
+                buffer.lines.shrink_to(lines);
+                buffer.lines.resize(lines, Line([0.0; 16]));
+            }
+            buffer.lines.as_mut_ptr().cast::<f32>()
+        });
+        f(pointers);
+    });
+}

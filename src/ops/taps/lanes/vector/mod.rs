@@ -1,0 +1,215 @@
+//! Vectors of f32, one implementation per instruction set.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx512::Avx512;
+pub(super) use portable::Portable;
+
+use half::{bf16, f16};
+use std::fmt;
+use std::sync::OnceLock;
+
+/// Most lanes of any vector.
+pub(super) const MAX_LANES: usize = 16;
+
+/// A vector of f32, one lane per channel.
+///
+/// # Safety
+/// The methods of an implementation may only run on a machine that has its instructions, which [`dispatch`] sees to.
+/// Pointers must be valid for the lanes that a method reads or writes; [`Vector::store_line`] and loads by
+/// [`Vector::load_line`] need pointers aligned to the vector.
+pub(in crate::ops::taps) unsafe trait Vector: Copy {
+    const LANES: usize;
+
+    /// Reads aligned lanes.
+    unsafe fn load_line(from: *const f32) -> Self;
+    /// Writes aligned lanes.
+    unsafe fn store_line(self, to: *mut f32);
+    unsafe fn zero() -> Self;
+    /// `self * by + to`, rounded once where the machine can.
+    unsafe fn multiply_add(self, by: Self, to: Self) -> Self;
+
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn load_f16(from: *const f16) -> Self;
+    unsafe fn load_bf16(from: *const bf16) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    unsafe fn store_f16(self, to: *mut f16);
+    unsafe fn store_bf16(self, to: *mut bf16);
+    /// Writes aligned lanes past the caches: results that are larger than the cache need not be read into it first.
+    unsafe fn stream(self, to: *mut f32);
+
+    /// Transposes the matrix whose rows are the first `LANES` vectors.
+    unsafe fn transpose(rows: &mut [Self; MAX_LANES]);
+    /// Waits until streamed lanes are visible to other threads.
+    unsafe fn fence() {}
+}
+
+/// A type that feature maps are stored in; sums are always f32.
+pub(in crate::ops::taps) trait Stored: Copy + Send + Sync + 'static {
+    /// Whether results may be written past the caches.
+    const STREAMS: bool = false;
+
+    /// Reads `V::LANES` values.
+    ///
+    /// # Safety
+    /// `from` is valid for `V::LANES` values.
+    unsafe fn load<V: Vector>(from: *const Self) -> V;
+
+    /// Writes `V::LANES` values.
+    ///
+    /// # Safety
+    /// `to` is valid for `V::LANES` values, and with `STREAM` aligned to as many.
+    unsafe fn store<V: Vector, const STREAM: bool>(value: V, to: *mut Self);
+
+    fn to_f32(self) -> f32;
+    fn from_f32(value: f32) -> Self;
+}
+
+impl Stored for f32 {
+    const STREAMS: bool = true;
+
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const Self) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { V::load(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store<V: Vector, const STREAM: bool>(value: V, to: *mut Self) {
+        // SAFETY: the caller's promise.
+        unsafe { if STREAM { value.stream(to) } else { value.store(to) } }
+    }
+
+    fn to_f32(self) -> f32 {
+        self
+    }
+
+    fn from_f32(value: f32) -> Self {
+        value
+    }
+}
+
+/// Half-precision storage: the same three lines for both types.
+macro_rules! stored_half {
+    ($type:ident, $load:ident, $store:ident) => {
+        impl Stored for $type {
+            #[inline(always)]
+            unsafe fn load<V: Vector>(from: *const Self) -> V {
+                // SAFETY: the caller's promise.
+                unsafe { V::$load(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn store<V: Vector, const STREAM: bool>(value: V, to: *mut Self) {
+                // SAFETY: the caller's promise.
+                unsafe { value.$store(to) }
+            }
+
+            fn to_f32(self) -> f32 {
+                $type::to_f32(self)
+            }
+
+            fn from_f32(value: f32) -> Self {
+                $type::from_f32(value)
+            }
+        }
+    };
+}
+stored_half!(f16, load_f16, store_f16);
+stored_half!(bf16, load_bf16, store_bf16);
+
+/// The instruction sets that the engine is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InstructionSet {
+    /// 16 channels at a time (x86-64-v4).
+    Avx512,
+    /// 8 channels at a time (x86-64-v3: AVX2, FMA, F16C).
+    Avx2,
+    /// 8 channels at a time in plain Rust. On AArch64, where NEON belongs to the base instruction set, the compiler
+    /// makes NEON's fused multiply-adds of it.
+    Portable,
+}
+
+impl fmt::Display for InstructionSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            InstructionSet::Avx512 => "avx512",
+            InstructionSet::Avx2 => "avx2",
+            InstructionSet::Portable => "portable",
+        })
+    }
+}
+
+impl InstructionSet {
+    /// Those that this machine has, the widest first.
+    pub fn available() -> Vec<InstructionSet> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+            {
+                all.push(InstructionSet::Avx512);
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+                all.push(InstructionSet::Avx2);
+            }
+        }
+        all.push(InstructionSet::Portable);
+        all
+    }
+
+    /// The widest that this machine has; found out once.
+    pub fn best() -> InstructionSet {
+        static BEST: OnceLock<InstructionSet> = OnceLock::new();
+        *BEST.get_or_init(|| Self::available()[0])
+    }
+
+    /// Channels per vector.
+    pub(in crate::ops::taps) fn lanes(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => Avx512::LANES,
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 => Avx2::LANES,
+            _ => Portable::LANES,
+        }
+    }
+}
+
+/// Work that is compiled once per instruction set.
+pub(super) trait Task {
+    /// Does the work. Implementations are `#[inline(always)]`, so that they are compiled with the instructions of the
+    /// function that calls them.
+    ///
+    /// # Safety
+    /// The machine has the instructions of `V`.
+    unsafe fn run<V: Vector>(self);
+}
+
+/// Runs a task with the vectors of an instruction set.
+///
+/// # Safety
+/// The machine has the instruction set: it is one of [`InstructionSet::available`].
+pub(super) unsafe fn dispatch(set: InstructionSet, task: impl Task) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match set {
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => avx512::run(task),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 => avx2::run(task),
+            _ => task.run::<Portable>(),
+        }
+    }
+}
