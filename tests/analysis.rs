@@ -16,7 +16,8 @@ use kernelscope::analysis::save;
 use kernelscope::analysis::shape_bias::{Answer, Categories, shape_bias, stimuli, texture_of_file_name};
 use kernelscope::data::Image;
 use kernelscope::nn::{BuildOptions, Mode, Pass};
-use kernelscope::ops::oriented1d::tap_offsets;
+use kernelscope::ops::oriented1d::{channel_angles, tap_offsets};
+use kernelscope::report::{kernel_grid, oriented_taps};
 use kernelscope::weights;
 use kernelscope::zoo::{ModelSpec, Network, registry};
 use std::f32::consts::FRAC_PI_4;
@@ -340,6 +341,27 @@ fn pixels_add_up_taps_that_meet() {
             }
         }
     }
+}
+
+#[test]
+fn figures_of_kernels_show_every_direction() {
+    let oriented = |channels: usize, theta: Vec<f32>| {
+        let shape = KernelShape::Oriented { taps: 3, theta };
+        KernelLayer { path: "x".into(), channels, shape, weights: vec![1.0; 3 * channels] }
+    };
+    // Neighbouring channels share their angle: the first 64 of 512 have one of the eight.
+    let theta = channel_angles(512, 8, 0.0).unwrap();
+    let grid = kernel_grid(&oriented(512, theta.clone()));
+    let mut shown: Vec<f32> = grid.kernels.iter().map(|(channel, _)| theta[*channel]).collect();
+    shown.dedup();
+    assert_eq!((grid.kernels.len(), shown.len()), (64, 8));
+    assert!(grid.kernels.iter().all(|(_, kernel)| kernel.values.iter().sum::<f32>() == 3.0));
+    assert_eq!(kernel_grid(&oriented(3, vec![0.0; 3])).kernels.len(), 3);
+    // Layers whose angles are too few, too many or no numbers.
+    assert_eq!(oriented_taps(&[oriented(4, vec![0.0, 1.0])]).unwrap().layers[0].1.len(), 2);
+    assert_eq!(oriented_taps(&[oriented(1, vec![0.0, 1.0, f32::NAN])]).unwrap().layers[0].1.len(), 2);
+    assert_eq!(oriented_taps(&[oriented(1, vec![f32::NAN])]), None);
+    assert_eq!(kernel_grid(&oriented(4, vec![0.0])).kernels.len(), 4);
 }
 
 #[test]

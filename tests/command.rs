@@ -5,8 +5,9 @@ mod common;
 
 use assert_cmd::Command;
 use common::{files, random, values};
-use kernelscope::data::{Cue, Dataset, ShapesTextures};
+use kernelscope::data::{Cue, Dataset, Normalize, ShapesTextures};
 use kernelscope::nn::BuildOptions;
+use kernelscope::run::RunFolder;
 use kernelscope::weights::{self, TensorMap};
 use kernelscope::zoo::{ModelSpec, Network, registry};
 use predicates::prelude::*;
@@ -150,6 +151,7 @@ fn models_are_listed() {
     desk.fails_without_trace(&["models", "convnext-q"], &["convnext-q", "nano-1dpp"]);
     desk.fails_without_trace(&["models", "nano-1d", "--set", "wings=2"], &["wings", "directions"]);
     desk.fails_without_trace(&["models", "nano-1d", "--size", "65"], &["65x65"]);
+    desk.fails_without_trace(&["models", "--size", "18446744073709551615"], &["--size", "1 to 16384"]);
 }
 
 fn train_tiny(desk: &Desk, out: &str, more: &[&str]) -> String {
@@ -265,6 +267,89 @@ fn weights_of_other_sources_and_random_ones() {
     desk.fails_without_trace(&stimuli, &["--stimuli", "1000 classes"]);
     desk.write("cues/wolf/wolf1-cat2.png", b"");
     desk.fails_without_trace(&[&stimuli[..], &["--stimuli", "cues"]].concat(), &["wolf", "airplane"]);
+    // Without a decision there is nothing to draw, but the table is kept.
+    desk.write("same/cat/cat1-cat2.png", &std::fs::read(desk.path("pictures/0.png")).unwrap());
+    let report = json(&desk.run(&[&stimuli[..], &["--stimuli", "same", "--output", "bias"]].concat()));
+    assert_eq!((report["images"].as_u64(), &report["shape_bias"]), (Some(1), &serde_json::Value::Null));
+    desk.assert_files(&["bias/shape_bias.csv"]);
+    assert!(!desk.path("bias/shape_bias.svg").exists());
+}
+
+#[test]
+fn a_folder_is_measured_whole_unless_the_run_divided_it() {
+    let desk = Desk::new();
+    for class in ["flat/cat", "flat/dog", "data/train/cat", "data/train/dog", "data/val/cat", "data/val/dog"] {
+        desk.pictures(class, 5);
+    }
+    let eval =
+        ["eval", "--json", "--model", "nano-2d", "--random", "0", "--set", "classes=2", "--size", "32", "--data"];
+    let images = |args: &[&str]| json(&desk.run(args))["images"].as_u64();
+    for folder in ["folder:flat", "folder:data", "folder:data/val"] {
+        assert_eq!(images(&[&eval[..], &[folder]].concat()), Some(10), "{folder}");
+    }
+    let train = ["train", "--data", "folder:flat", "--size", "32", "--epochs", "1", "--batch", "2", "--out", "run"];
+    desk.run(&[&train[..], &TINY].concat());
+    let of_run = ["eval", "--json", "--run", "run"];
+    assert_eq!(images(&of_run), Some(2), "a fifth was kept from training");
+    assert_eq!(images(&[&of_run[..], &["--data", "folder:flat"]].concat()), Some(2), "the others were trained on");
+    assert_eq!(images(&[&of_run[..], &["--data", "folder:data"]].concat()), Some(10));
+}
+
+#[test]
+fn a_run_and_its_weights_prepare_images_alike() {
+    let desk = Desk::new();
+    for class in ["train/cat", "train/dog", "val/cat", "val/dog"] {
+        desk.pictures(&format!("data/{class}"), 3);
+    }
+    let train = ["train", "--data", "folder:data", "--size", "32", "--epochs", "1", "--batch", "2", "--out", "run"];
+    let small = ["depths=1", "dims=8", "kernel=7", "stem_kernel=7", "stem_channels=8"];
+    let small: Vec<&str> = small.into_iter().flat_map(|field| ["--set", field]).collect();
+    desk.run(&[&train[..], &["--model", "convnext-t-1d"], &small].concat());
+    let data = RunFolder::open(&desk.path("run")).unwrap().config().unwrap().data;
+    assert_eq!((data.size, data.crop_pct, data.normalize), (32, 0.875, Normalize::IMAGENET));
+    let logits = |weights: &[&str]| {
+        desk.run(&[&["predict", "--input", "data/val", "--output", "out.safetensors"], weights].concat());
+        values(&desk.tensors("out.safetensors")["logits"])
+    };
+    let of_run = logits(&["--run", "run"]);
+    assert_eq!(of_run, logits(&["--weights", "run/checkpoints/epoch-0001.safetensors"]));
+    // The images are found from another working directory.
+    std::fs::create_dir(desk.path("elsewhere")).unwrap();
+    for args in [&["train", "--resume", "../run"][..], &["eval", "--run", "../run"]] {
+        desk.command(args).current_dir(desk.path("elsewhere")).assert().success();
+    }
+    // Preparation that makes no sense is refused.
+    let mut checkpoint = weights::load(&desk.path("run/checkpoints/epoch-0001.safetensors")).unwrap();
+    let stored = &checkpoint.metadata["kernelscope.preprocessing"];
+    for (entry, part) in [(stored.replace("\"crop_pct\":0.875", "\"crop_pct\":0.0"), "crop_pct"), ("{}".into(), "size")]
+    {
+        checkpoint.metadata.insert("kernelscope.preprocessing".into(), entry);
+        weights::save(&desk.path("odd.safetensors"), &checkpoint.tensors, &checkpoint.metadata).unwrap();
+        let predict = ["predict", "--input", "data/val", "--output", "no.safetensors", "--weights", "odd.safetensors"];
+        desk.fails_without_trace(&predict, &["odd.safetensors", part]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_may_leave_before_the_end() {
+    let desk = Desk::new();
+    desk.pictures("photos", 2);
+    let random = ["--model", "nano-2d", "--random", "0"];
+    for args in [
+        [&["predict", "--input", "photos", "--output", "out.safetensors"], &random[..]].concat(),
+        [&["orientations", "--json"], &random[..]].concat(),
+        vec!["models", "nano-2d", "--layers"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kernelscope"));
+        command.current_dir(desk.folder.path()).env_remove("RUST_LOG").args(&args).stdout(writer);
+        let output = command.output().unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{args:?}");
+        assert!(output.status.success(), "{args:?}: {}", output.status);
+    }
+    desk.assert_files(&["out.safetensors"]);
 }
 
 #[test]
@@ -345,6 +430,12 @@ fn places_that_cannot_be_written() {
         let place = command[command.len() - 1];
         desk.fails_without_trace(&[command, &random].concat(), &[place]);
     }
+    // The place is checked before anything is computed or, as here, read.
+    desk.write("odd/note.png", b"this is text");
+    for place in ["absent/out.safetensors", "photos"] {
+        let predict = ["predict", "--input", "odd", "--output", place];
+        desk.fails_without_trace(&[&predict, &random[..]].concat(), &["cannot write", place]);
+    }
     let train = [&["train", "--size", "32", "--train-images", "16", "--out", "file.txt/run"], &TINY[..]].concat();
     desk.fails_without_trace(&train, &["file.txt/run"]);
     let quick = ["quickstart", "--size", "32", "--train-images", "16", "--epochs", "1", "--out", "file.txt/quick"];
@@ -355,6 +446,7 @@ fn places_that_cannot_be_written() {
 fn wrong_arguments() {
     let desk = Desk::new();
     desk.write("empty/readme.txt", b"no images here");
+    desk.write("odd.toml", b"[train]\nepochs = \"ten\"\n");
     fn train<'a>(more: &[&'a str]) -> Vec<&'a str> {
         [&["train", "--train-images", "16", "--out", "run"], more].concat()
     }
@@ -367,18 +459,27 @@ fn wrong_arguments() {
         (train(&["--model", "nano-2d", "--lr", "inf"]), &["learning rate", "inf"]),
         (train(&["--model", "nano-2d", "--epochs", "0"]), &["epochs"]),
         (train(&["--model", "nano-2d", "--ema", "2"]), &["EMA", "2"]),
-        (train(&["--model", "nano-2d", "--data", "folder:absent"]), &["absent"]),
-        (train(&["--model", "nano-2d", "--data", "folder:empty"]), &["empty"]),
-        (train(&["--model", "nano-2d", "--data", "cifar10:absent"]), &["absent"]),
+        (train(&["--model", "nano-2d", "--warmup", "nan"]), &["warm-up", "NaN"]),
+        (train(&["--model", "nano-2d", "--weight-decay", "nan"]), &["weight decay", "NaN"]),
+        (train(&["--model", "nano-2d", "--batch", "1"]), &["batch size", "got 1", "batch norm"]),
+        (train(&["--model", "nano-2d", "--size", "99999"]), &["99999", "16384"]),
+        (train(&["--model", "nano-2d", "--epochs", "18446744073709551615"]), &["epochs", "1000000"]),
+        (train(&["--model", "nano-2d", "--set", "classes=5"]), &["--set", "classes=5", "the data decides"]),
+        (train(&["--model", "nano-2d", "--data", "folder:empty"]), &["--train-images", "builtin"]),
         (train(&["--model", "nano-2d", "--data", "somewhere"]), &["somewhere", "folder:DIR"]),
+        (vec!["train", "--model", "nano-2d", "--out", "run", "--data", "folder:absent"], &["absent"]),
+        (vec!["train", "--model", "nano-2d", "--out", "run", "--data", "folder:empty"], &["empty"]),
+        (vec!["train", "--model", "nano-2d", "--out", "run", "--data", "cifar10:absent"], &["absent"]),
         (vec!["train", "--resume", "absent"], &["absent", "run folder"]),
         (vec!["train", "--config", "absent.toml", "--out", "run"], &["absent.toml"]),
+        (vec!["train", "--config", "odd.toml", "--out", "run"], &["odd.toml", "line 2", "epochs"]),
         (vec!["eval", "--run", "absent"], &["absent"]),
         (vec!["predict", "--model", "nano-2d", "--random", "0", "--input", "absent", "--output", "o"], &["absent"]),
         (vec!["predict", "--model", "nano-2d", "--random", "0", "--input", "empty", "--output", "o"], &["empty"]),
         (vec!["erf", "--model", "nano-2d", "--random", "0", "--images", "absent", "--output", "o"], &["absent"]),
         (vec!["shape-bias", "--model", "nano-2d", "--random", "0", "--stimuli", "absent"], &["absent"]),
         (vec!["quickstart", "--size", "16", "--out", "quick"], &["16"]),
+        (vec!["quickstart", "--size", "70", "--out", "quick"], &["--size", "70", "a multiple of 4, at least 32"]),
         (vec!["quickstart", "--epochs", "0", "--out", "quick"], &["epochs"]),
     ] {
         desk.fails_without_trace(&args, parts);

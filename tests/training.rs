@@ -17,7 +17,7 @@ use kernelscope::train::{
     soft_cross_entropy,
 };
 use kernelscope::weights;
-use kernelscope::zoo::{ModelSpec, Network};
+use kernelscope::zoo::{ModelSpec, Network, Preprocessing};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -347,6 +347,11 @@ fn a_run_writes_what_it_says() {
     assert_eq!(history.points.iter().map(|p| p.val_loss).collect::<Vec<_>>(), losses);
     let latest = run.latest_checkpoint().unwrap();
     assert_eq!((latest.epoch, latest.ema), (3, true));
+    for ema in [false, true] {
+        let checkpoint = weights::load(&run.checkpoint_path(3, ema)).unwrap();
+        let stored = Preprocessing::of_checkpoint(&checkpoint).unwrap();
+        assert_eq!(stored, Some(config().data.preprocessing()), "averaged: {ema}");
+    }
     let mut again = Trainer::resume(&root).unwrap();
     assert_eq!(again.train(&mut Silent).unwrap().last, None, "the run is complete");
     assert_eq!(results(&root).len(), names.len());
@@ -560,6 +565,10 @@ fn an_existing_run_is_not_overwritten() {
         |c: &mut RunConfig| c.train.lr = f64::NAN,
         |c: &mut RunConfig| c.train.ema = 1.0,
         |c: &mut RunConfig| c.train.warmup_epochs = 9.0,
+        |c: &mut RunConfig| c.train.optimizer.weight_decay = f64::NAN,
+        |c: &mut RunConfig| c.train.epochs = usize::MAX,
+        |c: &mut RunConfig| c.train.seed = u64::MAX,
+        |c: &mut RunConfig| c.train.batch_size = 1,
         |c: &mut RunConfig| c.data.size = 16,
         |c: &mut RunConfig| c.data.size = 33,
     ] {
@@ -571,27 +580,97 @@ fn an_existing_run_is_not_overwritten() {
     assert!(Trainer::resume(&empty).err().unwrap().to_string().contains("is not a run folder"));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_configuration_that_cannot_be_written_leaves_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("run");
+    let mut config = config();
+    let path = std::path::PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(vec![0xff]));
+    config.data.source = DataSource::Folder { path };
+    let error = RunFolder::create(&root, &config).err().unwrap().to_string();
+    assert!(error.contains("UTF-8") && !root.exists(), "{error}");
+}
+
+#[test]
+fn one_image_per_step_is_refused_where_a_batch_norm_needs_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let create = |name: &str, batch_size, images, overrides: &[&str]| {
+        let mut config = config();
+        config.train.batch_size = batch_size;
+        config.model = config.model.with_overrides(overrides).unwrap();
+        if let DataSource::Builtin(set) = &mut config.data.source {
+            set.train = images;
+        }
+        Trainer::create(&folder.path().join(name), config).map(drop).map_err(|e| e.to_string())
+    };
+    for (batch_size, images) in [(1, 8), (16, 1)] {
+        let error = create("single", batch_size, images, &[]).unwrap_err();
+        assert!(error.starts_with(&format!("batch size: got 1 of {images} training images")), "{error}");
+        assert!(error.contains("at least 2") && error.contains("batch norm"), "{error}");
+        assert!(!folder.path().join("single").exists(), "a refused batch size left a folder");
+    }
+    create("two", 2, 8, &[]).unwrap();
+    create("layer norm", 1, 8, &["norm=layer"]).unwrap();
+}
+
+/// Puts images of one class, numbered from `from`, into a folder of class folders.
+fn add_images(images: &Path, class: &str, from: u8, count: u8) {
+    let dir = images.join(class);
+    std::fs::create_dir_all(&dir).unwrap();
+    for i in from..from + count {
+        Image::filled(32, 40, [20 * i, 90, 200]).save_png(dir.join(format!("{i}.png"))).unwrap();
+    }
+}
+
+/// A run of one epoch over a folder of images.
+fn train_on_folder(root: &Path, images: &Path, batch_size: usize) {
+    let mut config = config();
+    (config.train.epochs, config.train.batch_size) = (1, batch_size);
+    config.data.source = DataSource::Folder { path: images.to_path_buf() };
+    train(root, config);
+}
+
 #[test]
 fn a_folder_that_changed_its_classes_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let images = folder.path().join("images");
-    let add = |class: &str| {
-        let dir = images.join(class);
-        std::fs::create_dir_all(&dir).unwrap();
-        for i in 0..4u8 {
-            Image::filled(32, 40, [40 * i, 90, 200]).save_png(dir.join(format!("{i}.png"))).unwrap();
-        }
-    };
-    add("cat");
-    add("dog");
-    let mut config = config();
-    config.train.epochs = 1;
-    config.data.source = DataSource::Folder { path: images.clone() };
+    add_images(&images, "cat", 0, 4);
+    add_images(&images, "dog", 0, 4);
     let root = folder.path().join("run");
-    train(&root, config);
+    train_on_folder(&root, &images, 16);
     let run = RunFolder::open(&root).unwrap();
     assert_eq!(run.config().unwrap().model.config.classes(), 2, "the folder decides the number of classes");
-    add("eel");
+    add_images(&images, "eel", 0, 4);
     let error = Trainer::resume(&root).err().unwrap().to_string();
     assert!(error.contains("2 in the network, 3 in the data"), "{error}");
+}
+
+#[test]
+fn a_folder_that_changed_its_images_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("images");
+    add_images(&images, "cat", 0, 4);
+    add_images(&images, "dog", 0, 4);
+    let (one, three) = (folder.path().join("one"), folder.path().join("three"));
+    // A fifth of each class is for validation; 6 images are left.
+    train_on_folder(&one, &images, 16);
+    train_on_folder(&three, &images, 2);
+    Trainer::resume(&one).unwrap();
+    add_images(&images, "cat", 4, 1);
+    add_images(&images, "dog", 4, 1);
+    for (root, parts) in [
+        (&one, ["1 steps over 6 training images", "1 steps over 8 images"]),
+        (&three, ["3 steps over 6 training images", "4 steps over 8 images"]),
+    ] {
+        let error = Trainer::resume(root).err().unwrap().to_string();
+        assert!(parts.iter().all(|part| error.contains(part)) && error.contains("restore the images"), "{error}");
+    }
+    // A run that did not record its images is known by its steps.
+    let progress = three.join("state/progress.toml");
+    std::fs::write(&progress, "epoch = 1\nstep = 3\n").unwrap();
+    let error = Trainer::resume(&three).err().unwrap().to_string();
+    assert!(error.contains("took 3 steps,") && error.contains("4 steps over 8 images"), "{error}");
+    std::fs::write(&progress, "epoch = 1\nstep = 4\n").unwrap();
+    Trainer::resume(&three).unwrap();
 }

@@ -140,7 +140,8 @@ pub fn log_scaled(map: &ErfMap) -> Vec<f64> {
 
 /// The smallest centred squares that hold more than each threshold's share of D.
 ///
-/// Squares have sides 2i+1 for i from 1 to `min(h, w) div 2 - 1`, centred on pixel (h div 2, w div 2).
+/// Squares have sides 2i+1 for i from 1 to `min(h, w) div 2 - 1`, centred on pixel (h div 2, w div 2). A map that has not
+/// `height * width` values has no squares.
 ///
 /// ```
 /// use kernelscope::analysis::{erf::area_ratios, report::ErfMap};
@@ -153,11 +154,12 @@ pub fn area_ratios(map: &ErfMap, thresholds: &[f64]) -> Vec<AreaRatio> {
     let scaled = log_scaled(map);
     let total: f64 = scaled.iter().sum();
     let (h, w) = (map.height, map.width);
-    let radii = (h.min(w) / 2).saturating_sub(1);
+    let complete = !scaled.is_empty() && h.checked_mul(w) == Some(scaled.len());
+    let radii = if complete { (h.min(w) / 2).saturating_sub(1) } else { 0 };
     // Share of every square, growing by one ring at a time.
     let (row, col) = (h / 2, w / 2);
     let at = |r: usize, c: usize| scaled[r * w + c];
-    let mut sum = if scaled.is_empty() { 0.0 } else { at(row, col) };
+    let mut sum = if complete { at(row, col) } else { 0.0 };
     let shares: Vec<f64> = (1..=radii)
         .map(|i| {
             let (top, bottom, left, right) = (row - i, row + i, col - i, col + i);
@@ -206,5 +208,17 @@ mod tests {
         let corner = map(16, 16, |r, c| if r == 0 && c == 0 { 1.0 } else { 0.0 });
         assert_eq!(area_ratios(&corner, &[0.2])[0], AreaRatio { threshold: 0.2, side: None, ratio: None });
         assert_eq!(area_ratios(&map(16, 16, |_, _| 0.0), &[0.2])[0].side, None);
+    }
+
+    #[test]
+    fn a_map_of_another_length_has_no_squares() {
+        let whole = map(16, 16, |_, _| 1.0);
+        assert!(area_ratios(&whole, &[0.2])[0].side.is_some());
+        for (height, width) in [(17, 16), (16, 15), (usize::MAX, usize::MAX), (0, 16)] {
+            let wrong = ErfMap { height, width, ..whole.clone() };
+            assert_eq!(area_ratios(&wrong, &[0.2])[0].side, None, "{height}x{width}");
+        }
+        let empty = ErfMap { contribution: Vec::new(), ..whole };
+        assert_eq!(area_ratios(&empty, &[0.2])[0].side, None);
     }
 }

@@ -42,10 +42,10 @@ impl KernelLayer {
         }
     }
 
-    /// Offsets of one channel's taps from the centre, in the order of its weights.
+    /// Offsets of one channel's taps from the centre, in the order of its weights; none for a channel without an angle.
     pub fn offsets(&self, channel: usize) -> Vec<Tap> {
         match &self.shape {
-            KernelShape::Oriented { taps, theta } => tap_offsets(theta[channel], *taps),
+            KernelShape::Oriented { taps, theta } => theta.get(channel).map_or(Vec::new(), |&t| tap_offsets(t, *taps)),
             KernelShape::Dense { height, width } => (0..height * width)
                 .map(|i| Tap {
                     dh: (i / width) as i32 - (height / 2) as i32,
@@ -55,10 +55,11 @@ impl KernelLayer {
         }
     }
 
-    /// One channel's weights.
+    /// One channel's weights; none for a channel that the layer does not have.
     pub fn channel(&self, channel: usize) -> &[f32] {
         let taps = self.taps();
-        &self.weights[channel * taps..(channel + 1) * taps]
+        let start = channel.saturating_mul(taps);
+        self.weights.get(start..start.saturating_add(taps)).unwrap_or_default()
     }
 
     /// One channel's kernel on the pixel grid; taps that meet in a pixel are added up. Oriented kernels get a square
@@ -77,5 +78,21 @@ impl KernelLayer {
             kernel.tapped[index] = true;
         }
         kernel
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_that_are_not_there_are_empty() {
+        let shape = KernelShape::Oriented { taps: 3, theta: vec![0.0] };
+        let layer = KernelLayer { path: "l".into(), channels: 3, shape, weights: vec![1.0; 5] };
+        assert_eq!((layer.channel(0).len(), layer.offsets(0).len()), (3, 3));
+        for missing in [1, 2, usize::MAX] {
+            assert_eq!((layer.channel(missing).len(), layer.offsets(missing).len()), (0, 0), "{missing}");
+            assert!(layer.pixels(missing).tapped.iter().all(|tapped| !tapped));
+        }
     }
 }

@@ -30,7 +30,7 @@ pub fn orientations(layer: &KernelLayer) -> LayerOrientation {
 
 fn channel(layer: &KernelLayer, channel: usize) -> ChannelOrientation {
     let built = match &layer.shape {
-        KernelShape::Oriented { theta, .. } => Some(f64::from(theta[channel]).to_degrees().rem_euclid(180.0)),
+        KernelShape::Oriented { theta, .. } => theta.get(channel).map(|&t| half_turn(f64::from(t))),
         KernelShape::Dense { .. } => None,
     };
     let points: Vec<(f64, f64, f64)> = layer
@@ -42,6 +42,13 @@ fn channel(layer: &KernelLayer, channel: usize) -> ChannelOrientation {
     let energy: f64 = points.iter().map(|p| p.2).sum();
     let (dominant, anisotropy) = second_moments(&points, energy);
     ChannelOrientation { built, dominant, anisotropy, energy }
+}
+
+/// An angle in radians as degrees in [0, 180).
+fn half_turn(angle: f64) -> f64 {
+    let degrees = angle.to_degrees().rem_euclid(180.0);
+    // The remainder of a tiny negative angle is rounded to 180 itself.
+    if degrees >= 180.0 { 0.0 } else { degrees }
 }
 
 fn second_moments(points: &[(f64, f64, f64)], energy: f64) -> (Option<f64>, f64) {
@@ -59,8 +66,7 @@ fn second_moments(points: &[(f64, f64, f64)], energy: f64) -> (Option<f64>, f64)
         return (None, 0.0);
     }
     let difference = ((xx - yy).powi(2) + 4.0 * xy * xy).sqrt();
-    let angle = (0.5 * (2.0 * xy).atan2(xx - yy)).to_degrees().rem_euclid(180.0);
-    (Some(angle), difference / spread)
+    (Some(half_turn(0.5 * (2.0 * xy).atan2(xx - yy))), difference / spread)
 }
 
 #[cfg(test)]
@@ -87,5 +93,18 @@ mod tests {
         assert!(orientations(&layer).channels[0].anisotropy < 1e-12);
         let zero = KernelLayer { weights: vec![0.0; 25], ..layer };
         assert_eq!(orientations(&zero).channels[0].dominant, None);
+    }
+
+    #[test]
+    fn angles_are_below_a_half_turn_and_missing_ones_are_none() {
+        let shape = KernelShape::Oriented { taps: 3, theta: vec![-1e-17, std::f32::consts::PI] };
+        let layer = KernelLayer { path: "l".into(), channels: 3, shape, weights: vec![1.0; 9] };
+        let channels = orientations(&layer).channels;
+        assert_eq!(channels[0].built, Some(0.0));
+        assert!(channels.iter().filter_map(|c| c.built).all(|b| (0.0..180.0).contains(&b)), "{channels:?}");
+        assert_eq!((channels[2].built, channels[2].dominant), (None, None));
+        for angle in [-1e-17, -f64::MIN_POSITIVE, 0.0, std::f64::consts::PI, -std::f64::consts::PI] {
+            assert!((0.0..180.0).contains(&half_turn(angle)), "{angle:e}");
+        }
     }
 }

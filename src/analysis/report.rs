@@ -80,7 +80,7 @@ pub struct PixelKernel {
 /// Orientation of one channel's kernel. Angles are in degrees in [0, 180), counter-clockwise from the horizontal.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ChannelOrientation {
-    /// The angle the layer was built with; `None` for dense kernels.
+    /// The angle the layer was built with; `None` for dense kernels and for channels without an angle.
     pub built: Option<f64>,
     /// The dominant orientation of the learned weights, from their second moments; `None` if all weights are zero.
     pub dominant: Option<f64>,

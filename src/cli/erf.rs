@@ -1,10 +1,10 @@
 //! `kernelscope erf`.
 
 use super::network::NetworkArgs;
-use super::output::{bar, print_json, table};
+use super::output::{Progress, print_json, say, table};
 use crate::analysis::erf::{Erf, Probe, THRESHOLDS, area_ratios};
 use crate::analysis::save;
-use crate::data::{Image, list_images};
+use crate::data::{Image, check_side, list_images};
 use crate::plot::{self, ErfFigure, ErfScale};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -49,8 +49,9 @@ fn parse_position(text: &str) -> std::result::Result<(usize, usize), String> {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    if args.size == 0 || args.limit == 0 {
-        return Err(Error::argument("--size and --limit", 0, "at least 1"));
+    check_side("--size", args.size)?;
+    if args.limit == 0 {
+        return Err(Error::argument("--limit", 0, "at least 1"));
     }
     let stop = super::stop_on_ctrl_c();
     let loaded = args.network.load()?;
@@ -59,7 +60,7 @@ pub fn run(args: &Args) -> Result<()> {
     std::fs::create_dir_all(&args.output).map_err(Error::io("create", &args.output))?;
     let probe = Probe { stage: args.stage, position: args.position };
     let mut erf = Erf::new(&loaded.network, probe);
-    let progress = bar(paths.len() as u64, "erf");
+    let mut progress = Progress::new(paths.len(), "erf");
     for path in &paths {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted(" before all images were done; nothing was written".into()));
@@ -69,7 +70,7 @@ pub fn run(args: &Args) -> Result<()> {
         erf.add(&Tensor::from_vec(values, (1, 3, args.size, args.size), &Device::Cpu)?)?;
         progress.inc(1);
     }
-    progress.finish_and_clear();
+    progress.finish();
     let map = erf.map()?;
     let ratios = area_ratios(&map, &THRESHOLDS);
     let stem = args.output.join("erf");
@@ -89,8 +90,7 @@ pub fn run(args: &Args) -> Result<()> {
             ]
         })
         .collect();
-    println!("{}, stage {}, position {:?}, {} images:", map.model, map.stage, map.position, map.images);
-    println!("{}", table(&["contribution", "side/px", "area ratio r"], rows));
-    println!("{}", args.output.display());
-    Ok(())
+    say(format_args!("{}, stage {}, position {:?}, {} images:", map.model, map.stage, map.position, map.images))?;
+    say(table(&["contribution", "side/px", "area ratio r"], rows))?;
+    say(args.output.display())
 }

@@ -1,7 +1,7 @@
 //! The command line: parses arguments, calls the library, prints.
-
-// Printing is what this room is for; the rest of the library never does.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+//!
+//! All printing goes through `output::say` and `output::note`: `println!` and `eprintln!` panic when the reader of a
+//! pipe has left.
 
 mod erf;
 mod models;
@@ -49,11 +49,14 @@ enum Command {
 }
 
 /// Parses the arguments and runs the command. Errors are one line on standard error and exit code 1 (2 for wrong
-/// usage, 130 when interrupted).
+/// usage, 130 when interrupted). A reader of standard output who leaves early, as `head` does, ends the command
+/// without an error; results are saved before they are printed.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // A log that nobody reads is no reason to stop, either.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.log_internal_errors(false).init();
     let result = match cli.command {
         Command::Quickstart(args) => quickstart::run(&args),
         Command::Models(args) => models::run(&args),
@@ -66,8 +69,9 @@ pub fn run() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::reader_left(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("kernelscope: {}", error.to_string().replace('\n', " "));
+            output::note(format_args!("kernelscope: {}", error.to_string().replace('\n', " ")));
             ExitCode::from(if matches!(error, crate::Error::Interrupted(_)) { 130 } else { 1 })
         }
     }
@@ -84,4 +88,48 @@ fn stop_on_ctrl_c() -> Arc<AtomicBool> {
         }
     });
     stop
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    /// What comes of the arguments of `train`.
+    fn train(args: &[&str]) -> Result<(), ErrorKind> {
+        Cli::try_parse_from(["kernelscope", "train"].iter().chain(args)).map(drop).map_err(|e| e.kind())
+    }
+
+    #[test]
+    fn options_of_a_new_run_do_not_go_with_an_existing_one() {
+        let mut command = Cli::command();
+        command.build();
+        let options = command.find_subcommand("train").unwrap().get_arguments();
+        let names: Vec<&str> = options.filter_map(|arg| arg.get_long()).collect();
+        assert!(names.contains(&"epochs") && names.contains(&"weight-decay"), "{names:?}");
+        for name in names.iter().filter(|name| !["help", "version"].contains(name)) {
+            let (option, value) = (format!("--{name}"), if *name == "augment" { "light" } else { "64" });
+            if *name != "resume" {
+                let both = train(&["--resume", "run", &option, value]);
+                assert_eq!(both, Err(ErrorKind::ArgumentConflict), "--resume {option}");
+            }
+            if !["resume", "config", "out", "set"].contains(name) {
+                let both = train(&["--config", "run.toml", "--out", "run", &option, value]);
+                assert_eq!(both, Err(ErrorKind::ArgumentConflict), "--config {option}");
+            }
+        }
+        assert_eq!(train(&["--resume", "run"]), Ok(()));
+        assert_eq!(train(&["--config", "run.toml", "--out", "run", "--set", "kernel=7"]), Ok(()));
+        assert_eq!(train(&["--model", "nano-1d", "--out", "run", "--epochs", "3"]), Ok(()));
+    }
+
+    #[test]
+    fn a_seed_fits_into_the_configuration() {
+        let run = ["--model", "nano-1d", "--out", "run", "--seed"];
+        assert_eq!(train(&[&run[..], &["9223372036854775807"]].concat()), Ok(()));
+        assert_eq!(train(&[&run[..], &["9223372036854775808"]].concat()), Err(ErrorKind::ValueValidation));
+        let quick = Cli::try_parse_from(["kernelscope", "quickstart", "--seed", "18446744073709551615"]);
+        assert_eq!(quick.unwrap_err().kind(), ErrorKind::ValueValidation);
+    }
 }

@@ -1,8 +1,9 @@
 //! `kernelscope models`.
 
-use super::output::{grouped, print_json, table};
+use super::output::{grouped, print_json, say, table};
 use crate::Result;
 use crate::analysis::cost::{CostReport, costs};
+use crate::data::check_side;
 use crate::nn::BuildOptions;
 use crate::zoo::{Entry, ModelSpec, Network, Published, entry, registry};
 use serde::Serialize;
@@ -44,6 +45,7 @@ struct Row {
 }
 
 pub fn run(args: &Args) -> Result<()> {
+    check_side("--size", args.size)?;
     let entries: Vec<Entry> = if args.names.is_empty() {
         registry()
     } else {
@@ -69,14 +71,15 @@ pub fn run(args: &Args) -> Result<()> {
             ]
         })
         .collect();
-    println!("{}", table(&["network", "params/M", "published", "GMACs", "published", "top-1/%"], lines));
-    println!("Computed at {0}x{0}; published figures are for 224x224. Angles count as parameters.", args.size);
+    say(table(&["network", "params/M", "published", "GMACs", "published", "top-1/%"], lines))?;
+    let size = args.size;
+    say(format_args!("Computed at {size}x{size}; published figures are for 224x224. Angles count as parameters."))?;
     for (row, report) in &rows {
         if !row.published.remark.is_empty() {
-            println!("{}: {}.", row.name, row.published.remark);
+            say(format_args!("{}: {}.", row.name, row.published.remark))?;
         }
         if args.layers {
-            println!("\n{}", layer_table(report));
+            say(format_args!("\n{}", layer_table(report)))?;
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use crate::data::{EvalTransform, Filter, Normalize};
 use crate::nn::BuildOptions;
 use crate::run::{DataConfig, RunFolder};
 use crate::weights::{self, Checkpoint, LoadOptions};
-use crate::zoo::{ModelSpec, Network};
+use crate::zoo::{ModelSpec, Network, Preprocessing};
 use crate::{Error, Result};
 use clap::Args;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ pub struct NetworkArgs {
 pub struct Loaded {
     /// The network, without gradients for its parameters.
     pub network: Network,
-    /// Preparation of images: the run's if it came from a run, else the registered network's.
+    /// Preparation of images: the run's or the one stored with the weights, else the registered network's.
     pub transform: EvalTransform,
     /// Data of the run, if it came from one.
     pub data: Option<DataConfig>,
@@ -51,12 +51,21 @@ impl NetworkArgs {
             };
             let spec = ModelSpec::named(name)?.with_overrides(&self.overrides)?;
             let options = BuildOptions { seed, ..BuildOptions::frozen() };
-            return Ok(loaded(Network::build(spec, options)?, None));
+            let network = Network::build(spec, options)?;
+            let transform = eval_transform(&network.spec().preprocessing());
+            return Ok(Loaded { network, transform, data: None });
         }
         let (checkpoint, data) = self.checkpoint()?;
+        let stored = Preprocessing::of_checkpoint(&checkpoint)?;
+        let source = checkpoint.source.clone();
         let options = BuildOptions::frozen();
         let network = Network::from_checkpoint(self.model.as_deref(), checkpoint, &self.overrides, options)?;
-        Ok(loaded(network, data))
+        let transform = match &data {
+            Some(data) => data.eval_transform(),
+            None => eval_transform(&stored.unwrap_or_else(|| network.spec().preprocessing())),
+        };
+        transform.check().map_err(|e| Error::file(source, format!("its images' preparation is not allowed: {e}")))?;
+        Ok(Loaded { network, transform, data })
     }
 
     /// Loads the weights alone.
@@ -77,16 +86,12 @@ impl NetworkArgs {
     }
 }
 
-fn loaded(network: Network, data: Option<DataConfig>) -> Loaded {
-    let p = network.spec().preprocessing();
-    let transform = match &data {
-        Some(data) => data.eval_transform(),
-        None => EvalTransform {
-            size: p.size,
-            crop_pct: p.crop_pct as f32,
-            normalize: Normalize { mean: p.mean, std: p.std },
-            filter: Filter::Bicubic,
-        },
-    };
-    Loaded { network, transform, data }
+/// The transform of images that is described with a network.
+fn eval_transform(p: &Preprocessing) -> EvalTransform {
+    EvalTransform {
+        size: p.size,
+        crop_pct: p.crop_pct as f32,
+        normalize: Normalize { mean: p.mean, std: p.std },
+        filter: Filter::Bicubic,
+    }
 }

@@ -1,7 +1,7 @@
 //! `kernelscope orientations`.
 
 use super::network::NetworkArgs;
-use super::output::{print_json, table};
+use super::output::{print_json, say, table};
 use crate::analysis::kernels::kernel_layers;
 use crate::analysis::orientation::orientations;
 use crate::analysis::report::LayerOrientation;
@@ -71,9 +71,8 @@ pub fn run(args: &Args) -> Result<()> {
             ]
         })
         .collect();
-    println!("{}", table(&["layer", "taps", "channels", "directions", "anisotropy", "turn/deg"], rows));
-    println!("turn: mean angle between the built and the learned orientation.");
-    Ok(())
+    say(table(&["layer", "taps", "channels", "directions", "anisotropy", "turn/deg"], rows))?;
+    say("turn: mean angle between the built and the learned orientation.")
 }
 
 /// Angle between two orientations in degrees, at most 90.

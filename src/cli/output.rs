@@ -5,7 +5,30 @@ use crate::{Error, Result};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// What [`say`] calls its place in errors.
+const STDOUT: &str = "standard output";
+
+/// Prints a line on standard output; a failure is an error, where `println!` would panic.
+pub fn say(line: impl Display) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Error::io("write", STDOUT))
+}
+
+/// Whether the error is that the reader of standard output has left, as `head` does when it has seen enough.
+pub fn reader_left(error: &Error) -> bool {
+    matches!(error, Error::Io { path, source, .. }
+        if path == Path::new(STDOUT) && source.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Prints a line on standard error. Work goes on where nobody can read it.
+pub fn note(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
 
 /// A table whose first column is text and whose others are numbers.
 pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
@@ -21,15 +44,73 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     table.to_string()
 }
 
-/// Prints a value as JSON.
+/// Prints a value as JSON on standard output.
 pub fn print_json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Error::argument("--json", e, "serialisable values"))?;
-    println!("{text}");
-    Ok(())
+    say(text)
+}
+
+/// Time between the lines of [`Progress`].
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Progress over a known number of images: a bar on a terminal, otherwise a line now and then.
+pub struct Progress {
+    bar: ProgressBar,
+    lines: Lines,
+}
+
+impl Progress {
+    /// For `length` images.
+    pub fn new(length: usize, label: &str) -> Self {
+        Progress { bar: bar(length as u64, label), lines: Lines::new(length, label, PAUSE) }
+    }
+
+    /// Counts `count` more images.
+    pub fn inc(&mut self, count: usize) {
+        self.bar.inc(count as u64);
+        if let Some(line) = self.lines.inc(count)
+            && self.bar.is_hidden()
+        {
+            note(line);
+        }
+    }
+
+    /// Removes the bar.
+    pub fn finish(self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The lines of a [`Progress`] without a terminal.
+struct Lines {
+    label: String,
+    length: usize,
+    done: usize,
+    started: Instant,
+    last: Instant,
+    pause: Duration,
+}
+
+impl Lines {
+    fn new(length: usize, label: &str, pause: Duration) -> Self {
+        let now = Instant::now();
+        Lines { label: label.to_string(), length, done: 0, started: now, last: now, pause }
+    }
+
+    /// The line that is due after `count` more images, if one is.
+    fn inc(&mut self, count: usize) -> Option<String> {
+        self.done += count;
+        if self.last.elapsed() < self.pause {
+            return None;
+        }
+        self.last = Instant::now();
+        let seconds = self.started.elapsed().as_secs();
+        Some(format!("{}: {} of {} images, {seconds} s", self.label, self.done, self.length))
+    }
 }
 
 /// A bar on a terminal; nothing otherwise, where callers print lines.
-pub fn bar(length: u64, label: &str) -> ProgressBar {
+fn bar(length: u64, label: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(5));
     let style = ProgressStyle::with_template("{prefix:>14} {bar:30} {pos}/{len} [{elapsed_precise}, {eta} left] {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "));
@@ -84,10 +165,10 @@ impl Observer for TrainingBar {
             100.0 * r.validation.accuracy,
             r.images_per_second
         );
-        if std::io::stderr().is_terminal() {
-            self.bar.println(line);
+        if self.bar.is_hidden() {
+            note(line);
         } else {
-            eprintln!("{line}");
+            self.bar.println(line);
         }
     }
 }
@@ -103,4 +184,26 @@ pub fn grouped(count: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_terminal_a_line_tells_the_progress_now_and_then() {
+        let mut eager = Lines::new(5, "erf", Duration::ZERO);
+        assert_eq!(eager.inc(2).unwrap(), "erf: 2 of 5 images, 0 s");
+        assert!(eager.inc(3).unwrap().starts_with("erf: 5 of 5 images"));
+        let mut patient = Lines::new(5, "erf", Duration::from_secs(3600));
+        assert_eq!(patient.inc(5), None);
+    }
+
+    #[test]
+    fn only_a_reader_who_left_is_no_failure() {
+        let broken = |place| Error::io("write", place)(std::io::ErrorKind::BrokenPipe.into());
+        assert!(reader_left(&broken(STDOUT)));
+        assert!(!reader_left(&broken("result.csv")));
+        assert!(!reader_left(&Error::io("write", STDOUT)(std::io::ErrorKind::StorageFull.into())));
+    }
 }

@@ -1,8 +1,9 @@
 //! `kernelscope predict`.
 
 use super::network::{Loaded, NetworkArgs};
-use super::output::bar;
+use super::output::{Progress, say};
 use crate::data::{Image, list_images};
+use crate::files::check_writable;
 use crate::nn::{Mode, Pass};
 use crate::weights::{self, TensorMap};
 use crate::{Error, Result};
@@ -75,9 +76,10 @@ impl Input {
 }
 
 pub fn run(args: &Args) -> Result<()> {
+    check_writable(&args.output)?;
     let loaded = args.network.load()?;
     let input = Input::open(&args.input)?;
-    let progress = bar(input.len() as u64, "predict");
+    let mut progress = Progress::new(input.len(), "predict");
     let mut parts: Vec<Vec<Tensor>> = Vec::new();
     for start in (0..input.len()).step_by(args.batch as usize) {
         let len = (args.batch as usize).min(input.len() - start);
@@ -91,9 +93,9 @@ pub fn run(args: &Args) -> Result<()> {
         for (part, output) in parts.iter_mut().zip(outputs) {
             part.push(output);
         }
-        progress.inc(len as u64);
+        progress.inc(len);
     }
-    progress.finish_and_clear();
+    progress.finish();
     let mut tensors = TensorMap::new();
     for (index, part) in parts.iter().enumerate() {
         let name = if index == 0 { "logits".to_string() } else { format!("stages.{}", index - 1) };
@@ -103,18 +105,19 @@ pub fn run(args: &Args) -> Result<()> {
     if let Input::Images(paths) = &input {
         let names: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
         metadata.insert("images".into(), serde_json::Value::from(names).to_string());
-        print_classes(paths, &tensors["logits"])?;
     }
     weights::save(&args.output, &tensors, &metadata)?;
-    println!("{}: logits of {} images", args.output.display(), input.len());
-    Ok(())
+    if let Input::Images(paths) = &input {
+        print_classes(paths, &tensors["logits"])?;
+    }
+    say(format_args!("{}: logits of {} images", args.output.display(), input.len()))
 }
 
 fn print_classes(paths: &[PathBuf], logits: &Tensor) -> Result<()> {
     let probabilities = candle_nn::ops::softmax(logits, D::Minus1)?.to_vec2::<f32>()?;
     for (path, row) in paths.iter().zip(probabilities) {
         let best = row.iter().enumerate().fold(0, |best, (i, p)| if *p > row[best] { i } else { best });
-        println!("{}: class {best}, probability {:.3}", path.display(), row[best]);
+        say(format_args!("{}: class {best}, probability {:.3}", path.display(), row[best]))?;
     }
     Ok(())
 }

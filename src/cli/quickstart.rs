@@ -1,6 +1,6 @@
 //! `kernelscope quickstart`: the main job.
 
-use super::output::table;
+use super::output::{say, table};
 use super::train::run_with_bar;
 use crate::analysis::report::RunHistory;
 use crate::data::{Augment, MixConfig, Normalize, ShapesTexturesConfig};
@@ -33,14 +33,14 @@ pub struct Args {
     /// Passes over the training images
     #[arg(long, default_value_t = 4)]
     epochs: usize,
-    /// Side of the images in pixels, at least 32
+    /// Side of the images in pixels: a multiple of 4, at least 32
     #[arg(long, default_value_t = 64)]
     size: usize,
     /// Number of training images
     #[arg(long, value_name = "N", default_value_t = 4096)]
     train_images: usize,
     /// Seed of everything random
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: u64,
 }
 
@@ -73,18 +73,30 @@ impl Args {
 pub fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
     let stop = super::stop_on_ctrl_c();
+    let configs = NETWORKS.iter().map(|model| args.run_config(model)).collect::<Result<Vec<_>>>()?;
+    // All are checked before the first is trained: the oriented networks accept fewer sizes than the other.
+    configs.iter().try_for_each(check)?;
     let mut networks = Vec::new();
-    for model in NETWORKS {
-        let done = one_network(&args.out.join(model), args.run_config(model)?, &stop);
+    for config in configs {
+        let done = one_network(&args.out.join(&config.model.name), config, &stop);
         networks.push(done.map_err(|error| match error {
             Error::Interrupted(_) => Error::Interrupted("; the same command goes on where it stopped".into()),
             other => other,
         })?);
     }
     write_comparison(&args.out, "kernelscope quickstart: shapes and textures", &networks)?;
-    println!("{}", summary(&networks));
-    println!("{} ({:.0} s)", args.out.join("report.html").display(), started.elapsed().as_secs_f64());
-    Ok(())
+    say(summary(&networks))?;
+    say(format_args!("{} ({:.0} s)", args.out.join("report.html").display(), started.elapsed().as_secs_f64()))
+}
+
+/// Refuses settings with which a network cannot be trained.
+fn check(config: &RunConfig) -> Result<()> {
+    config.check()?;
+    let size = config.data.size;
+    let network = Network::build(config.model.clone(), BuildOptions::shapes_only())?;
+    network.trace(size, size).map(drop).map_err(|error| {
+        Error::argument("--size", size, format!("a multiple of 4, at least 32 ({}: {error})", config.model.name))
+    })
 }
 
 /// Trains (or resumes, or finds complete) one network and looks into it.

@@ -1,14 +1,14 @@
 //! `kernelscope shape-bias`.
 
 use super::network::{Loaded, NetworkArgs};
-use super::output::{bar, print_json, table};
+use super::output::{Progress, note, print_json, say, table};
 use crate::analysis::report::ShapeBiasReport;
 use crate::analysis::save;
 use crate::analysis::shape_bias::{Answer, Categories, HUMAN, shape_bias, stimuli};
 use crate::data::Image;
 use crate::plot::{self, ShapeBiasFigure};
 use crate::report::builtin_shape_bias;
-use crate::run::DataConfig;
+use crate::run::{DataConfig, DataSource};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use std::path::{Path, PathBuf};
@@ -39,12 +39,15 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let loaded = args.network.load()?;
+    if let Some(dir) = &args.output {
+        std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    }
     let report = match &args.stimuli {
         Some(dir) => on_stimuli(dir, &loaded)?,
         None => {
             let data = match &loaded.data {
                 Some(data) => data.clone(),
-                None => DataConfig::parse("builtin", loaded.transform.size, 0)?,
+                None => builtin(&loaded)?,
             };
             if loaded.network.spec().config.classes() != crate::data::shapes_textures::CLASSES {
                 return Err(Error::argument(
@@ -58,10 +61,13 @@ pub fn run(args: &Args) -> Result<()> {
         }
     };
     if let Some(dir) = &args.output {
-        std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
         save::shape_bias(&dir.join("shape_bias.csv"), &report)?;
-        let figure = ShapeBiasFigure { reports: vec![report.clone()], human: Some(HUMAN) };
-        plot::save(&figure, &dir.join("shape_bias"))?;
+        if report.shape_bias.is_some() {
+            let figure = ShapeBiasFigure { reports: vec![report.clone()], human: Some(HUMAN) };
+            plot::save(&figure, &dir.join("shape_bias"))?;
+        } else {
+            note("No image was classified by its shape or its texture; there is no figure to draw.");
+        }
     }
     if args.json {
         return print_json(&report);
@@ -80,8 +86,8 @@ pub fn run(args: &Args) -> Result<()> {
             ]
         })
         .collect();
-    println!("{}", table(&["shape", "images", "shape", "texture", "shape bias"], rows));
-    println!(
+    say(table(&["shape", "images", "shape", "texture", "shape bias"], rows))?;
+    say(format_args!(
         "{}: shape bias {} ({} conflicts of {} images; fraction shape {:.3}, texture {:.3})",
         report.model,
         bias(report.shape_bias),
@@ -89,14 +95,20 @@ pub fn run(args: &Args) -> Result<()> {
         report.images,
         report.fraction_shape,
         report.fraction_texture
-    );
-    Ok(())
+    ))
+}
+
+/// The built-in images, prepared as the weights expect.
+fn builtin(loaded: &Loaded) -> Result<DataConfig> {
+    let t = &loaded.transform;
+    let source = DataSource::parse("builtin", t.size, 0)?;
+    Ok(DataConfig { size: t.size, crop_pct: t.crop_pct, normalize: t.normalize, source })
 }
 
 fn on_stimuli(dir: &Path, loaded: &Loaded) -> Result<ShapeBiasReport> {
     let categories = Categories::imagenet16();
     let found = stimuli(dir, &categories)?;
-    let progress = bar(found.len() as u64, "shape bias");
+    let mut progress = Progress::new(found.len(), "shape bias");
     let mut answers = Vec::with_capacity(found.len());
     for stimulus in &found {
         // The original toolbox feeds its 224x224 stimuli as they are.
@@ -108,6 +120,6 @@ fn on_stimuli(dir: &Path, loaded: &Loaded) -> Result<ShapeBiasReport> {
         answers.push(Answer { shape: stimulus.shape, texture: stimulus.texture, decision });
         progress.inc(1);
     }
-    progress.finish_and_clear();
+    progress.finish();
     Ok(shape_bias(&loaded.network.spec().name, categories.names(), &answers))
 }

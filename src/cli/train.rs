@@ -1,8 +1,8 @@
 //! `kernelscope train` and `kernelscope eval`.
 
 use super::network::NetworkArgs;
-use super::output::{TrainingBar, print_json};
-use crate::data::{Augment, Loader, LoaderConfig, MixConfig, Transform};
+use super::output::{TrainingBar, print_json, say};
+use crate::data::{Augment, Dataset, Loader, LoaderConfig, MixConfig, Transform};
 use crate::run::{DataConfig, DataSource, RunConfig, TrainConfig};
 use crate::train::{AdamWConfig, Trainer, evaluate};
 use crate::zoo::ModelSpec;
@@ -10,6 +10,7 @@ use crate::{Error, Result};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Named augmentations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -22,6 +23,26 @@ enum Recipe {
     Imagenet,
 }
 
+/// What describes a new run. It would be ignored beside a run or a configuration that exists.
+const DESCRIPTION: [&str; 16] = [
+    "model",
+    "data",
+    "size",
+    "epochs",
+    "batch",
+    "lr",
+    "warmup",
+    "weight_decay",
+    "clip",
+    "ema",
+    "augment",
+    "smoothing",
+    "train_images",
+    "keep",
+    "workers",
+    "seed",
+];
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     kernelscope train --model nano-1d --data builtin --out runs/first\n  \
@@ -33,7 +54,7 @@ pub struct TrainArgs {
     /// Registered network (see `kernelscope models`)
     #[arg(long, value_name = "NAME", required_unless_present_any = ["resume", "config"])]
     model: Option<String>,
-    /// Override a configuration field of the network
+    /// Override a configuration field of the network, but not classes: the data decides their number
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
     /// Images: builtin, cifar10:DIR or folder:DIR
@@ -43,10 +64,10 @@ pub struct TrainArgs {
     #[arg(long, value_name = "RUN", required_unless_present = "resume")]
     out: Option<PathBuf>,
     /// Go on with this run folder after its last complete epoch
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "out", "config"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = DESCRIPTION, conflicts_with_all = ["out", "config", "overrides"])]
     resume: Option<PathBuf>,
-    /// Start from the configuration file of another run instead of from the options
-    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    /// Start from the configuration file of another run instead of from the options; only --set changes it
+    #[arg(long, value_name = "FILE", conflicts_with_all = DESCRIPTION)]
     config: Option<PathBuf>,
     /// Side of the network's input in pixels
     #[arg(long, default_value_t = 64)]
@@ -78,7 +99,7 @@ pub struct TrainArgs {
     /// Label smoothing
     #[arg(long)]
     smoothing: Option<f64>,
-    /// Images of the built-in training set
+    /// Images of the built-in training set; only with --data builtin
     #[arg(long, value_name = "N")]
     train_images: Option<usize>,
     /// Newest checkpoints that are kept; 0 for all
@@ -88,21 +109,28 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = 2)]
     workers: usize,
     /// Seed of everything random
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: u64,
 }
 
 impl TrainArgs {
     fn run_config(&self) -> Result<RunConfig> {
+        let names_classes = |text: &&String| text.split('=').next().map(str::trim) == Some("classes");
+        if let Some(text) = self.overrides.iter().find(names_classes) {
+            let allowed = "any field but classes, whose number the data decides";
+            return Err(Error::argument("--set", format!("\"{text}\""), allowed));
+        }
         if let Some(file) = &self.config {
             let mut config = RunConfig::read(file)?;
             config.model = config.model.with_overrides(&self.overrides)?;
             return Ok(config);
         }
         let spec = ModelSpec::named(self.model.as_deref().unwrap_or_default())?.with_overrides(&self.overrides)?;
-        let mut data = DataConfig::parse(&self.data, self.size, self.seed)?;
-        if let (DataSource::Builtin(set), Some(train)) = (&mut data.source, self.train_images) {
-            set.train = train;
+        let mut data = DataConfig::parse(&self.data, self.size, self.seed, &spec.preprocessing())?;
+        match (&mut data.source, self.train_images) {
+            (DataSource::Builtin(set), Some(train)) => set.train = train,
+            (_, Some(train)) => return Err(Error::argument("--train-images", train, "only with --data builtin")),
+            (_, None) => {}
         }
         let (augment, mix) = match self.augment {
             Recipe::None => (Augment::default(), MixConfig::default()),
@@ -116,7 +144,7 @@ impl TrainArgs {
             epochs: self.epochs,
             batch_size: self.batch,
             lr: self.lr,
-            warmup_epochs: self.warmup.min(self.epochs as f64),
+            warmup_epochs: self.warmup,
             clip_norm: self.clip,
             ema: self.ema,
             keep_checkpoints: self.keep,
@@ -149,18 +177,17 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     let mut trainer = trainer.with_stop_flag(super::stop_on_ctrl_c());
     let config = trainer.run_folder().config()?;
     let outcome = run_with_bar(&mut trainer, &config.model.name, config.train.epochs)?;
+    let root = trainer.run_folder().root().display();
     match outcome.last {
-        Some(report) => println!(
-            "{}: {:.2} % of {} validation images after {} epochs ({:.0} s)",
-            trainer.run_folder().root().display(),
+        Some(report) => say(format_args!(
+            "{root}: {:.2} % of {} validation images after {} epochs ({:.0} s)",
             100.0 * report.validation.accuracy,
             report.validation.images,
             report.epoch,
             outcome.seconds
-        ),
-        None => println!("{}: already complete", trainer.run_folder().root().display()),
+        )),
+        None => say(format_args!("{root}: already complete")),
     }
-    Ok(())
 }
 
 #[derive(Debug, clap::Args)]
@@ -169,7 +196,8 @@ pub fn train(args: &TrainArgs) -> Result<()> {
 pub struct EvalArgs {
     #[command(flatten)]
     network: NetworkArgs,
-    /// Images: builtin, cifar10:DIR or folder:DIR; the run's own if left out
+    /// Images: builtin, cifar10:DIR or folder:DIR (its val or test, else all its class folders); the run's own
+    /// validation images if left out
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
     /// Side of the network's input in pixels
@@ -197,24 +225,33 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
     if let Some(size) = args.size {
         transform.size = size;
     }
-    let data = match (&args.data, loaded.data) {
-        (Some(text), _) => DataConfig::parse(text, transform.size, 0)?,
-        (None, Some(data)) => data,
+    transform.check()?;
+    let val = match (&args.data, loaded.data) {
+        (Some(text), run) => named_images(&DataSource::parse(text, transform.size, 0)?, run)?,
+        (None, Some(data)) => data.open()?.val,
         (None, None) => return Err(Error::argument("--data", "nothing", "builtin, cifar10:DIR or folder:DIR")),
     };
-    let splits = data.open()?;
     let classes = loaded.network.spec().config.classes();
-    if splits.val.classes().len() != classes {
-        let given = format!("{} classes", splits.val.classes().len());
+    if val.classes().len() != classes {
+        let given = format!("{} classes", val.classes().len());
         return Err(Error::argument("--data", given, format!("{classes} classes, as the network has")));
     }
     let config = LoaderConfig { batch_size: args.batch, ..LoaderConfig::default() };
-    let loader = Loader::new(splits.val, Transform::Eval(transform), None, config)?;
+    let loader = Loader::new(val, Transform::Eval(transform), None, config)?;
     let result = evaluate(&loaded.network, &loader)?;
     let model = &loaded.network.spec().name;
     if args.json {
         return print_json(&EvalRow { model, images: result.images, loss: result.loss, accuracy: result.accuracy });
     }
-    println!("{model}: {:.2} % of {} images, loss {:.4}", 100.0 * result.accuracy, result.images, result.loss);
-    Ok(())
+    say(format_args!("{model}: {:.2} % of {} images, loss {:.4}", 100.0 * result.accuracy, result.images, result.loss))
+}
+
+/// The images of `--data` that a network is measured on.
+fn named_images(source: &DataSource, run: Option<DataConfig>) -> Result<Arc<dyn Dataset>> {
+    let full = source.clone().absolute()?;
+    match run {
+        // Where the run divided this folder itself, only its own validation images are new to the network.
+        Some(run) if run.source.clone().absolute()? == full => Ok(run.open()?.val),
+        _ => source.open_val(),
+    }
 }

@@ -56,14 +56,27 @@ impl ImageFolder {
     pub fn open_split(dir: impl AsRef<Path>) -> Result<(Self, Self)> {
         let dir = dir.as_ref();
         let train = dir.join("train");
-        let val = ["val", "test"].iter().map(|name| dir.join(name)).find(|path| path.is_dir());
-        match (train.is_dir(), val) {
+        match (train.is_dir(), val_folder(dir)) {
             (true, Some(val)) => open_pair(&train, &val),
             (false, None) => Self::open(dir)?.split(dir),
-            (true, None) => Err(Error::file(dir, "has the folder train, but neither val nor test")),
+            (true, None) => Err(train_alone(dir)),
             (false, Some(val)) => {
                 Err(Error::file(dir, format!("has the folder {}, but no folder train", file_name(&val))))
             }
+        }
+    }
+
+    /// Opens what a trained network is measured on: `dir/val` or, failing that, `dir/test`; all images of the class
+    /// folders of `dir` if it has neither.
+    ///
+    /// # Errors
+    /// As [`ImageFolder::open`]; and a folder that has `train`, but neither `val` nor `test`.
+    pub fn open_val(dir: impl AsRef<Path>) -> Result<Self> {
+        let dir = dir.as_ref();
+        match val_folder(dir) {
+            Some(val) => Self::open(val),
+            None if dir.join("train").is_dir() => Err(train_alone(dir)),
+            None => Self::open(dir),
         }
     }
 
@@ -125,6 +138,15 @@ pub fn list_images(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// The subfolder of validation images, if there is one.
+fn val_folder(dir: &Path) -> Option<PathBuf> {
+    ["val", "test"].iter().map(|name| dir.join(name)).find(|path| path.is_dir())
+}
+
+fn train_alone(dir: &Path) -> Error {
+    Error::file(dir, "has the folder train, but neither val nor test")
 }
 
 fn open_pair(train: &Path, val: &Path) -> Result<(ImageFolder, ImageFolder)> {
@@ -265,6 +287,24 @@ mod tests {
         assert!(message.contains("only here: eel") && message.contains("missing here: dog"), "{message}");
         std::fs::remove_dir_all(dir.path().join("train")).unwrap();
         assert!(ImageFolder::open_split(dir.path()).unwrap_err().to_string().contains("no folder train"));
+    }
+
+    #[test]
+    fn a_network_is_measured_on_all_images_of_its_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 0..10 {
+            put(dir.path(), &format!("val/cat/{i}.png"), i);
+            put(dir.path(), &format!("val/dog/{i}.png"), 100 + i);
+        }
+        // Class folders themselves, and the folder around them, with and without training images.
+        assert_eq!(ImageFolder::open_val(dir.path().join("val")).unwrap().len(), 20);
+        assert_eq!(ImageFolder::open_val(dir.path()).unwrap().len(), 20);
+        put(dir.path(), "train/cat/a.png", 1);
+        assert_eq!(ImageFolder::open_val(dir.path()).unwrap().len(), 20);
+        std::fs::rename(dir.path().join("val"), dir.path().join("test")).unwrap();
+        assert_eq!(ImageFolder::open_val(dir.path()).unwrap().len(), 20);
+        std::fs::remove_dir_all(dir.path().join("test")).unwrap();
+        assert!(ImageFolder::open_val(dir.path()).unwrap_err().to_string().contains("neither val nor test"));
     }
 
     #[test]

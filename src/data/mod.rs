@@ -38,7 +38,21 @@ pub use transforms::{
     Augment, ColorJitter, EvalTransform, MixConfig, Normalize, RandAugment, TrainTransform, Transform, mix_batch,
 };
 
-use crate::Result;
+use crate::{Error, Result};
+
+/// Largest side of a prepared image in pixels. Larger ones would fit no memory; the bound keeps sizes from overflowing.
+pub const MAX_SIDE: usize = 16_384;
+
+/// Refuses a side of prepared images that is 0 or above [`MAX_SIDE`].
+///
+/// # Errors
+/// As said; the error has the given name.
+pub fn check_side(name: &str, side: usize) -> Result<()> {
+    match (1..=MAX_SIDE).contains(&side) {
+        true => Ok(()),
+        false => Err(Error::argument(name, side, format!("1 to {MAX_SIDE} pixels"))),
+    }
+}
 
 /// One labelled image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +81,6 @@ pub trait Dataset: Send + Sync {
 }
 
 /// The error for an index that is not below `len`.
-fn index_error(index: usize, len: usize) -> crate::Error {
-    crate::Error::argument("sample index", index, format!("below {len}, the number of samples"))
+fn index_error(index: usize, len: usize) -> Error {
+    Error::argument("sample index", index, format!("below {len}, the number of samples"))
 }

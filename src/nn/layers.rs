@@ -157,7 +157,7 @@ impl Pointwise {
 pub struct PatchConv {
     path: String,
     weight: Tensor,
-    bias: Tensor,
+    bias: Option<Tensor>,
     channels: usize,
     outputs: usize,
     patch: usize,
@@ -168,11 +168,11 @@ impl PatchConv {
     ///
     /// # Errors
     /// If the parameters cannot be made.
-    pub fn new(scope: &Scope, channels: usize, outputs: usize, patch: usize) -> Result<Self> {
+    pub fn new(scope: &Scope, channels: usize, outputs: usize, patch: usize, bias: bool) -> Result<Self> {
         Ok(PatchConv {
             path: scope.path().to_string(),
             weight: scope.weight((outputs, channels, patch, patch))?,
-            bias: scope.bias(outputs)?,
+            bias: bias.then(|| scope.bias(outputs)).transpose()?,
             channels,
             outputs,
             patch,
@@ -190,7 +190,7 @@ impl PatchConv {
         let patches = x.reshape(&[n, c, rows, k, cols, k][..])?.permute([0, 1, 3, 5, 2, 4])?.contiguous()?;
         let patches = patches.reshape((n, c * k * k, rows, cols))?;
         let weight = self.weight.reshape((self.outputs, self.channels * k * k))?;
-        pointwise::pointwise(&patches, &weight, Some(&self.bias))
+        pointwise::pointwise(&patches, &weight, self.bias.as_ref())
     }
 
     /// Rows and columns of whole patches in an image.
@@ -256,7 +256,7 @@ impl DenseConv {
         })
     }
 
-    /// A convolution along one line per output channel, with bias:
+    /// A convolution along one line per output channel:
     /// `y[o,p,q] = bias[o] + sum_i sum_k w[o,i,k] * x[i, S*p + dh[o,k], S*q + dw[o,k]]`.
     ///
     /// # Errors
@@ -266,11 +266,12 @@ impl DenseConv {
         channels: usize,
         theta: Vec<f32>,
         taps: usize,
+        bias: bool,
         options: oriented1d::Options,
     ) -> Result<Self> {
         let outputs = theta.len();
         let weight = scope.weight((outputs, channels, 1, taps))?;
-        let bias = Some(scope.bias(outputs)?);
+        let bias = bias.then(|| scope.bias(outputs)).transpose()?;
         let theta = scope.param("theta", outputs, Kind::Theta, Init::Values(theta))?;
         let theta = theta.to_dtype(DType::F32)?.to_vec1::<f32>()?;
         let repeated: Vec<f32> = theta.iter().flat_map(|&t| std::iter::repeat_n(t, channels)).collect();

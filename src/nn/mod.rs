@@ -4,14 +4,16 @@
 //! checkpoint. So constructors always see final values (the angles of an oriented layer decide its taps), and what a
 //! checkpoint lacks, or has too much, is reported once, at the end, with all names.
 
+mod init;
 mod layers;
 mod norms;
 mod params;
 mod trace;
 
+pub use init::Init;
 pub use layers::{DenseConv, DepthwiseConv, DropPath, LayerScale, Linear, OrientedConv, PatchConv, Pointwise};
 pub use norms::{BatchNorm, LayerNorm};
-pub use params::{BuildOptions, Builder, Init, Kind, Param, Params, Scope};
+pub use params::{BuildOptions, Builder, Kind, Param, Params, Scope};
 pub use trace::{FeatureShape, LayerTrace, Trace};
 
 use crate::Result;

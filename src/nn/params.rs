@@ -1,13 +1,15 @@
 //! Named parameters: where they come from, what kind they are, and which of them learn.
 
-use crate::rng;
+use super::Init;
 use crate::weights::{Mismatch, TensorMap, WrongShape};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Shape, Tensor, Var};
 use indexmap::IndexMap;
-use rand_distr::{Distribution, StandardNormal};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Most values of all parameters of a network together: about three times those of the largest network in the papers.
+const MAX_VALUES: usize = 1 << 30;
 
 /// What a parameter is: decides whether it learns, whether it decays and how it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,57 +40,6 @@ impl Kind {
     /// counts).
     pub fn counted(self) -> bool {
         !matches!(self, Kind::RunningStat | Kind::Counter)
-    }
-}
-
-/// Initial values of a fresh parameter.
-#[derive(Debug, Clone)]
-pub enum Init {
-    /// All the same.
-    Constant(f64),
-    /// Normal with mean 0, cut off (drawn again) beyond `bound` in absolute value.
-    TruncatedNormal {
-        /// Standard deviation.
-        std: f64,
-        /// Largest absolute value.
-        bound: f64,
-    },
-    /// Normal with mean 0 and variance 1 / (values per output), so that outputs are as large as inputs whatever the
-    /// width (LeCun et al., 1998).
-    FanIn,
-    /// Given values, row-major.
-    Values(Vec<f32>),
-}
-
-impl Init {
-    /// ConvNeXt's initialisation of weights: standard deviation 0.02, truncated at +-2.
-    pub const WEIGHT: Init = Init::TruncatedNormal { std: 0.02, bound: 2.0 };
-
-    /// Draws `count` values for the parameter `name`. The stream depends on seed and name alone, so the same layer
-    /// starts with the same values whatever else the network contains.
-    fn draw(&self, shape: &Shape, seed: u64, name: &str) -> Vec<f32> {
-        let count = shape.elem_count();
-        let (std, bound) = match self {
-            Init::Constant(value) => return vec![*value as f32; count],
-            Init::Values(values) => return values.clone(),
-            Init::TruncatedNormal { std, bound } => (*std, *bound),
-            Init::FanIn => {
-                let per_output = shape.dims().iter().skip(1).product::<usize>().max(1);
-                ((per_output as f64).sqrt().recip(), f64::INFINITY)
-            }
-        };
-        let mut rng = rng::stream(seed, &[rng::hash_name(name)]);
-        let normal = StandardNormal;
-        (0..count)
-            .map(|_| {
-                loop {
-                    let z: f64 = normal.sample(&mut rng);
-                    if (z * std).abs() <= bound {
-                        return (z * std) as f32;
-                    }
-                }
-            })
-            .collect()
     }
 }
 
@@ -138,7 +89,8 @@ impl Params {
         self.iter().map(|(name, param)| (name.to_string(), param.var.as_detached_tensor())).collect()
     }
 
-    /// Overwrites the values of all parameters, in place, so that the network's layers see them.
+    /// Overwrites the values of all parameters, in place, so that the network's layers see them. After an error all
+    /// values are as they were.
     ///
     /// # Errors
     /// If names or shapes differ, or an angle differs from the one the network was built with.
@@ -147,7 +99,7 @@ impl Params {
         for (name, param) in self.iter() {
             match tensors.get(name) {
                 None => mismatch.missing.push(name.to_string()),
-                Some(t) if t.elem_count() != param.var.elem_count() => mismatch.wrong_shape.push(WrongShape {
+                Some(t) if !fits(t.shape(), param.var.shape(), param.kind) => mismatch.wrong_shape.push(WrongShape {
                     name: name.to_string(),
                     expected: param.var.dims().to_vec(),
                     found: t.dims().to_vec(),
@@ -159,19 +111,29 @@ impl Params {
         if !mismatch.is_empty() {
             return Err(mismatch.into());
         }
+        let mut values = Vec::with_capacity(self.map.len());
         for (name, param) in self.iter() {
             let value = tensors[name].to_dtype(param.var.dtype())?.reshape(param.var.shape())?;
-            if param.kind == Kind::Theta {
-                let differs = value.sub(&param.var.as_detached_tensor())?.abs()?.max_all()?.to_dtype(DType::F64)?;
-                if differs.to_scalar::<f64>()? != 0.0 {
-                    return Err(Error::argument(name, "other angles", "those the network was built with"));
-                }
-                continue;
+            if param.kind != Kind::Theta {
+                // A copy, since the given tensors may be this network's own, which cannot be written onto themselves.
+                values.push((&param.var, value.to_device(param.var.device())?.force_contiguous()?));
+            } else if in_double(&value)? != in_double(&param.var)? {
+                return Err(Error::argument(name, "other angles", "those the network was built with"));
             }
-            param.var.set(&value.contiguous()?)?;
         }
-        Ok(())
+        values.into_iter().try_for_each(|(var, value)| Ok(var.set(&value)?))
     }
+}
+
+/// Whether a stored tensor can be the value of a parameter.
+fn fits(found: &Shape, expected: &Shape, kind: Kind) -> bool {
+    // Angles may be stored as a column: a layer that was built from one angle has shape (C, 1).
+    found == expected || (kind == Kind::Theta && found.elem_count() == expected.elem_count())
+}
+
+/// All values in double precision. Comparing these finds a value that is not a number, which a maximum may pass over.
+fn in_double(tensor: &Tensor) -> Result<Vec<f64>> {
+    Ok(tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
 }
 
 /// Where parameters come from and what they become.
@@ -187,7 +149,8 @@ pub struct BuildOptions {
     pub trainable: bool,
     /// Values to start from, with the name to report in errors; names must fit exactly.
     pub weights: Option<(TensorMap, String)>,
-    /// Fill with zeros instead of drawing: for counting and tracing, where values do not matter.
+    /// Fill with zeros instead of drawing: for counting and tracing, where values do not matter. Every parameter still
+    /// has storage of its full size.
     pub shapes_only: bool,
     /// Use another network's parameters, storage and all: a second view of a network in training.
     pub share: Option<Params>,
@@ -218,7 +181,7 @@ impl BuildOptions {
         BuildOptions { share: Some(params.clone()), ..BuildOptions::frozen() }
     }
 
-    /// For counting: no values, no gradients.
+    /// For counting: zeros for values, no gradients.
     pub fn shapes_only() -> Self {
         BuildOptions { shapes_only: true, ..BuildOptions::frozen() }
     }
@@ -230,6 +193,8 @@ struct State {
     missing: Vec<String>,
     wrong_shape: Vec<WrongShape>,
     used: HashSet<String>,
+    /// Number of values handed out.
+    values: usize,
 }
 
 struct Shared {
@@ -239,7 +204,7 @@ struct Shared {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere cannot leave the lists half-updated: every update is one push.
+        // A panic elsewhere cannot leave the state half-updated: every update is one push or one number.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -316,15 +281,21 @@ impl Scope {
     /// reported by [`Builder::finish`].
     ///
     /// # Errors
-    /// If the name was handed out before, or the tensor cannot be made.
+    /// If the name was handed out before, the network gets too large, or the tensor cannot be made.
     pub fn param(&self, name: &str, shape: impl Into<Shape>, kind: Kind, init: Init) -> Result<Tensor> {
         let (name, shape) = (self.name(name), shape.into());
+        self.count(&name, &shape)?;
         let options = &self.shared.options;
         let var = match &options.share {
-            Some(shared) => shared.get(&name).map(|param| param.var.clone()).ok_or_else(|| {
-                Error::argument("shared parameters", format!("none named {name}"), "those of the same network")
-            })?,
-            None => Var::from_tensor(&self.value(&name, &shape, kind, &init)?)?,
+            Some(shared) => match shared.get(&name) {
+                Some(param) if param.var.shape() == &shape => param.var.clone(),
+                found => {
+                    let found = found.map_or("none".into(), |param| format!("shape {:?}", param.var.dims()));
+                    let given = format!("{found} for {name}");
+                    return Err(Error::argument("shared parameters", given, "those of the same network"));
+                }
+            },
+            None => self.var(&name, &shape, kind, &init)?,
         };
         let learns = options.trainable && kind.trainable();
         let tensor = if learns { var.as_tensor().clone() } else { var.as_detached_tensor() };
@@ -335,17 +306,30 @@ impl Scope {
         Ok(tensor)
     }
 
-    /// The checkpoint's value of a parameter, or a fresh one.
-    fn value(&self, name: &str, shape: &Shape, kind: Kind, init: &Init) -> Result<Tensor> {
+    /// Counts the values of a parameter, before memory is asked for: a failed allocation would end the process.
+    fn count(&self, name: &str, shape: &Shape) -> Result<()> {
+        let count = shape.dims().iter().try_fold(1usize, |count, &side| count.checked_mul(side));
+        let mut state = self.shared.lock();
+        let Some(values) = count.and_then(|n| state.values.checked_add(n)).filter(|&n| n <= MAX_VALUES) else {
+            let allowed = format!("a network of at most {MAX_VALUES} values in all");
+            return Err(Error::argument(format!("shape of {name}"), format!("{:?}", shape.dims()), allowed));
+        };
+        state.values = values;
+        Ok(())
+    }
+
+    /// A variable with the checkpoint's value of a parameter, or a fresh one.
+    fn var(&self, name: &str, shape: &Shape, kind: Kind, init: &Init) -> Result<Var> {
         let options = &self.shared.options;
         if let Some(value) = self.given(name, shape, kind)? {
-            return Ok(value);
+            return Ok(Var::from_tensor(&value)?);
         }
         if options.shapes_only {
-            return Ok(Tensor::zeros(shape, options.dtype, &options.device)?);
+            // Zeroed in place: the system provides such memory when it is used, so counting takes next to none.
+            return Ok(Var::zeros(shape, options.dtype, &options.device)?);
         }
-        let values = init.draw(shape, options.seed, name);
-        Ok(Tensor::from_vec(values, shape, &options.device)?.to_dtype(options.dtype)?)
+        let values = init.draw(shape, options.seed, name)?;
+        Ok(Var::from_tensor(&Tensor::from_vec(values, shape, &options.device)?.to_dtype(options.dtype)?)?)
     }
 
     /// The checkpoint's value of a parameter, if it has a fitting one.
@@ -357,9 +341,7 @@ impl Scope {
             return Ok(None);
         };
         state.used.insert(name.to_string());
-        // Angles may be stored as a column: a layer that was built from one angle has shape (C, 1).
-        let fits = found.shape() == shape || (kind == Kind::Theta && found.elem_count() == shape.elem_count());
-        if !fits {
+        if !fits(found.shape(), shape, kind) {
             state.wrong_shape.push(WrongShape {
                 name: name.to_string(),
                 expected: shape.dims().to_vec(),

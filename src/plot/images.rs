@@ -11,6 +11,8 @@ use crate::Result;
 const GAP: f64 = 16.0;
 /// Most lines of a caption.
 const CAPTION_LINES: usize = 3;
+/// Images are shown at least this large, in figure pixels.
+const LEGIBLE: f64 = 96.0;
 
 /// An RGB image with a caption.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,16 +27,22 @@ pub struct SheetImage {
     pub caption: String,
 }
 
-/// A contact sheet. Images smaller than their cell are enlarged with their pixels kept sharp.
+/// A contact sheet. Images smaller than their cell are enlarged by a whole factor, with their pixels kept sharp.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageSheet {
     /// The images, row by row.
     pub images: Vec<SheetImage>,
-    /// Images per row, 1 to 12.
+    /// Images per row, 1 to 12; fewer are drawn if small images would not be legible in such narrow cells.
     pub columns: usize,
 }
 
 impl SheetImage {
+    /// The narrowest cell in which a small image is legible; larger images fit any.
+    fn least_cell(&self) -> f64 {
+        let longest = self.height.max(self.width).max(1) as f64;
+        if longest < LEGIBLE { longest * (LEGIBLE / longest).ceil() } else { 0.0 }
+    }
+
     /// Size on the sheet in a cell `cell` pixels wide, with the proportions kept.
     fn shown(&self, cell: f64) -> (f64, f64) {
         let longest = self.height.max(self.width).max(1) as f64;
@@ -68,8 +76,15 @@ impl SheetImage {
 }
 
 impl ImageSheet {
+    /// Images per row.
+    fn per_row(&self) -> usize {
+        let least = self.images.iter().map(SheetImage::least_cell).fold(0.0, f64::max);
+        let room = ((theme::WIDTH - 2.0 * theme::MARGIN + GAP) / (least + GAP)).floor() as usize;
+        self.columns.min(room).clamp(1, 12)
+    }
+
     fn cell(&self) -> f64 {
-        let columns = self.columns.clamp(1, 12) as f64;
+        let columns = self.per_row() as f64;
         (theme::WIDTH - 2.0 * theme::MARGIN - GAP * (columns - 1.0)) / columns
     }
 
@@ -81,7 +96,7 @@ impl ImageSheet {
             let lines = |image: &SheetImage| fonts::wrap(&image.caption, theme::EM, cell, CAPTION_LINES).len();
             (height, images.iter().map(lines).max().unwrap_or(0))
         };
-        self.images.chunks(self.columns.clamp(1, 12)).map(row).collect()
+        self.images.chunks(self.per_row()).map(row).collect()
     }
 
     fn check(&self) -> Result<()> {
@@ -112,7 +127,7 @@ impl Figure for ImageSheet {
         self.check()?;
         let cell = self.cell();
         let mut y = theme::MARGIN;
-        for (images, row) in self.images.chunks(self.columns).zip(self.rows()) {
+        for (images, row) in self.images.chunks(self.per_row()).zip(self.rows()) {
             for (column, image) in images.iter().enumerate() {
                 let x = theme::MARGIN + column as f64 * (cell + GAP);
                 let (width, height) = image.shown(cell);

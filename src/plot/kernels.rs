@@ -20,19 +20,33 @@ const GAP: f64 = 12.0;
 pub struct KernelGrid {
     /// The layer.
     pub layer: KernelLayer,
-    /// The kernels of its first channels on the pixel grid, in order; all or some of them.
-    pub kernels: Vec<PixelKernel>,
-    /// Most channels to show.
-    pub max_channels: usize,
+    /// Channels and their kernels on the pixel grid: all of the layer's or a part of them ([`KernelGrid::spread`]).
+    pub kernels: Vec<(usize, PixelKernel)>,
 }
 
+/// Most kernels in a grid.
+const MOST: usize = 4096;
+
 impl KernelGrid {
-    fn shown(&self) -> &[PixelKernel] {
-        self.kernels.get(..self.max_channels).unwrap_or(&self.kernels)
+    /// At most `most` of `channels` channels, evenly spaced: neighbours share their angle, so the first ones alone would
+    /// show few of a layer's directions.
+    ///
+    /// ```
+    /// use kernelscope::plot::KernelGrid;
+    /// assert_eq!(KernelGrid::spread(10, 4), [0, 2, 5, 7]);
+    /// assert_eq!(KernelGrid::spread(3, 4), [0, 1, 2]);
+    /// ```
+    pub fn spread(channels: usize, most: usize) -> Vec<usize> {
+        let count = channels.min(most);
+        (0..count).map(|i| (i as u128 * channels as u128 / count as u128) as usize).collect()
+    }
+
+    fn shown(&self) -> impl Iterator<Item = &PixelKernel> {
+        self.kernels.iter().map(|(_, kernel)| kernel)
     }
 
     fn columns(&self) -> usize {
-        let count = self.shown().len();
+        let count = self.kernels.len();
         let square = (((count as f64) * 1.5).sqrt().ceil() as usize).clamp(4, 12);
         // A nearby number that fills the last row looks better.
         let near = [square, square + 1, square.saturating_sub(1), square + 2, square.saturating_sub(2)];
@@ -48,11 +62,11 @@ impl KernelGrid {
     /// Largest height of a kernel relative to the longer side of the largest one.
     fn tallest(&self) -> f64 {
         let side = self.longest();
-        self.shown().iter().map(|kernel| kernel.height as f64 / side).fold(0.0, f64::max)
+        self.shown().map(|kernel| kernel.height as f64 / side).fold(0.0, f64::max)
     }
 
     fn longest(&self) -> f64 {
-        self.shown().iter().map(|kernel| kernel.height.max(kernel.width)).max().unwrap_or(1).max(1) as f64
+        self.shown().map(|kernel| kernel.height.max(kernel.width)).max().unwrap_or(1).max(1) as f64
     }
 
     fn row_height(&self) -> f64 {
@@ -60,19 +74,19 @@ impl KernelGrid {
     }
 
     fn limit(&self) -> f64 {
-        let values = self.shown().iter().flat_map(|kernel| kernel.values.iter());
+        let values = self.shown().flat_map(|kernel| kernel.values.iter());
         values.fold(0.0, |limit, value| limit.max(f64::from(value.abs())))
     }
 
     fn has_gaps(&self) -> bool {
-        self.shown().iter().any(|kernel| kernel.tapped.iter().any(|tapped| !tapped))
+        self.shown().any(|kernel| kernel.tapped.iter().any(|tapped| !tapped))
     }
 
     fn check(&self) -> Result<()> {
         check::not_empty("KernelGrid.kernels", &self.kernels)?;
-        check::count("KernelGrid.max_channels", self.max_channels, 1, 4096)?;
-        check::count("KernelGrid.kernels.len()", self.kernels.len(), 1, self.layer.channels)?;
-        for kernel in self.shown() {
+        check::count("KernelGrid.kernels.len()", self.kernels.len(), 1, self.layer.channels.min(MOST))?;
+        for (channel, kernel) in &self.kernels {
+            check::count("KernelGrid.kernels.0", *channel, 0, self.layer.channels - 1)?;
             check::count("PixelKernel.height", kernel.height, 1, 4096)?;
             check::count("PixelKernel.width", kernel.width, 1, 4096)?;
             check::length("PixelKernel.values", kernel.values.len(), kernel.height * kernel.width)?;
@@ -87,13 +101,19 @@ impl KernelGrid {
             KernelShape::Oriented { taps, .. } => format!("oriented lines of {taps} taps"),
             KernelShape::Dense { height, width } => format!("dense {height} × {width}"),
         };
-        format!("{shape}; {} of {} channels, numbered from 0", self.shown().len(), self.layer.channels)
+        let (shown, all) = (self.kernels.len(), self.layer.channels);
+        if shown == all {
+            return format!("{shape}; all {all} channels, numbered from 0");
+        }
+        let channels = self.kernels.iter().map(|(channel, _)| *channel);
+        let spacing = if channels.eq(Self::spread(all, shown)) { ", evenly spaced" } else { "" };
+        format!("{shape}; {shown} of {all} channels{spacing}, numbered from 0")
     }
 }
 
 impl Figure for KernelGrid {
     fn size(&self) -> (u32, u32) {
-        let rows = self.shown().len().div_ceil(self.columns()) as f64;
+        let rows = self.kernels.len().div_ceil(self.columns()) as f64;
         let top = theme::TITLE_HEIGHT + theme::LINE + 8.0;
         theme::size(2.0 * theme::MARGIN + top + rows * self.row_height() + 6.0 + BAR_HEIGHT)
     }
@@ -112,11 +132,11 @@ impl Figure for KernelGrid {
 
         let (columns, limit) = (self.columns(), self.limit());
         let pixel = self.side() / self.longest();
-        for (index, kernel) in self.shown().iter().enumerate() {
+        for (index, (channel, kernel)) in self.kernels.iter().enumerate() {
             let x = theme::MARGIN + (index % columns) as f64 * (self.side() + GAP);
             let y = top + (index / columns) as f64 * self.row_height();
             let label = (x + self.side() / 2.0, y + theme::LINE / 2.0);
-            pen.text(&index.to_string(), label, Type::label(Align::Middle))?;
+            pen.text(&channel.to_string(), label, Type::label(Align::Middle))?;
             let color = |(&value, &tapped)| if tapped { signed(f64::from(value), limit) } else { theme::NO_TAP };
             let pixels = kernel.values.iter().zip(&kernel.tapped).map(color);
             let raster = Raster::new(kernel.width, kernel.height, pixels)?;
@@ -127,7 +147,7 @@ impl Figure for KernelGrid {
             pen.frame(corner, opposite, Stroke { color: theme::AXIS, width: 0.7 })?;
         }
 
-        let rows = self.shown().len().div_ceil(columns) as f64;
+        let rows = self.kernels.len().div_ceil(columns) as f64;
         let y = top + rows * self.row_height() + 6.0;
         // A layer whose weights are all zero still needs a range.
         let high = if limit > 0.0 { limit } else { 1.0 };

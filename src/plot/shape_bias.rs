@@ -15,7 +15,7 @@ const HUMAN: Rgb = [90, 90, 90];
 const HUMAN_DASH: (f64, f64) = (4.0, 4.0);
 
 /// Shape decisions against texture decisions, one row per category, one marker per network, as cue-conflict
-/// experiments are usually shown: shape to the left, texture to the right.
+/// experiments are usually shown: shape to the left, texture to the right. Without any decision the frame says so.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShapeBiasFigure {
     /// One report per network, over the same categories.
@@ -75,7 +75,6 @@ impl ShapeBiasFigure {
 
     fn check(&self) -> Result<()> {
         check::not_empty("ShapeBiasFigure.reports", &self.reports)?;
-        check::not_empty("ShapeBiasFigure.reports.categories (with a decision)", &self.categories())?;
         if let Some(human) = self.human {
             check::range("ShapeBiasFigure.human", human, 0.0, 1.0)?;
         }
@@ -142,6 +141,10 @@ impl Figure for ShapeBiasFigure {
             pen.dashed(&[(x, top), (x, bottom)], Stroke { color: ink(HUMAN), width: 2.0 }, HUMAN_DASH)?;
         }
         let categories = self.categories();
+        if categories.is_empty() {
+            let centre = ((layout.upper_left.0 + layout.lower_right.0) / 2.0, (top + bottom) / 2.0);
+            pen.text("no decisions for shape or texture", centre, Type::label(Align::Middle))?;
+        }
         for (index, report) in self.reports.iter().enumerate() {
             let color = series(index);
             if let Some(bias) = report.shape_bias {

@@ -34,7 +34,7 @@ fn kernels() -> KernelGrid {
         shape: KernelShape::Oriented { taps: 3, theta: vec![0.0; 2] },
         weights: vec![0.0; 6],
     };
-    KernelGrid { layer, kernels: vec![kernel.clone(), kernel], max_channels: 8 }
+    KernelGrid { layer, kernels: vec![(0, kernel.clone()), (1, kernel)] }
 }
 
 fn taps() -> OrientedTaps {
@@ -161,6 +161,40 @@ fn categories_without_decisions_are_left_out() {
 }
 
 #[test]
+fn a_shape_bias_without_decisions_is_drawn() {
+    let mut figure = shape_bias();
+    figure.reports[0].shape_bias = None;
+    figure.reports[0].categories.iter_mut().for_each(|category| category.shape_bias = None);
+    check(&figure, &["no decisions for shape or texture", "net (no decision)", "human (0.96)"]);
+    figure.reports[0].categories.clear();
+    check(&figure, &["no decisions for shape or texture"]);
+}
+
+#[test]
+fn a_kernel_grid_says_which_channels_it_shows() {
+    let all = "oriented lines of 3 taps; all 2 channels, numbered from 0";
+    check(&kernels(), &[all]);
+    let mut figure = kernels();
+    figure.layer.channels = 512;
+    let kernel = figure.kernels[0].1.clone();
+    figure.kernels = KernelGrid::spread(512, 64).into_iter().map(|channel| (channel, kernel.clone())).collect();
+    check(&figure, &["oriented lines of 3 taps; 64 of 512 channels, evenly spaced, numbered from 0", "0", "8", "504"]);
+    figure.kernels.truncate(5);
+    check(&figure, &["oriented lines of 3 taps; 5 of 512 channels, numbered from 0"]);
+}
+
+#[test]
+fn small_images_are_enlarged_by_whole_factors() {
+    for (side, columns, shown) in [(64, 8, 128), (32, 8, 96), (28, 12, 112), (95, 8, 190), (96, 8, 96), (64, 1, 896)] {
+        let image = SheetImage { height: side, width: side, pixels: vec![7; 3 * side * side], caption: String::new() };
+        let text = svg(&ImageSheet { images: vec![image; 9], columns }).unwrap();
+        // SVG coordinates are eighths of a pixel.
+        assert_eq!(text.matches(&format!("width=\"{0}\" height=\"{0}\"", 8 * shown)).count(), 9, "{side} pixels");
+        assert_eq!(text.matches("image-rendering:pixelated").count(), 9, "{side} pixels");
+    }
+}
+
+#[test]
 fn the_checker_itself_finds_errors() {
     assert!(well_formed("<a><b x=\"1\"/>x &amp; y</a>").is_ok());
     for bad in ["<a>", "<a></b>", "<a>1 & 2</a>", "<a x=\"></a>"] {
@@ -207,7 +241,7 @@ fn a_pixel_without_a_tap_is_grey_and_zero_is_not() {
     let count = |color: Rgb| image.pixels().filter(|pixel| pixel.0 == color).count();
     assert!(count(theme::NO_TAP) > 1000);
     let mut tapped = kernels();
-    tapped.kernels.iter_mut().for_each(|kernel| kernel.tapped = vec![true; 3]);
+    tapped.kernels.iter_mut().for_each(|(_, kernel)| kernel.tapped = vec![true; 3]);
     let image = image::load_from_memory(&png(&tapped).unwrap()).unwrap().to_rgb8();
     // Some remain at the smoothed edges of letters.
     assert!(image.pixels().filter(|pixel| pixel.0 == theme::NO_TAP).count() < 100);
@@ -228,7 +262,6 @@ fn empty_figures_are_refused() {
     refused(svg(&LossCurves { runs: vec![none] }), "points");
     refused(svg(&ErfFigure { maps: vec![], scale: ErfScale::Log }), "ErfFigure.maps");
     refused(svg(&KernelGrid { kernels: vec![], ..kernels() }), "KernelGrid.kernels");
-    refused(svg(&KernelGrid { max_channels: 0, ..kernels() }), "max_channels");
     refused(svg(&OrientedTaps { layers: vec![] }), "OrientedTaps.layers");
     refused(svg(&histogram(0)), "OrientationHistogram.layers");
     refused(svg(&OrientationHistogram { bins: 0, ..histogram(1) }), "bins");
@@ -248,8 +281,11 @@ fn values_that_do_not_fit_are_refused() {
     figure.maps[0].0.contribution[3] = f32::NAN;
     refused(svg(&figure), "ErfMap.contribution");
     let mut figure = kernels();
-    figure.kernels[1].tapped.pop();
+    figure.kernels[1].1.tapped.pop();
     refused(svg(&figure), "PixelKernel.tapped");
+    let mut figure = kernels();
+    figure.kernels[1].0 = 2;
+    refused(svg(&figure), "KernelGrid.kernels.0");
     let mut figure = taps();
     figure.layers[0].1[1].weights = Some(vec![1.0]);
     refused(svg(&figure), "TapPattern.weights");

@@ -5,6 +5,7 @@ use crate::Result;
 use crate::analysis::report::{KernelLayer, KernelShape, RunHistory};
 use crate::analysis::shape_bias;
 use crate::data::{Dataset, ShapesTextures};
+use crate::ops::oriented1d::tap_offsets;
 use crate::plot::{
     self, CostBars, ErfFigure, ErfScale, Figure, ImageSheet, KernelGrid, LossCurves, OrientationHistogram,
     OrientedTaps, ShapeBiasFigure, SheetImage, TapPattern,
@@ -30,10 +31,11 @@ fn picture(dir: &Path, name: &str, caption: &str, figure: &impl Figure) -> Resul
 /// How many learned kernels a grid shows.
 const GRID_CHANNELS: usize = 64;
 
-/// The learned kernels of one layer.
+/// The learned kernels of one layer; of a layer with many channels a part, which has all of its directions.
 pub fn kernel_grid(layer: &KernelLayer) -> KernelGrid {
-    let kernels = (0..layer.channels.min(GRID_CHANNELS)).map(|c| layer.pixels(c)).collect();
-    KernelGrid { layer: layer.clone(), kernels, max_channels: GRID_CHANNELS }
+    let channels = KernelGrid::spread(layer.channels, GRID_CHANNELS);
+    let kernels = channels.into_iter().map(|c| (c, layer.pixels(c))).collect();
+    KernelGrid { layer: layer.clone(), kernels }
 }
 
 /// The distinct tap patterns of every oriented layer, with the mean learned weight per tap of the channels that share
@@ -45,6 +47,7 @@ pub fn oriented_taps(layers: &[KernelLayer]) -> Option<OrientedTaps> {
             KernelShape::Oriented { theta, .. } => Some((layer.path.clone(), patterns(layer, theta))),
             KernelShape::Dense { .. } => None,
         })
+        .filter(|(_, patterns)| !patterns.is_empty())
         .collect();
     (!rows.is_empty()).then_some(OrientedTaps { layers: rows })
 }
@@ -53,7 +56,7 @@ pub fn oriented_taps(layers: &[KernelLayer]) -> Option<OrientedTaps> {
 const MAX_PATTERNS: usize = 8;
 
 fn patterns(layer: &KernelLayer, theta: &[f32]) -> Vec<TapPattern> {
-    let mut angles: Vec<f32> = theta.to_vec();
+    let mut angles: Vec<f32> = theta.iter().copied().filter(|angle| angle.is_finite()).collect();
     angles.sort_by(f32::total_cmp);
     angles.dedup();
     let step = angles.len().div_ceil(MAX_PATTERNS).max(1);
@@ -61,14 +64,14 @@ fn patterns(layer: &KernelLayer, theta: &[f32]) -> Vec<TapPattern> {
         .iter()
         .step_by(step)
         .map(|&angle| {
-            let channels: Vec<usize> = (0..layer.channels).filter(|&c| theta[c] == angle).collect();
+            let channels: Vec<usize> = (0..theta.len()).filter(|&c| theta[c] == angle).collect();
             let mut weights = vec![0f32; layer.taps()];
             for &c in &channels {
                 for (sum, w) in weights.iter_mut().zip(layer.channel(c)) {
                     *sum += w / channels.len() as f32;
                 }
             }
-            let taps = layer.offsets(channels[0]).iter().map(|t| (t.dh, t.dw)).collect();
+            let taps = tap_offsets(angle, layer.taps()).iter().map(|t| (t.dh, t.dw)).collect();
             TapPattern {
                 angle_degrees: f64::from(angle).to_degrees(),
                 taps,

@@ -5,7 +5,7 @@ use crate::data::{
     ShapesTexturesConfig, TrainTransform,
 };
 use crate::train::AdamWConfig;
-use crate::zoo::ModelSpec;
+use crate::zoo::{ModelSpec, Preprocessing};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -63,21 +63,85 @@ pub struct Splits {
     pub val: Arc<dyn Dataset>,
 }
 
-impl DataConfig {
-    /// Reads the command's form: `builtin`, `cifar10:DIR` or `folder:DIR`.
+impl DataSource {
+    /// Reads the command's form: `builtin`, `cifar10:DIR` or `folder:DIR`. Size and seed are those of built-in images.
     ///
     /// # Errors
     /// If the text has another form.
     pub fn parse(text: &str, size: usize, seed: u64) -> Result<Self> {
-        let source = match text.split_once(':') {
+        match text.split_once(':') {
             None if text == "builtin" => {
-                DataSource::Builtin(ShapesTexturesConfig { size, seed, ..ShapesTexturesConfig::default() })
+                Ok(DataSource::Builtin(ShapesTexturesConfig { size, seed, ..ShapesTexturesConfig::default() }))
             }
-            Some(("cifar10", path)) if !path.is_empty() => DataSource::Cifar10 { path: path.into() },
-            Some(("folder", path)) if !path.is_empty() => DataSource::Folder { path: path.into() },
-            _ => return Err(Error::argument("--data", format!("\"{text}\""), "builtin, cifar10:DIR or folder:DIR")),
+            Some(("cifar10", path)) if !path.is_empty() => Ok(DataSource::Cifar10 { path: path.into() }),
+            Some(("folder", path)) if !path.is_empty() => Ok(DataSource::Folder { path: path.into() }),
+            _ => Err(Error::argument("--data", format!("\"{text}\""), "builtin, cifar10:DIR or folder:DIR")),
+        }
+    }
+
+    /// The same place on disk by its full path, which names it from any working directory.
+    ///
+    /// # Errors
+    /// If the working directory is gone.
+    pub fn absolute(self) -> Result<Self> {
+        let full = |path: PathBuf| std::path::absolute(&path).map_err(Error::io("find", path));
+        Ok(match self {
+            DataSource::Builtin(set) => DataSource::Builtin(set),
+            DataSource::Cifar10 { path } => DataSource::Cifar10 { path: full(path)? },
+            DataSource::Folder { path } => DataSource::Folder { path: full(path)? },
+        })
+    }
+
+    /// Opens or generates what a network that was trained elsewhere is measured on: the validation images, or all of a
+    /// folder that is not divided ([`ImageFolder::open_val`]).
+    ///
+    /// # Errors
+    /// If files are missing or damaged.
+    pub fn open_val(&self) -> Result<Arc<dyn Dataset>> {
+        Ok(match self {
+            DataSource::Builtin(config) => Arc::new(config.generate_val()?),
+            DataSource::Cifar10 { path } => Arc::new(Cifar10::open(path)?.1),
+            DataSource::Folder { path } => Arc::new(ImageFolder::open_val(path)?),
+        })
+    }
+}
+
+impl DataConfig {
+    /// Reads the command's form ([`DataSource::parse`]) for images of the given size, prepared as a registered network
+    /// expects: its normalisation, and for folders its crop. Built-in images and CIFAR-10 fill their frames and are
+    /// never cropped.
+    ///
+    /// # Errors
+    /// If the text has another form.
+    pub fn parse(text: &str, size: usize, seed: u64, preprocessing: &Preprocessing) -> Result<Self> {
+        let source = DataSource::parse(text, size, seed)?;
+        let crop_pct = match source {
+            DataSource::Folder { .. } => preprocessing.crop_pct as f32,
+            DataSource::Builtin(_) | DataSource::Cifar10 { .. } => 1.0,
         };
-        Ok(DataConfig { size, crop_pct: 1.0, normalize: Normalize::HALF, source })
+        let normalize = Normalize { mean: preprocessing.mean, std: preprocessing.std };
+        Ok(DataConfig { size, crop_pct, normalize, source })
+    }
+
+    /// Checks the ranges of all fields.
+    ///
+    /// # Errors
+    /// The first field out of range, by name.
+    pub fn check(&self) -> Result<()> {
+        self.eval_transform().check()?;
+        match &self.source {
+            DataSource::Builtin(set) => {
+                check_toml("seed of the images", set.seed)?;
+                set.check()
+            }
+            DataSource::Cifar10 { .. } | DataSource::Folder { .. } => Ok(()),
+        }
+    }
+
+    /// What a checkpoint has to say about the preparation of images.
+    pub fn preprocessing(&self) -> Preprocessing {
+        let Normalize { mean, std } = self.normalize;
+        Preprocessing { size: self.size, crop_pct: f64::from(self.crop_pct), mean, std }
     }
 
     /// Opens or generates both splits.
@@ -190,12 +254,18 @@ impl TrainConfig {
     /// The first field out of range, by name.
     pub fn check(&self) -> Result<()> {
         let bad = |name: &str, given: &dyn std::fmt::Display, allowed: &str| Err(Error::argument(name, given, allowed));
-        if self.epochs == 0 {
-            return bad("epochs", &self.epochs, "at least 1");
+        for (name, value, least, most) in [
+            ("epochs", self.epochs, 1, MAX_EPOCHS),
+            ("batch size", self.batch_size, 1, MAX_BATCH),
+            ("worker threads", self.workers, 0, MAX_WORKERS),
+        ] {
+            if !(least..=most).contains(&value) {
+                return bad(name, &value, &format!("{least} to {most}"));
+            }
         }
-        if self.batch_size == 0 {
-            return bad("batch size", &self.batch_size, "at least 1");
-        }
+        check_toml("seed", self.seed)?;
+        check_toml("steps between logged rows", self.log_every as u64)?;
+        check_toml("checkpoints to keep", self.keep_checkpoints as u64)?;
         for (name, value) in [("learning rate", self.lr), ("final learning rate", self.min_lr)] {
             if !value.is_finite() || value < 0.0 {
                 return bad(name, &value, "a finite number, not negative");
@@ -210,19 +280,53 @@ impl TrainConfig {
         if !self.clip_norm.is_finite() || self.clip_norm < 0.0 {
             return bad("clip norm", &self.clip_norm, "a finite number, not negative");
         }
+        self.optimizer.check()?;
         self.augment.check()?;
         self.mix.check()
     }
 }
 
+/// More epochs are refused; the number of steps must not overflow.
+const MAX_EPOCHS: usize = 1_000_000;
+/// More images per step are refused.
+const MAX_BATCH: usize = 1_000_000;
+/// More threads are refused: they and their batches would fill the memory.
+const MAX_WORKERS: usize = 1024;
+
+/// Refuses a number beyond the integers that every TOML reader knows: they are signed.
+fn check_toml(name: &str, value: u64) -> Result<()> {
+    match i64::try_from(value) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::argument(name, value, format!("at most {}", i64::MAX))),
+    }
+}
+
+/// What is wrong with a TOML file, in one line that names the place: the message alone often does not name the field.
+pub(super) fn toml_fault(path: &Path, text: &str, error: &toml::de::Error) -> Error {
+    let message = error.message().replace('\n', " ");
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let Some(number) = before.map(|before| before.matches('\n').count()) else { return Error::file(path, message) };
+    let line = text.lines().nth(number).unwrap_or_default().trim();
+    Error::file(path, format!("line {} (`{line}`): {message}", number + 1))
+}
+
 impl RunConfig {
+    /// Checks the ranges of all fields but the network's, which are checked when it is built.
+    ///
+    /// # Errors
+    /// The first field out of range, by name.
+    pub fn check(&self) -> Result<()> {
+        self.train.check()?;
+        self.data.check()
+    }
+
     /// Reads a configuration.
     ///
     /// # Errors
     /// If the file is missing or not a valid configuration.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        toml::from_str(&text).map_err(|e| Error::file(path, e.message()))
+        toml::from_str(&text).map_err(|e| toml_fault(path, &text, &e))
     }
 
     /// The configuration as TOML.
@@ -231,5 +335,83 @@ impl RunConfig {
     /// If a value cannot be written as TOML.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|e| Error::argument("config", e, "values that TOML can hold"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> RunConfig {
+        let model = ModelSpec::named("nano-1d").unwrap();
+        let data = DataConfig::parse("builtin", 64, 0, &model.preprocessing()).unwrap();
+        RunConfig { train: TrainConfig::default(), data, model }
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        assert!(config().check().is_ok());
+        type Change = fn(&mut RunConfig);
+        let changes: [(&str, Change); 12] = [
+            ("epochs", |c| c.train.epochs = usize::MAX),
+            ("batch size", |c| c.train.batch_size = usize::MAX),
+            ("worker threads", |c| c.train.workers = usize::MAX),
+            ("seed", |c| c.train.seed = u64::MAX),
+            ("checkpoints to keep", |c| c.train.keep_checkpoints = usize::MAX),
+            ("warm-up epochs", |c| c.train.warmup_epochs = f64::NAN),
+            ("weight decay", |c| c.train.optimizer.weight_decay = f64::NAN),
+            ("size", |c| c.data.size = usize::MAX),
+            ("crop_pct", |c| c.data.crop_pct = 0.0),
+            ("normalize", |c| c.data.normalize.std[1] = 0.0),
+            ("size", |c| c.data.source = DataSource::parse("builtin", 31, 0).unwrap()),
+            ("seed of the images", |c| c.data.source = DataSource::parse("builtin", 64, u64::MAX).unwrap()),
+        ];
+        for (name, change) in changes {
+            let mut config = config();
+            change(&mut config);
+            let message = config.check().unwrap_err().to_string();
+            assert!(message.starts_with(&format!("{name}: got ")), "{name}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_described_by_its_line_and_field() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let whole = config().to_toml().unwrap();
+        for (from, to, parts) in [
+            ("\nepochs = 10", "\nepochs = \"ten\"", &["line 2 ", "epochs = \"ten\"", "expected usize"][..]),
+            ("\nepochs = 10", "\nepoches = 10", &["line 2 ", "unknown field `epoches`"]),
+            ("\ncrop_pct = 1.0", "", &["missing field `crop_pct`"]),
+        ] {
+            let damaged = whole.replacen(from, to, 1);
+            assert_ne!(damaged, whole, "{from:?} is not in {whole}");
+            std::fs::write(&path, damaged).unwrap();
+            let message = RunConfig::read(&path).unwrap_err().to_string();
+            assert!(message.contains("config.toml: ") && !message.contains('\n'), "{message}");
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        }
+    }
+
+    #[test]
+    fn images_are_prepared_as_the_network_expects() {
+        let published = ModelSpec::named("convnext-t-1d").unwrap().preprocessing();
+        let folder = DataConfig::parse("folder:images", 96, 0, &published).unwrap();
+        assert_eq!((folder.size, folder.crop_pct, folder.normalize), (96, 0.875, Normalize::IMAGENET));
+        assert_eq!(folder.preprocessing(), Preprocessing { size: 96, ..published });
+        let builtin = DataConfig::parse("builtin", 96, 0, &published).unwrap();
+        assert_eq!((builtin.crop_pct, builtin.normalize), (1.0, Normalize::IMAGENET));
+        let nano = DataConfig::parse("folder:images", 64, 0, &config().model.preprocessing()).unwrap();
+        assert_eq!((nano.crop_pct, nano.normalize), (1.0, Normalize::HALF));
+    }
+
+    #[test]
+    fn images_are_found_from_any_working_directory() {
+        for text in ["folder:images", "cifar10:images"] {
+            let source = DataSource::parse(text, 32, 0).unwrap().absolute().unwrap();
+            let (DataSource::Folder { path } | DataSource::Cifar10 { path }) = &source else { panic!("{source:?}") };
+            assert_eq!(*path, std::env::current_dir().unwrap().join("images"));
+            assert_eq!(source.clone().absolute().unwrap(), source);
+        }
     }
 }

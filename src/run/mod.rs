@@ -3,7 +3,7 @@
 //! ```text
 //! RUN/config.toml                       everything needed to repeat the run
 //! RUN/metrics.csv                       a row per logged step and per epoch
-//! RUN/checkpoints/epoch-0001.safetensors      weights, with the network's configuration inside
+//! RUN/checkpoints/epoch-0001.safetensors      weights, with the network's configuration and preprocessing inside
 //! RUN/checkpoints/epoch-0001-ema.safetensors  averaged weights, where averaging is on
 //! RUN/state/                            what resuming needs: optimiser moments, and progress.toml, written last
 //! RUN/analysis/                         results of analyses
@@ -34,6 +34,9 @@ pub struct Progress {
     pub epoch: usize,
     /// Optimiser steps done by then.
     pub step: usize,
+    /// Number of training images; 0 if it was not recorded.
+    #[serde(default)]
+    pub images: usize,
 }
 
 /// One saved set of weights.
@@ -66,10 +69,11 @@ impl RunFolder {
         if run.config_path().exists() {
             return Err(Error::file(root, "already holds a run; resume it, or choose another folder"));
         }
+        // A configuration that cannot be written must not leave folders behind.
+        let text = config.to_toml()?;
         for folder in [run.checkpoints_dir(), run.state_dir(), run.analysis_dir(), run.figures_dir()] {
             std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         }
-        let text = config.to_toml()?;
         write_atomically(&run.config_path(), |file| file.write_all(text.as_bytes()))?;
         Ok(run)
     }
@@ -155,7 +159,7 @@ impl RunFolder {
             return Ok(Progress::default());
         }
         let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        toml::from_str(&text).map_err(|e| Error::file(&path, e.message()))
+        toml::from_str(&text).map_err(|e| config::toml_fault(&path, &text, &e))
     }
 
     /// Declares an epoch complete: the last write of a checkpoint.

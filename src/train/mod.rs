@@ -2,12 +2,14 @@
 
 mod ema;
 mod loss;
+mod observer;
 mod optimizer;
 mod schedule;
 mod trainer;
 
 pub use ema::Ema;
 pub use loss::{accuracy, soft_cross_entropy};
+pub use observer::{EpochReport, Evaluation, Observer, Outcome, Silent, StepReport};
 pub use optimizer::{AdamW, AdamWConfig};
 pub use schedule::CosineSchedule;
-pub use trainer::{EpochReport, Evaluation, Observer, Outcome, Silent, StepReport, Trainer, evaluate};
+pub use trainer::{Trainer, evaluate};

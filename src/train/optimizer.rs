@@ -28,6 +28,29 @@ impl Default for AdamWConfig {
     }
 }
 
+impl AdamWConfig {
+    /// Checks the ranges of all fields.
+    ///
+    /// # Errors
+    /// The first field out of range, by name.
+    pub fn check(&self) -> Result<()> {
+        // The update is in single precision: a double just below 1 is 1 there, and the least one is 0.
+        for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            if !(0.0..1.0).contains(&(beta as f32)) {
+                return Err(Error::argument(name, beta, "at least 0 and below 1 in single precision"));
+            }
+        }
+        let eps = self.eps as f32;
+        if !(eps > 0.0 && eps.is_finite()) {
+            return Err(Error::argument("eps", self.eps, "a positive number in single precision"));
+        }
+        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
+            return Err(Error::argument("weight decay", self.weight_decay, "a finite number, not negative"));
+        }
+        Ok(())
+    }
+}
+
 struct Slot {
     name: String,
     var: Var,
@@ -87,8 +110,8 @@ impl AdamW {
     pub fn step(&mut self, grads: &GradStore, lr: f64, scale: f64) -> Result<()> {
         self.step += 1;
         let AdamWConfig { beta1, beta2, eps, weight_decay } = self.config;
-        let correction1 = 1.0 - beta1.powi(self.step as i32);
-        let correction2 = 1.0 - beta2.powi(self.step as i32);
+        let power = i32::try_from(self.step).unwrap_or(i32::MAX);
+        let (correction1, correction2) = (1.0 - beta1.powi(power), 1.0 - beta2.powi(power));
         let (rate, root) = ((lr / correction1) as f32, correction2.sqrt() as f32);
         let (b1, b2, eps, scale) = (beta1 as f32, beta2 as f32, eps as f32, scale as f32);
         for Slot { name, var, decay, m, v } in &mut self.slots {
@@ -155,5 +178,30 @@ impl AdamW {
         }
         self.step = step;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        assert!(AdamWConfig::default().check().is_ok());
+        type Change = fn(&mut AdamWConfig, f64);
+        let changes: [(&str, Change, &[f64]); 4] = [
+            ("beta1", |c, v| c.beta1 = v, &[-0.1, 1.0, 0.999_999_999_999, f64::NAN]),
+            ("beta2", |c, v| c.beta2 = v, &[-0.1, 1.0, f64::INFINITY, f64::NAN]),
+            ("eps", |c, v| c.eps = v, &[0.0, -1e-8, 1e-60, 1e60, f64::NAN]),
+            ("weight decay", |c, v| c.weight_decay = v, &[-0.1, f64::INFINITY, f64::NAN]),
+        ];
+        for (name, change, values) in changes {
+            for &value in values {
+                let mut config = AdamWConfig::default();
+                change(&mut config, value);
+                let message = config.check().unwrap_err().to_string();
+                assert!(message.contains(name) && message.contains(&format!("got {value}")), "{message}");
+            }
+        }
     }
 }

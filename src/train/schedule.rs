@@ -34,7 +34,21 @@ impl CosineSchedule {
                 w => self.base * step as f64 / (w - 1) as f64,
             };
         }
-        let (i, n) = ((step - self.warmup_steps) as f64, (self.steps - self.warmup_steps).max(1) as f64);
+        // A schedule may be all warm-up.
+        let rest = self.steps.saturating_sub(self.warmup_steps).max(1);
+        let (i, n) = ((step - self.warmup_steps) as f64, rest as f64);
         self.last + 0.5 * (self.base - self.last) * (1.0 + (std::f64::consts::PI * i.min(n) / n).cos())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warm_up_longer_than_the_run_reaches_the_end() {
+        let schedule = CosineSchedule { base: 1.0, last: 0.25, warmup_steps: 5, steps: 2 };
+        let found: Vec<f64> = (0..8).map(|step| schedule.at(step)).collect();
+        assert_eq!(found, [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 0.25, 0.25]);
     }
 }

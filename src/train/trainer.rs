@@ -1,85 +1,19 @@
 //! The trainer: from a run's configuration to its checkpoints.
 
+use super::observer::{EpochReport, Evaluation, Observer, Outcome, StepReport};
 use super::{AdamW, CosineSchedule, Ema, accuracy, soft_cross_entropy};
 use crate::data::{Batch, Loader, LoaderConfig, Transform};
-use crate::nn::{BuildOptions, Mode};
+use crate::nn::{BuildOptions, LayerTrace, Mode};
 use crate::run::{MetricsWriter, Progress, Row, RowKind, RunConfig, RunFolder};
 use crate::weights::{self, TensorMap};
 use crate::zoo::Network;
 use crate::{Error, Result, rng};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// What one step did.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepReport {
-    /// Epoch, counted from 1.
-    pub epoch: usize,
-    /// Steps done in all.
-    pub step: usize,
-    /// Steps of the whole run.
-    pub steps: usize,
-    /// Loss of this step.
-    pub loss: f64,
-    /// Running accuracy of this epoch on the training images.
-    pub accuracy: f64,
-    /// Learning rate.
-    pub lr: f64,
-    /// Images per second since the trainer started.
-    pub images_per_second: f64,
-}
-
-/// What one epoch reached.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct EpochReport {
-    /// Epoch, counted from 1.
-    pub epoch: usize,
-    /// Mean training loss.
-    pub train_loss: f64,
-    /// On the validation images.
-    pub validation: Evaluation,
-    /// The same with the averaged weights.
-    pub ema: Option<Evaluation>,
-    /// Images per second.
-    pub images_per_second: f64,
-}
-
-/// Loss and accuracy on a set of images.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Evaluation {
-    /// Mean cross entropy.
-    pub loss: f64,
-    /// Share of images classified as labelled.
-    pub accuracy: f64,
-    /// Number of images.
-    pub images: usize,
-}
-
-/// The end of a run.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Outcome {
-    /// Last epoch's report; `None` if the run was already complete.
-    pub last: Option<EpochReport>,
-    /// Seconds of this call.
-    pub seconds: f64,
-}
-
-/// Somebody who follows a run: a progress bar, a notebook, a test.
-pub trait Observer {
-    /// After every step.
-    fn step(&mut self, _report: &StepReport) {}
-    /// After every epoch.
-    fn epoch(&mut self, _report: &EpochReport) {}
-}
-
-/// An observer that does nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
-
-impl Observer for Silent {}
 
 /// Trains one network in one run folder.
 pub struct Trainer {
@@ -96,20 +30,22 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Starts a new run in an empty or new folder.
+    /// Starts a new run in an empty or new folder. The data decides the network's number of classes.
     ///
     /// # Errors
     /// If the configuration is not allowed, the images cannot be opened or the folder cannot be written. Nothing is
     /// written before all of that is known.
-    pub fn create(root: &std::path::Path, mut config: RunConfig) -> Result<Self> {
-        config.train.check()?;
+    pub fn create(root: &Path, mut config: RunConfig) -> Result<Self> {
+        config.check()?;
+        // The run may be resumed or measured from another working directory.
+        config.data.source = config.data.source.absolute()?;
         let splits = config.data.open()?;
         config.model.config.set_classes(splits.train.classes().len());
         let network =
             Network::build(config.model.clone(), BuildOptions { seed: config.train.seed, ..Default::default() })?;
-        // A size that does not fit the network must not leave a folder behind.
-        network.trace(config.data.size, config.data.size)?;
         let (train, val) = loaders(&config, splits)?;
+        // What does not fit the network must not leave a folder behind.
+        check_batches(&network, &config, &train)?;
         let run = RunFolder::create(root, &config)?;
         Trainer::assemble(run, config, network, train, val)
     }
@@ -117,11 +53,11 @@ impl Trainer {
     /// Goes on with a run after its last complete epoch.
     ///
     /// # Errors
-    /// If the folder holds no run or its files are damaged.
-    pub fn resume(root: &std::path::Path) -> Result<Self> {
+    /// If the folder holds no run, its files are damaged, or its images are not those it began with.
+    pub fn resume(root: &Path) -> Result<Self> {
         let run = RunFolder::open(root)?;
         let config = run.config()?;
-        config.train.check()?;
+        config.check()?;
         let progress = run.progress()?;
         let splits = config.data.open()?;
         let weights = (progress.epoch > 0)
@@ -131,6 +67,8 @@ impl Trainer {
         let options = BuildOptions { seed: config.train.seed, weights, ..Default::default() };
         let network = Network::build(config.model.clone(), options)?;
         let (train, val) = loaders(&config, splits)?;
+        check_batches(&network, &config, &train)?;
+        check_progress(root, progress, &train)?;
         let mut trainer = Trainer::assemble(run, config, network, train, val)?;
         if progress.epoch > 0 {
             let moments = weights::load(&trainer.run.moments_path(progress.epoch))?;
@@ -145,13 +83,6 @@ impl Trainer {
 
     fn assemble(run: RunFolder, config: RunConfig, network: Network, train: Loader, val: Loader) -> Result<Self> {
         let per_epoch = train.batches_per_epoch();
-        if per_epoch == 0 {
-            return Err(Error::argument(
-                "batch size",
-                config.train.batch_size,
-                format!("at most the {} training images", train.dataset().len()),
-            ));
-        }
         let schedule = CosineSchedule {
             base: config.train.lr,
             last: config.train.min_lr.min(config.train.lr),
@@ -254,7 +185,7 @@ impl Trainer {
         row.val_accuracy = Some(validation.accuracy);
         row.ema_accuracy = ema.map(|e| e.accuracy);
         metrics.append(&row)?;
-        self.save(Progress { epoch, step })?;
+        self.save(Progress { epoch, step, images: self.train.dataset().len() })?;
         Ok(EpochReport { epoch, train_loss: row.train_loss, validation, ema, images_per_second })
     }
 
@@ -299,6 +230,7 @@ impl Trainer {
     fn save(&mut self, progress: Progress) -> Result<()> {
         let metadata = BTreeMap::from([
             self.config.model.metadata()?,
+            self.config.data.preprocessing().metadata()?,
             ("kernelscope.epoch".to_string(), progress.epoch.to_string()),
         ]);
         let write = |ema: bool, tensors: &TensorMap| {
@@ -318,7 +250,7 @@ impl Trainer {
     /// Removes what no resume needs any more: older moments, and checkpoints beyond the number to keep.
     fn remove_old(&self) -> Result<()> {
         let current = self.progress.epoch;
-        let remove = |path: &std::path::Path| match std::fs::remove_file(path) {
+        let remove = |path: &Path| match std::fs::remove_file(path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
             _ => Ok(()),
         };
@@ -327,7 +259,7 @@ impl Trainer {
         }
         let keep = self.config.train.keep_checkpoints;
         if keep > 0 {
-            for old in self.run.checkpoints()?.iter().filter(|c| c.epoch + keep <= current) {
+            for old in self.run.checkpoints()?.iter().filter(|c| c.epoch.saturating_add(keep) <= current) {
                 remove(&old.path)?;
             }
         }
@@ -361,6 +293,42 @@ fn loaders(config: &RunConfig, splits: crate::run::Splits) -> Result<(Loader, Lo
         Loader::new(splits.train, transform, Some(train.mix), loader)?,
         Loader::new(splits.val, Transform::Eval(config.data.eval_transform()), None, eval)?,
     ))
+}
+
+/// Refuses a size of images that does not fit the network, and batches in which a batch norm would see a single value
+/// per channel: it has no variance.
+fn check_batches(network: &Network, config: &RunConfig, train: &Loader) -> Result<()> {
+    let trace = network.trace(config.data.size, config.data.size)?;
+    let batch = train.config().batch_size;
+    let alone = |layer: &&LayerTrace| layer.kind == "batch norm" && layer.output.positions() < 2;
+    match trace.layers.iter().find(alone) {
+        Some(layer) if batch < 2 => {
+            let images = train.dataset().len();
+            let given = format!("{batch} of {images} training images per step");
+            Err(Error::argument("batch size", given, format!("at least 2, since {} is a batch norm", layer.path)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to go on with other images than those of the epochs so far: neither the schedule nor the order of images
+/// would be the run's.
+fn check_progress(root: &Path, progress: Progress, train: &Loader) -> Result<()> {
+    let (images, per_epoch) = (train.dataset().len(), train.batches_per_epoch());
+    let same_images = progress.images == images || progress.images == 0;
+    if progress.epoch == 0 || (same_images && progress.step == progress.epoch.saturating_mul(per_epoch)) {
+        return Ok(());
+    }
+    let before = match progress.images {
+        0 => String::new(),
+        images => format!(" over {images} training images"),
+    };
+    let message = format!(
+        "its {} epochs so far took {} steps{before}, but now an epoch has {per_epoch} steps over {images} images; restore \
+         the images and the batch size, or start a new run",
+        progress.epoch, progress.step
+    );
+    Err(Error::file(root, message))
 }
 
 /// Loss and accuracy of a network on all images of a loader.

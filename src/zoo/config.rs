@@ -1,8 +1,44 @@
 //! Configurations as data: one value per stage, directions, and overrides by name.
 
+use crate::ops::depthwise2d::MAX_SIDE;
+use crate::ops::oriented1d::MAX_TAPS;
 use crate::{Error, Result};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
+
+/// Most channels of a layer before expansion, and most directions.
+pub(super) const MAX_CHANNELS: usize = 1 << 16;
+/// Most blocks of a stage.
+pub(super) const MAX_BLOCKS: usize = 1000;
+/// Most classes.
+pub(super) const MAX_CLASSES: usize = 1_000_000;
+/// Largest side of a patch.
+pub(super) const MAX_PATCH: usize = 1024;
+/// Largest initial layer scale and factor on initial weights.
+const MAX_SCALE: f64 = 1e6;
+
+/// Refuses a number of things outside `1..=most`.
+pub(super) fn check_count(name: &str, value: usize, most: usize) -> Result<()> {
+    if (1..=most).contains(&value) { Ok(()) } else { Err(Error::argument(name, value, format!("1 to {most}"))) }
+}
+
+/// Refuses kernels that are too long, and even ones: they have no centre, so that a block could not add its output to
+/// its input.
+pub(super) fn check_kernel(name: &str, size: usize, oriented: bool) -> Result<()> {
+    let most = if oriented { MAX_TAPS } else { MAX_SIDE };
+    if size <= most && !size.is_multiple_of(2) {
+        return Ok(());
+    }
+    Err(Error::argument(name, size, format!("an odd number from 1 to {most}")))
+}
+
+/// Refuses a factor on initial values that is negative, huge or not a number.
+pub(super) fn check_scale(name: &str, value: f64) -> Result<()> {
+    if (0.0..=MAX_SCALE).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::argument(name, value, format!("0 to {MAX_SCALE}")))
+}
 
 /// A value for each of four stages. Reads from a list of four or from one value for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -3,14 +3,14 @@
 //! Names follow timm. The paper says that every non-strided depthwise convolution is replaced and gives the kernel
 //! (15); that the replacement keeps its bias, has 8 directions and is not rotated from layer to layer is our reading.
 
-use super::config::Directions;
+use super::config::{Directions, MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, MAX_PATCH, check_count, check_kernel};
 use super::{Features, Model};
+use crate::Result;
 use crate::nn::{
     BatchNorm, DepthwiseConv, FeatureShape, Linear, OrientedConv, Pass, PatchConv, Pointwise, Scope, Trace, global_mean,
 };
 use crate::ops::{depthwise2d, oriented1d};
 use crate::weights::TensorMap;
-use crate::{Error, Result};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,15 @@ impl ConvMixerConfig {
         if let Some(classes) = dim("head.weight", 0) {
             self.classes = classes;
         }
+    }
+
+    fn validate(&self) -> Result<()> {
+        check_count("dim", self.dim, MAX_CHANNELS)?;
+        check_count("depth", self.depth, MAX_BLOCKS)?;
+        check_count("patch", self.patch, MAX_PATCH)?;
+        check_count("classes", self.classes, MAX_CLASSES)?;
+        check_count("directions", self.directions.of(1), MAX_CHANNELS)?;
+        check_kernel("kernel", self.kernel, self.oriented)
     }
 }
 
@@ -129,18 +138,9 @@ impl ConvMixer {
     /// # Errors
     /// If the configuration is not allowed.
     pub fn new(config: &ConvMixerConfig, scope: &Scope) -> Result<Self> {
-        for (name, value) in
-            [("dim", config.dim), ("depth", config.depth), ("patch", config.patch), ("classes", config.classes)]
-        {
-            if value == 0 {
-                return Err(Error::argument(name, 0, "at least 1"));
-            }
-        }
-        if config.kernel.is_multiple_of(2) {
-            return Err(Error::argument("kernel", config.kernel, "an odd number, so that the resolution is kept"));
-        }
+        config.validate()?;
         Ok(ConvMixer {
-            stem: PatchConv::new(&scope.child("stem.0"), 3, config.dim, config.patch)?,
+            stem: PatchConv::new(&scope.child("stem.0"), 3, config.dim, config.patch, true)?,
             stem_norm: BatchNorm::new(&scope.child("stem.2"), config.dim)?,
             blocks: (0..config.depth)
                 .map(|i| Block::new(&scope.child("blocks").child(i), config))

@@ -3,7 +3,7 @@
 //! Names follow timm. In the oriented form every depthwise convolution at stride 1 (7 of 11) is replaced; the paper
 //! does not state the kernel, so the replaced size is kept, with 8 directions, no bias and no rotation: our reading.
 
-use super::config::{Directions, KernelChoice};
+use super::config::{Directions, KernelChoice, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel};
 use super::{Features, Model};
 use crate::nn::{
     BatchNorm, DenseConv, DepthwiseConv, FeatureShape, Linear, Mode, OrientedConv, Pass, Pointwise, Scope, Trace,
@@ -39,6 +39,12 @@ impl MobileNetV3Config {
         if let Some(&classes) = tensors.get("classifier.weight").and_then(|t| t.dims().first()) {
             self.classes = classes;
         }
+    }
+
+    fn validate(&self) -> Result<()> {
+        check_count("classes", self.classes, MAX_CLASSES)?;
+        check_count("directions", self.directions.of(1), MAX_CHANNELS)?;
+        check_kernel("kernel", self.kernel.of(1), true)
     }
 }
 
@@ -215,9 +221,7 @@ impl MobileNetV3 {
     /// # Errors
     /// If the configuration is not allowed.
     pub fn new(config: &MobileNetV3Config, scope: &Scope) -> Result<Self> {
-        if config.classes == 0 {
-            return Err(Error::argument("classes", 0, "at least 1"));
-        }
+        config.validate()?;
         let stem =
             (DenseConv::square(&scope.child("conv_stem"), 3, STEM, 3, 2)?, BatchNorm::new(&scope.child("bn1"), STEM)?);
         let blocks = scope.child("blocks");

@@ -16,6 +16,10 @@ use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+/// Largest side of an image that is traced, in pixels: with it, multiply-adds and bytes of any network that can be
+/// built are far inside 64 bits.
+pub const MAX_IMAGE_SIDE: usize = 1 << 16;
+
 /// Feature maps of a network, one per stage, coarser and coarser.
 #[derive(Debug, Clone)]
 pub struct Features {
@@ -293,8 +297,12 @@ impl Network {
     /// Shapes and costs of every layer for one image of the given size.
     ///
     /// # Errors
-    /// If the image size does not fit.
+    /// If the image size does not fit, or a side is 0 or above [`MAX_IMAGE_SIDE`].
     pub fn trace(&self, height: usize, width: usize) -> Result<Trace> {
+        if [height, width].iter().any(|side| !(1..=MAX_IMAGE_SIDE).contains(side)) {
+            let allowed = format!("sides from 1 to {MAX_IMAGE_SIDE}");
+            return Err(Error::argument("image size", format!("{height}x{width}"), allowed));
+        }
         self.model.trace(height, width)
     }
 

@@ -4,8 +4,9 @@ use super::ModelConfig;
 use super::convmixer::ConvMixerConfig;
 use super::convnext::{ConvNextConfig, Variant};
 use super::mobilenet_v3::MobileNetV3Config;
+use crate::weights::Checkpoint;
 use crate::{Error, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a paper or its repository states about a network, at 224x224.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -20,8 +21,8 @@ pub struct Published {
     pub remark: &'static str,
 }
 
-/// How images must be prepared.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// How images must be prepared. Saved with every checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
     /// Side of the input in pixels.
     pub size: usize,
@@ -37,6 +38,34 @@ impl Default for Preprocessing {
     /// ConvNeXt's evaluation on ImageNet.
     fn default() -> Self {
         Preprocessing { size: 224, crop_pct: 224.0 / 256.0, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
+    }
+}
+
+/// Key of the preprocessing in a checkpoint's metadata.
+const PREPROCESSING_KEY: &str = "kernelscope.preprocessing";
+
+impl Preprocessing {
+    /// The metadata entry that stores this preprocessing in a checkpoint.
+    ///
+    /// # Errors
+    /// If it cannot be serialised.
+    pub fn metadata(&self) -> Result<(String, String)> {
+        let text =
+            serde_json::to_string(self).map_err(|e| Error::argument("preprocessing", e, "serialisable values"))?;
+        Ok((PREPROCESSING_KEY.to_string(), text))
+    }
+
+    /// What a checkpoint says of the images it was trained on, which may differ from the registered preprocessing;
+    /// `None` if it says nothing, as official files do.
+    ///
+    /// # Errors
+    /// If the entry cannot be read.
+    pub fn of_checkpoint(checkpoint: &Checkpoint) -> Result<Option<Self>> {
+        let Some(text) = checkpoint.metadata.get(PREPROCESSING_KEY) else { return Ok(None) };
+        let read = serde_json::from_str(text);
+        read.map(Some).map_err(|e| {
+            Error::file(&checkpoint.source, format!("its stored preprocessing of images is not readable: {e}"))
+        })
     }
 }
 

@@ -24,7 +24,7 @@ mod textures;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Dataset, Image, Sample, index_error};
+use super::{Dataset, Image, MAX_SIDE, Sample, index_error};
 use crate::{Error, Result};
 use scene::Scene;
 use shapes::Shape;
@@ -45,6 +45,9 @@ pub const CLASSES: usize = 8;
 
 /// Smallest image side at which the textures can still be told apart, in pixels.
 pub const MIN_SIZE: usize = 32;
+
+/// A set of more bytes is refused; it would be rendered into memory.
+const MAX_BYTES: u64 = 1 << 40;
 
 /// The `split` of training images.
 pub const TRAIN_SPLIT: u64 = 0;
@@ -87,10 +90,33 @@ impl Default for ShapesTexturesConfig {
 }
 
 impl ShapesTexturesConfig {
+    /// Checks the size.
+    ///
+    /// # Errors
+    /// If it is not between [`MIN_SIZE`] and [`MAX_SIDE`].
+    pub fn check(&self) -> Result<()> {
+        check_size(self.size)
+    }
+
+    /// Renders the validation set alone, the same as [`ShapesTexturesConfig::generate`] does.
+    ///
+    /// # Errors
+    /// If the size or the number of images is not allowed.
+    pub fn generate_val(&self) -> Result<ShapesTextures> {
+        ShapesTextures::generate(self.size, self.val, self.seed, Cue::Both, VAL_SPLIT)
+    }
+
     /// Renders the training and the validation set, both with shape and texture in agreement.
     pub fn generate(&self) -> Result<(ShapesTextures, ShapesTextures)> {
-        let make = |count, split| ShapesTextures::generate(self.size, count, self.seed, Cue::Both, split);
-        Ok((make(self.train, TRAIN_SPLIT)?, make(self.val, VAL_SPLIT)?))
+        let train = ShapesTextures::generate(self.size, self.train, self.seed, Cue::Both, TRAIN_SPLIT)?;
+        Ok((train, self.generate_val()?))
+    }
+}
+
+fn check_size(size: usize) -> Result<()> {
+    match (MIN_SIZE..=MAX_SIDE).contains(&size) {
+        true => Ok(()),
+        false => Err(Error::argument("size", size, format!("at least {MIN_SIZE} and at most {MAX_SIDE} pixels"))),
     }
 }
 
@@ -108,11 +134,13 @@ impl ShapesTextures {
     /// Classes take turns (`index % 8`), for [`Cue::Conflict`] all 56 ordered pairs of different classes do. Sets with
     /// different `split` numbers share no random choice.
     pub fn generate(size: usize, count: usize, seed: u64, cue: Cue, split: u64) -> Result<Self> {
-        if size < MIN_SIZE {
-            return Err(Error::argument("size", size, format!("at least {MIN_SIZE} pixels")));
-        }
+        check_size(size)?;
         if count == 0 {
             return Err(Error::argument("count", count, "at least 1 image"));
+        }
+        let most = MAX_BYTES / (3 * size * size) as u64;
+        if count as u64 > most {
+            return Err(Error::argument("count", count, format!("at most {most} images of {size}x{size} pixels")));
         }
         let images = (0..count)
             .into_par_iter()
@@ -241,6 +269,9 @@ mod tests {
         let message = ShapesTextures::generate(31, 4, 0, Cue::Both, 0).unwrap_err().to_string();
         assert!(message.contains("31") && message.contains("at least 32"), "{message}");
         assert!(ShapesTextures::generate(32, 0, 0, Cue::Both, 0).is_err());
+        let message = ShapesTextures::generate(32, usize::MAX, 0, Cue::Both, 0).unwrap_err().to_string();
+        assert!(message.contains("at most 357913941 images"), "{message}");
+        assert!(ShapesTextures::generate(usize::MAX, 4, 0, Cue::Both, 0).is_err());
         assert!(set(3, Cue::Both).get(3).is_err());
     }
 
@@ -250,6 +281,7 @@ mod tests {
         let (train, val) = config.generate().unwrap();
         assert_eq!((train.len(), val.len()), (16, 8));
         assert!(val.images.iter().all(|image| !train.images.contains(image)));
+        assert_eq!(config.generate_val().unwrap().images, val.images);
         assert!(serde_json::from_str::<ShapesTexturesConfig>(r#"{"sizes": 64}"#).is_err());
         let partial: ShapesTexturesConfig = serde_json::from_str(r#"{"val": 9}"#).unwrap();
         assert_eq!((partial.val, partial.size), (9, 64));

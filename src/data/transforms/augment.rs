@@ -5,7 +5,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use super::{Normalize, RandAugment, chance, check_probability, erase, geometry, log_uniform, photometric, uniform};
-use crate::data::{Filter, Image};
+use crate::data::{Filter, Image, check_side};
 use crate::rng::ChaCha8Rng;
 use crate::{Error, Result};
 
@@ -137,9 +137,7 @@ impl TrainTransform {
 
     /// Checks every setting.
     pub fn check(&self) -> Result<()> {
-        if self.size == 0 {
-            return Err(Error::argument("size", self.size, "at least 1 pixel"));
-        }
+        check_side("size", self.size)?;
         self.augment.check()?;
         self.normalize.check()
     }

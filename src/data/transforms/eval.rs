@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Normalize;
-use crate::data::{Filter, Image};
+use crate::data::{Filter, Image, check_side};
 use crate::{Error, Result};
 
 /// From this side on, images are resized whole instead of cropped, as the ConvNeXt evaluation does.
@@ -41,9 +41,7 @@ impl EvalTransform {
 
     /// Checks every setting.
     pub fn check(&self) -> Result<()> {
-        if self.size == 0 {
-            return Err(Error::argument("size", self.size, "at least 1 pixel"));
-        }
+        check_side("size", self.size)?;
         if !(self.crop_pct > 0.0 && self.crop_pct <= 1.0) {
             return Err(Error::argument("crop_pct", self.crop_pct, "above 0, up to 1"));
         }
@@ -163,7 +161,9 @@ mod tests {
 
     #[test]
     fn settings_are_checked() {
-        assert!(EvalTransform::new(0).check().is_err());
+        for size in [0, usize::MAX] {
+            assert!(EvalTransform::new(size).check().unwrap_err().to_string().contains("1 to 16384"), "{size}");
+        }
         for crop_pct in [0.0, -1.0, 1.01, f32::NAN] {
             assert!(EvalTransform { crop_pct, ..EvalTransform::new(32) }.check().is_err(), "{crop_pct}");
         }

@@ -3,6 +3,7 @@
 use crate::ops::Layout;
 use crate::ops::oriented1d::{self, SizeMode};
 use crate::weights::TensorMap;
+use crate::zoo::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel, check_scale};
 use crate::zoo::{Directions, PerStage};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -103,8 +104,8 @@ pub enum NormKind {
 }
 
 impl NormKind {
-    /// Whether a convolution before the norm has a bias. A batch norm takes any constant away again; the bias would get
-    /// rounding errors for a gradient, and wander.
+    /// Whether a convolution directly before the norm has a bias. A batch norm takes any constant away again; the bias
+    /// would get rounding errors for a gradient, and wander.
     pub(super) fn keeps_bias(self) -> bool {
         self == NormKind::Layer
     }
@@ -215,26 +216,20 @@ impl ConvNextConfig {
     }
 
     pub(super) fn validate(&self) -> Result<()> {
-        let positive = [("depths", self.depths.0), ("dims", self.dims.0), ("kernel", self.kernel.0)];
-        for (name, values) in positive {
-            if values.contains(&0) {
-                return Err(Error::argument(name, format!("{values:?}"), "positive numbers"));
-            }
+        for stage in 0..4 {
+            check_count("depths", self.depths.stage(stage), MAX_BLOCKS)?;
+            check_count("dims", self.dims.stage(stage), MAX_CHANNELS)?;
+            check_kernel("kernel", self.kernel.stage(stage), self.variant.oriented_first())?;
+            check_kernel("kernel2", self.kernel2.stage(stage), true)?;
         }
-        for (name, value) in [
-            ("stem_kernel", self.stem_kernel),
-            ("stem_channels", self.stem_channels),
-            ("classes", self.classes),
-            ("directions", self.directions.of(1)),
-        ] {
-            if value == 0 {
-                return Err(Error::argument(name, 0, "at least 1"));
-            }
-        }
-        // An even kernel has no centre: a block could not add its output to its input.
-        let sizes = self.kernel.0.iter().chain(&self.kernel2.0).chain([&self.stem_kernel]);
-        if let Some(even) = sizes.into_iter().find(|k| k.is_multiple_of(2)) {
-            return Err(Error::argument("kernel, kernel2 and stem_kernel", even, "odd numbers"));
+        check_kernel("stem_kernel", self.stem_kernel, self.stem != Stem::Depthwise2d)?;
+        check_count("stem_channels", self.stem_channels, MAX_CHANNELS)?;
+        check_count("directions", self.directions.of(1), MAX_CHANNELS)?;
+        check_count("classes", self.classes, MAX_CLASSES)?;
+        check_scale("layer_scale", self.layer_scale)?;
+        check_scale("head_scale", self.head_scale)?;
+        if !(0.0..1.0).contains(&self.drop_path) {
+            return Err(Error::argument("drop_path", self.drop_path, "at least 0 and below 1"));
         }
         Ok(())
     }

@@ -181,20 +181,20 @@ enum StemLayers {
 impl StemLayers {
     fn new(scope: &Scope, config: &ConvNextConfig) -> Result<Self> {
         let dim = config.dims.stage(0);
+        let bias = config.norm.keeps_bias();
         let norm = |name: &str, channels| Norm::new(&scope.child(name), config, channels);
         match config.stem {
-            Stem::Patch => Ok(StemLayers::Patch(PatchConv::new(&scope.child(0), 3, dim, 4)?, norm("1", dim)?)),
+            Stem::Patch => Ok(StemLayers::Patch(PatchConv::new(&scope.child(0), 3, dim, 4, bias)?, norm("1", dim)?)),
             Stem::Oriented1d => {
                 // The paper gives this baseline five taps; its kernel is not the depthwise stems'.
                 let theta = channel_angles(dim, config.directions.of(dim), 0.0)?;
-                let conv = DenseConv::oriented(&scope.child(0), 3, theta, 5, config.options(4, false))?;
+                let conv = DenseConv::oriented(&scope.child(0), 3, theta, 5, bias, config.options(4, false))?;
                 Ok(StemLayers::Line(conv, norm("1", dim)?))
             }
             Stem::Depthwise1d | Stem::Depthwise2d => {
                 let c0 = config.stem_channels;
                 let conv = |name: &str, rotation: f64| {
-                    let (convs, scope) =
-                        (Convs { config, rotation, bias: config.norm.keeps_bias() }, scope.child(name));
+                    let (convs, scope) = (Convs { config, rotation, bias }, scope.child(name));
                     if config.stem == Stem::Depthwise1d {
                         convs.oriented(&scope, c0, config.stem_kernel, config.options(2, false))
                     } else {
@@ -202,7 +202,7 @@ impl StemLayers {
                     }
                 };
                 let enter = Pointwise::new(&scope.child("pw1"), 3, c0, true)?;
-                let leave = Pointwise::new(&scope.child("pw2"), c0, dim, config.norm.keeps_bias())?;
+                let leave = Pointwise::new(&scope.child("pw2"), c0, dim, bias)?;
                 let convs = [(conv("dw1", 0.0)?, norm("norm1", c0)?), (conv("dw2", 0.5)?, norm("norm2", c0)?)];
                 let norm = norm("norm3", dim)?;
                 Ok(StemLayers::Depthwise(Box::new(DepthwiseStem { enter, convs, leave, norm })))
@@ -276,7 +276,8 @@ impl ConvNext {
         for i in 1..4 {
             let (from, to) = (config.dims.stage(i - 1), config.dims.stage(i));
             let scope = layers.child(i);
-            downsample.push((Norm::new(&scope.child(0), config, from)?, PatchConv::new(&scope.child(1), from, to, 2)?));
+            let norm = Norm::new(&scope.child(0), config, from)?;
+            downsample.push((norm, PatchConv::new(&scope.child(1), from, to, 2, true)?));
         }
         let mut rates = DropPath::linear_rates(config.drop_path, config.depths.0.iter().sum()).into_iter();
         let mut stages = Vec::new();
