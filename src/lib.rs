@@ -29,12 +29,15 @@
 //! | [`analysis`] | receptive fields, orientations, shape bias, costs |
 //! | [`plot`] | figures |
 //! | [`report`] | all analyses of trained networks on one page |
+//! | [`mod@bench`] | times, rooflines, and PyTorch's times for the same |
+//! | [`profile`] | where the time of a network goes |
 //! | [`cli`] | the command |
 
 // A test stops at the first surprise.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod analysis;
+pub mod bench;
 pub mod cli;
 pub mod data;
 pub mod error;
@@ -42,6 +45,7 @@ pub mod files;
 pub mod nn;
 pub mod ops;
 pub mod plot;
+pub mod profile;
 pub mod report;
 pub mod rng;
 pub mod run;

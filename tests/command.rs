@@ -14,8 +14,8 @@ use predicates::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const SUBCOMMANDS: [&str; 8] =
-    ["quickstart", "models", "train", "eval", "predict", "erf", "shape-bias", "orientations"];
+const SUBCOMMANDS: [&str; 9] =
+    ["quickstart", "models", "train", "eval", "predict", "erf", "shape-bias", "orientations", "bench"];
 
 /// A network that needs little time, as options of `train`.
 const TINY: [&str; 8] =

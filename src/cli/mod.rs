@@ -3,6 +3,7 @@
 //! All printing goes through `output::say` and `output::note`: `println!` and `eprintln!` panic when the reader of a
 //! pipe has left.
 
+mod bench;
 mod erf;
 mod models;
 mod network;
@@ -46,6 +47,8 @@ enum Command {
     ShapeBias(shape_bias::Args),
     /// Show the orientations of depthwise kernels, as built and as learned
     Orientations(orientations::Args),
+    /// Measure operators and networks, against the machine's limits and against PyTorch
+    Bench(bench::Args),
 }
 
 /// Parses the arguments and runs the command. Errors are one line on standard error and exit code 1 (2 for wrong
@@ -66,6 +69,7 @@ pub fn run() -> ExitCode {
         Command::Erf(args) => erf::run(&args),
         Command::ShapeBias(args) => shape_bias::run(&args),
         Command::Orientations(args) => orientations::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -110,7 +110,7 @@ impl Lines {
 }
 
 /// A bar on a terminal; nothing otherwise, where callers print lines.
-fn bar(length: u64, label: &str) -> ProgressBar {
+pub fn bar(length: u64, label: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(5));
     let style = ProgressStyle::with_template("{prefix:>14} {bar:30} {pos}/{len} [{elapsed_precise}, {eta} left] {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "));

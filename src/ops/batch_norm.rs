@@ -132,6 +132,7 @@ impl BatchNorm {
 
 impl Op3 for BatchNorm {
     const NAME: &'static str = "batch norm";
+    const GRADIENT_NAME: &'static str = "batch norm, gradients";
 
     fn output_shape(&self, x: &Shape) -> Shape {
         x.clone()

@@ -4,7 +4,7 @@
 //! In single precision Phi is within 3e-7 of the true value; in double precision it is exact to rounding.
 
 use super::storage::{self, Element, with_element, with_values};
-use crate::Result;
+use crate::{Result, profile};
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
 use num_traits::Zero;
 use rayon::prelude::*;
@@ -36,6 +36,7 @@ impl CustomOp1 for Gelu {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let _span = profile::span("gelu");
         with_element!(candle_core::backend::BackendStorage::dtype(x), "input", T => {
             let x = storage::slice::<T>(x, layout)?;
             let mut y = vec![T::zero(); x.len()];
@@ -47,6 +48,7 @@ impl CustomOp1 for Gelu {
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let _span = profile::span("gelu, gradients");
         with_element!(x.dtype(), "input", T => with_values::<T, _>(x, |x_values| with_values::<T, _>(dy, |dy| {
             let mut dx = vec![T::zero(); dy.len()];
             dx.par_chunks_mut(CHUNK).zip(x_values.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK)).for_each(

@@ -151,6 +151,7 @@ impl Pointwise {
 
 impl Op3 for Pointwise {
     const NAME: &'static str = "pointwise convolution";
+    const GRADIENT_NAME: &'static str = "pointwise convolution, gradients";
 
     fn output_shape(&self, _x: &Shape) -> Shape {
         Shape::from((self.n, self.outputs, self.size.0, self.size.1))

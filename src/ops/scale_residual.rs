@@ -82,6 +82,7 @@ impl ScaleResidual {
 
 impl Op3 for ScaleResidual {
     const NAME: &'static str = "scale and residual";
+    const GRADIENT_NAME: &'static str = "scale and residual, gradients";
     const FIRST_GRADIENT_PASSES: bool = true;
 
     fn output_shape(&self, x: &Shape) -> Shape {

@@ -1,6 +1,6 @@
 //! Access to tensors' values on the CPU, for the two floating-point types the operators compute in.
 
-use crate::{Error, Result};
+use crate::{Error, Result, profile};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Storage, Tensor, WithDType};
 use std::mem::MaybeUninit;
@@ -85,6 +85,9 @@ pub(crate) trait Op3: Send + Sync + 'static {
     /// Name in error messages and profiles.
     const NAME: &'static str;
 
+    /// The same of its gradients in profiles.
+    const GRADIENT_NAME: &'static str;
+
     /// Whether the first argument's gradient is the result's own: a sum passes it through.
     const FIRST_GRADIENT_PASSES: bool = false;
 
@@ -121,6 +124,7 @@ impl<O: Op3> CustomOp3 for OnCandle<O> {
         c: &CpuStorage,
         c_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let _span = profile::span(O::NAME);
         with_element!(a.dtype(), "input", T => {
             let arguments = [slice::<T>(a, a_layout)?, slice(b, b_layout)?, slice(c, c_layout)?];
             Ok((T::to_cpu_storage_owned(self.0.forward(arguments)), self.0.output_shape(a_layout.shape())))
@@ -135,6 +139,7 @@ impl<O: Op3> CustomOp3 for OnCandle<O> {
         _y: &Tensor,
         dy: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let _span = profile::span(O::GRADIENT_NAME);
         let passes = O::FIRST_GRADIENT_PASSES;
         let wanted = [a.track_op() && !passes, b.track_op(), c.track_op()];
         with_element!(dy.dtype(), "gradient", T => with_values::<T, _>(a, |av| with_values::<T, _>(b, |bv| {

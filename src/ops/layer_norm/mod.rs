@@ -50,6 +50,7 @@ struct LayerNorm {
 
 impl Op3 for LayerNorm {
     const NAME: &'static str = "layer norm";
+    const GRADIENT_NAME: &'static str = "layer norm, gradients";
 
     fn output_shape(&self, x: &Shape) -> Shape {
         x.clone()

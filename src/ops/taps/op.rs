@@ -85,6 +85,7 @@ fn check(geometry: &Geometry, residual: bool) -> Result<()> {
 
 impl Op3 for TapConv {
     const NAME: &'static str = "depthwise convolution";
+    const GRADIENT_NAME: &'static str = "depthwise convolution, gradients";
 
     fn output_shape(&self, x: &Shape) -> Shape {
         let (n, c) = (x.dims()[0], x.dims()[1]);

@@ -1,0 +1,383 @@
+//! Measures whole networks: inference, training steps, and where the time goes.
+
+use super::peer::{Peer, PeerTime};
+use super::timing::{Effort, Timing, measure};
+use super::{Progress, SEED, Watcher, values};
+use crate::nn::{BuildOptions, Mode};
+use crate::train::{AdamW, AdamWConfig, soft_cross_entropy};
+use crate::zoo::{ModelSpec, Network};
+use crate::{Error, Result, profile, rng};
+use candle_core::{Device, Tensor};
+use serde::Serialize;
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// What is measured, and how.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Names of the networks.
+    pub names: Vec<String>,
+    /// Side of the images.
+    pub size: usize,
+    /// Images per step.
+    pub batch: usize,
+    /// Number of threads; rayon's own choice without.
+    pub threads: Option<usize>,
+    /// Whether training steps are measured too.
+    pub train: bool,
+    /// Whether the time per operator is measured too.
+    pub profile: bool,
+    /// Fewer repetitions, for a first impression.
+    pub quick: bool,
+    /// The Python with PyTorch to compare with.
+    pub python: Option<PathBuf>,
+}
+
+/// What one repetition does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Task {
+    /// Logits, with frozen weights.
+    #[serde(rename = "inference")]
+    Inference,
+    /// Forward pass, loss, gradients of all parameters, and the optimiser's step.
+    #[serde(rename = "training step")]
+    Training,
+}
+
+impl Task {
+    /// For tables.
+    pub fn label(self) -> &'static str {
+        match self {
+            Task::Inference => "inference",
+            Task::Training => "training step",
+        }
+    }
+}
+
+/// Time in one kind of operator, per step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OperatorTime {
+    /// The operator.
+    pub operator: String,
+    /// Calls, forward and for gradients; none for what is outside of all operators.
+    pub calls: Option<f64>,
+    /// Milliseconds.
+    #[serde(serialize_with = "super::six_digits")]
+    pub ms: f64,
+    /// Share of the step.
+    #[serde(serialize_with = "super::six_digits")]
+    pub share: f64,
+}
+
+/// How fast a network is here.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Speed {
+    /// Times of one step.
+    #[serde(flatten)]
+    pub timing: Timing,
+    /// Images per second, in the shortest run.
+    #[serde(serialize_with = "super::six_digits")]
+    pub images_per_s: f64,
+    /// 10^9 multiply-adds per second, in the shortest run; counted as in the papers, three times for a training step.
+    #[serde(serialize_with = "super::six_digits")]
+    pub gmac_per_s: f64,
+    /// The time per operator, if it was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub operators: Vec<OperatorTime>,
+}
+
+/// One network doing one task.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measurement {
+    /// The network's name.
+    pub network: String,
+    /// Task.
+    pub task: Task,
+    /// Side of the images.
+    pub size: usize,
+    /// Images per step.
+    pub batch: usize,
+    /// Our speed; none for a network that is only compared with.
+    pub ours: Option<Speed>,
+    /// PyTorch's time, where it has the network.
+    pub torch: Option<PeerTime>,
+    /// PyTorch's shortest step by ours: above 1 where this crate is faster.
+    #[serde(serialize_with = "super::six_digits_if_any")]
+    pub torch_ratio: Option<f64>,
+}
+
+/// A benchmark of networks.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Number of threads.
+    pub threads: usize,
+    /// PyTorch's version, if it was compared with.
+    pub torch: Option<String>,
+    /// All tasks of all networks.
+    pub measurements: Vec<Measurement>,
+}
+
+/// A network by name, for both sides.
+struct Subject {
+    name: String,
+    spec: Option<ModelSpec>,
+    config: serde_json::Value,
+}
+
+/// RepLKNet-31B (Ding et al., CVPR 2022), for the peer alone until the zoo has it.
+const REPLKNET_31B: &str = "replknet-31b";
+
+impl Subject {
+    fn named(name: &str, with_peer: bool) -> Result<Self> {
+        match ModelSpec::named(name) {
+            Ok(spec) => {
+                let config = serde_json::to_value(&spec.config);
+                let config = config.map_err(|e| Error::argument("config", e, "serialisable values"))?;
+                Ok(Subject { name: name.to_string(), spec: Some(spec), config })
+            }
+            Err(_) if with_peer && name == REPLKNET_31B => {
+                let config = serde_json::json!({
+                    "family": "replknet",
+                    "dims": [128, 256, 512, 1024],
+                    "depths": [2, 2, 18, 2],
+                    "kernel": [31, 29, 27, 13],
+                    "small_kernel": 5,
+                    "classes": 1000,
+                    "drop_path": 0.5,
+                });
+                Ok(Subject { name: name.to_string(), spec: None, config })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Measures network after network; with a peer, each task here and then there.
+///
+/// # Errors
+/// If there is no network of a name, the image size does not fit, or the peer fails. All but the last is found out
+/// before anything is measured.
+pub fn run(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
+    super::on_threads(settings.threads, || measure_all(settings, watch))
+}
+
+fn measure_all(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
+    let &Settings { batch, size, .. } = settings;
+    for (name, value) in [("batch", batch), ("size", size)] {
+        if value == 0 {
+            return Err(Error::argument(name, 0, "at least 1"));
+        }
+    }
+    let with_peer = settings.python.is_some();
+    let subjects = settings.names.iter().map(|n| Subject::named(n, with_peer)).collect::<Result<Vec<_>>>()?;
+    let macs = subjects.iter().map(|s| macs(s, size)).collect::<Result<Vec<_>>>()?;
+    let mut peer = match &settings.python {
+        Some(python) => Some(Peer::start(python, rayon::current_num_threads())?),
+        None => None,
+    };
+    let effort = if settings.quick { Effort::QUICK } else { Effort::NETWORK };
+    let tasks: &[Task] = if settings.train { &[Task::Inference, Task::Training] } else { &[Task::Inference] };
+    let count = subjects.len() * tasks.len();
+    let mut measurements = Vec::new();
+    for (subject, macs) in subjects.iter().zip(macs) {
+        for &task in tasks {
+            let done = measurements.len();
+            let name = format!("{}, {}", subject.name, task.label());
+            let ours = match &subject.spec {
+                Some(spec) => {
+                    watch(Progress { done, count, next: &name });
+                    let mut step = Step::new(spec, task, batch, size)?;
+                    let timing = measure(effort, || step.run())?;
+                    let operators = if settings.profile { step.profile(effort.runs)? } else { Vec::new() };
+                    let per_second = batch as f64 / timing.min_s;
+                    let passes = if task == Task::Training { 3.0 } else { 1.0 };
+                    let gmac_per_s = 1e-9 * passes * macs as f64 * per_second;
+                    Some(Speed { timing, images_per_s: per_second, gmac_per_s, operators })
+                }
+                None => None,
+            };
+            let torch = match &mut peer {
+                Some(peer) => {
+                    watch(Progress { done, count, next: &format!("{name}, PyTorch") });
+                    peer.network(&subject.config, task == Task::Training, batch, size, effort)?
+                }
+                None => None,
+            };
+            let torch_ratio = ours.as_ref().zip(torch).map(|(o, t)| t.timing.min_s / o.timing.min_s);
+            measurements.push(Measurement {
+                network: subject.name.clone(),
+                task,
+                size,
+                batch,
+                ours,
+                torch,
+                torch_ratio,
+            });
+        }
+    }
+    let torch = peer.map(|peer| peer.version().to_string());
+    Ok(Report { threads: rayon::current_num_threads(), torch, measurements })
+}
+
+/// Multiply-adds of one image, which also tells whether the network takes the size.
+fn macs(subject: &Subject, size: usize) -> Result<u64> {
+    match &subject.spec {
+        Some(spec) => Ok(Network::build(spec.clone(), BuildOptions::shapes_only())?.trace(size, size)?.macs()),
+        None => Ok(0),
+    }
+}
+
+/// A network with a batch and what training needs.
+struct Step {
+    network: Network,
+    images: Tensor,
+    training: Option<(AdamW, Tensor)>,
+    steps: u64,
+}
+
+impl Step {
+    fn new(spec: &ModelSpec, task: Task, batch: usize, size: usize) -> Result<Self> {
+        let options = match task {
+            Task::Inference => BuildOptions::frozen(),
+            Task::Training => BuildOptions::default(),
+        };
+        let network = Network::build(spec.clone(), BuildOptions { seed: SEED, ..options })?;
+        let images = values("images", batch * 3 * size * size);
+        let images = Tensor::from_vec(images, (batch, 3, size, size), &Device::Cpu)?;
+        let training = match task {
+            Task::Inference => None,
+            Task::Training => {
+                let classes = spec.config.classes();
+                let mut targets = vec![0f32; batch * classes];
+                for (image, row) in targets.chunks_mut(classes).enumerate() {
+                    row[image % classes] = 1.0;
+                }
+                let targets = Tensor::from_vec(targets, (batch, classes), &Device::Cpu)?;
+                Some((AdamW::new(network.params(), AdamWConfig::default()), targets))
+            }
+        };
+        Ok(Step { network, images, training, steps: 0 })
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let Some((optimizer, targets)) = &mut self.training else {
+            black_box(self.network.forward(black_box(&self.images))?);
+            return Ok(());
+        };
+        let seed = rng::derive(SEED, &[self.steps]);
+        self.steps += 1;
+        let logits = self.network.forward_t(black_box(&self.images), Mode::Train { seed })?;
+        let grads = soft_cross_entropy(&logits, targets)?.backward()?;
+        // Small, so that values stay ordinary over any number of steps.
+        optimizer.step(&grads, 1e-5, 1.0)
+    }
+
+    /// The time per operator of one step, averaged over `runs`. Apart from the timing, which it might disturb.
+    fn profile(&mut self, runs: usize) -> Result<Vec<OperatorTime>> {
+        profile::start();
+        let started = Instant::now();
+        let outcome = (0..runs).try_for_each(|_| self.run());
+        let seconds = started.elapsed().as_secs_f64();
+        let entries = profile::stop();
+        outcome?;
+        Ok(operator_times(&entries, seconds, runs))
+    }
+}
+
+/// Totals of several steps as times per step, and what is in none of them.
+fn operator_times(entries: &[profile::Entry], seconds: f64, runs: usize) -> Vec<OperatorTime> {
+    let row = |operator: &str, calls: Option<u64>, time: f64| OperatorTime {
+        operator: operator.to_string(),
+        calls: calls.map(|calls| calls as f64 / runs as f64),
+        ms: 1e3 * time / runs as f64,
+        share: time / seconds,
+    };
+    let inside: f64 = entries.iter().map(|e| e.seconds).sum();
+    let operators = entries.iter().map(|e| row(e.name, Some(e.calls), e.seconds));
+    operators.chain([row("everything else", None, (seconds - inside).max(0.0))]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(names: &[&str]) -> Settings {
+        Settings {
+            names: names.iter().map(|n| n.to_string()).collect(),
+            size: 32,
+            batch: 2,
+            threads: Some(2),
+            train: true,
+            profile: false,
+            quick: true,
+            python: None,
+        }
+    }
+
+    #[test]
+    fn networks_are_measured_in_both_tasks() {
+        let mut told = Vec::new();
+        let watch = &mut |p: Progress<'_>| told.push((p.done, p.count, p.next.to_string()));
+        let report = run(&settings(&["nano-1d"]), watch).unwrap();
+        assert_eq!(report.threads, 2);
+        let tasks: Vec<Task> = report.measurements.iter().map(|m| m.task).collect();
+        assert_eq!(tasks, [Task::Inference, Task::Training]);
+        for row in &report.measurements {
+            let ours = row.ours.as_ref().unwrap();
+            let expected = 2.0 / ours.timing.min_s;
+            assert!((ours.images_per_s / expected - 1.0).abs() < 1e-9 && ours.gmac_per_s > 0.0, "{row:?}");
+            assert_eq!((row.torch, row.torch_ratio), (None, None));
+            assert!(
+                ours.operators.is_empty(),
+                "the collector of times belongs to the process: see the command's tests"
+            );
+        }
+        let labels: Vec<(usize, usize, String)> =
+            vec![(0, 2, "nano-1d, inference".into()), (1, 2, "nano-1d, training step".into())];
+        assert_eq!(told, labels);
+    }
+
+    #[test]
+    fn mistakes_are_found_before_anything_is_measured() {
+        let fails = |settings: Settings| match run(&settings, &mut |_| panic!("something was measured")) {
+            Ok(_) => panic!("no error"),
+            Err(error) => error.to_string(),
+        };
+        assert!(fails(settings(&["nano-1d", "unheard-of"])).contains("unheard-of"));
+        assert!(fails(settings(&[REPLKNET_31B])).contains(REPLKNET_31B), "there is no peer");
+        assert!(fails(Settings { size: 31, ..settings(&["nano-1d"]) }).contains("31x31"));
+        assert!(fails(Settings { batch: 0, ..settings(&["nano-1d"]) }).contains("batch"));
+    }
+
+    #[test]
+    fn configurations_have_the_fields_that_the_peer_reads() {
+        for name in ["convnext-t-1d", "convnext-t-2dpp", "nano-1d"] {
+            let config = Subject::named(name, true).unwrap().config;
+            assert_eq!(config["family"], "convnext");
+            for field in ["dims", "depths", "kernel", "kernel2"] {
+                assert_eq!(config[field].as_array().map(Vec::len), Some(4), "{name}: {field}");
+            }
+            for field in ["classes", "stem_kernel", "stem_channels", "drop_path", "layer_scale"] {
+                assert!(config[field].is_number(), "{name}: {field}");
+            }
+            for field in ["variant", "stem", "norm"] {
+                assert!(config[field].is_string(), "{name}: {field}");
+            }
+        }
+        assert_eq!(Subject::named(REPLKNET_31B, true).unwrap().config["family"], "replknet");
+    }
+
+    #[test]
+    fn times_per_operator_are_per_step_and_sum_to_the_step() {
+        let entry = |name, calls, seconds| profile::Entry { name, calls, seconds };
+        let times = operator_times(&[entry("a", 8, 1.0), entry("b", 2, 0.5)], 2.0, 4);
+        let row = |operator: &str, calls, ms, share| OperatorTime { operator: operator.into(), calls, ms, share };
+        let expected = [
+            row("a", Some(2.0), 250.0, 0.5),
+            row("b", Some(0.5), 125.0, 0.25),
+            row("everything else", None, 125.0, 0.25),
+        ];
+        assert_eq!(times, expected);
+    }
+}

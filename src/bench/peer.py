@@ -1,0 +1,301 @@
+"""Times convolutions and networks in PyTorch, for comparison with kernelscope.
+
+Reads one JSON request per line from standard input and answers each with JSON lines on standard output: a `time` per
+memory layout, then `"done"`. `{"missing": REASON}` says that PyTorch is not there, `{"failed": REASON}` that a request
+failed, `{"unsupported": REASON}` that this file has no such network.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+
+# Only answers may go to standard output: whatever a library prints goes to standard error.
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+
+
+def answer(value):
+    answers.write(json.dumps(value) + "\n")
+    answers.flush()
+
+
+try:
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+except Exception as error:
+    answer({"missing": str(error)})
+    sys.exit(1)
+
+LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+class Unsupported(Exception):
+    pass
+
+
+def measure(run, effort):
+    """Repeats `run` until seconds and runs are enough, or the limit is reached. The first run warms up; it counts only
+    if it takes up the limit alone."""
+    times = []
+
+    def once():
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+
+    once()
+    if times[0] < effort["limit"]:
+        times.clear()
+        while not times or not (
+            sum(times) >= effort["limit"] or (sum(times) >= effort["seconds"] and len(times) >= effort["runs"])
+        ):
+            once()
+    return {"min_s": min(times), "median_s": statistics.median(times), "runs": len(times)}
+
+
+# Operators
+
+
+def time_convolution(request, layout, effort):
+    """A depthwise convolution: its forward pass, or that and the gradients of input and weights from ones."""
+    n, c, side = request["images"], request["channels"], request["side"]
+    kh, kw = request["kernel"]
+    stride, padding = request["stride"], (kh // 2, kw // 2)
+    torch.manual_seed(0)
+    x = (2 * torch.rand(n, c, side, side) - 1).contiguous(memory_format=layout)
+    w = (2 * torch.rand(c, 1, kh, kw) - 1).contiguous(memory_format=layout)
+
+    def forward():
+        return F.conv2d(x, w, None, stride, padding, groups=c)
+
+    def forward_and_gradients():
+        y = forward()
+        torch.autograd.grad(y, (x, w), torch.ones_like(y))
+
+    if request["gradients"]:
+        x.requires_grad_()
+        w.requires_grad_()
+        return measure(forward_and_gradients, effort)
+    with torch.inference_mode():
+        return measure(forward, effort)
+
+
+# Networks
+
+
+def depthwise(channels, kernel, stride=1, bias=True):
+    padding = (kernel[0] // 2, kernel[1] // 2)
+    return nn.Conv2d(channels, channels, kernel, stride, padding, groups=channels, bias=bias)
+
+
+def drop_path(f, rate, training):
+    """Drops the branch of a sample with probability `rate`."""
+    if rate == 0.0 or not training:
+        return f
+    keep = torch.empty(f.shape[0], 1, 1, 1).bernoulli_(1.0 - rate).div_(1.0 - rate)
+    return f * keep
+
+
+def drop_rates(config):
+    """Rates rising linearly over all blocks, as an iterator."""
+    return iter(torch.linspace(0, config["drop_path"], sum(config["depths"])).tolist())
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer norm over the channels of (N, C, H, W)."""
+
+    def __init__(self, channels):
+        super().__init__(channels, eps=1e-6)
+
+    def forward(self, x):
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ConvNeXtBlock(nn.Module):
+    def __init__(self, config, stage, rate):
+        super().__init__()
+        norm, bias = norm_of(config)
+        dim, variant = config["dims"][stage], config["variant"]
+        self.dwconv = depthwise(dim, kernel_of(variant in ("1d", "1dpp"), config["kernel"][stage]), bias=bias)
+        self.norm = norm(dim)
+        self.expand = nn.Linear(dim, 4 * dim)
+        self.second = depthwise(4 * dim, (1, config["kernel2"][stage])) if variant.endswith("pp") else None
+        self.project = nn.Linear(4 * dim, dim)
+        scale = config["layer_scale"]
+        self.gamma = nn.Parameter(torch.full((dim,), scale)) if scale > 0 else None
+        self.rate = rate
+
+    def forward(self, x):
+        f = self.norm(self.dwconv(x)).permute(0, 2, 3, 1)
+        f = F.gelu(self.expand(f))
+        if self.second is not None:
+            planes = f.permute(0, 3, 1, 2)
+            f = (planes + self.second(planes)).permute(0, 2, 3, 1)
+        f = self.project(f)
+        if self.gamma is not None:
+            f = self.gamma * f
+        return x + drop_path(f.permute(0, 3, 1, 2), self.rate, self.training)
+
+
+def norm_of(config):
+    """The norm of a ConvNeXt, and whether convolutions before it have a bias."""
+    return (LayerNorm, True) if config["norm"] == "layer" else (nn.BatchNorm2d, False)
+
+
+def kernel_of(oriented, size):
+    """A row in place of an oriented kernel: PyTorch has none at an angle."""
+    return (1, size) if oriented else (size, size)
+
+
+def convnext_stem(config):
+    norm, bias = norm_of(config)
+    dim, inner, kind = config["dims"][0], config["stem_channels"], config["stem"]
+    if kind == "patch":
+        return nn.Sequential(nn.Conv2d(3, dim, 4, 4), norm(dim))
+    if kind == "oriented-1d":
+        return nn.Sequential(nn.Conv2d(3, dim, (1, 5), 4, (0, 2)), norm(dim))
+    kernel = kernel_of(kind == "depthwise-1d", config["stem_kernel"])
+    layers = [nn.Conv2d(3, inner, 1)]
+    for _ in range(2):
+        layers += [depthwise(inner, kernel, 2, bias), norm(inner), nn.GELU()]
+    return nn.Sequential(*layers, nn.Conv2d(inner, dim, 1, bias=bias), norm(dim))
+
+
+class ConvNeXt(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        norm, _ = norm_of(config)
+        dims, rates = config["dims"], drop_rates(config)
+        layers = []
+        for stage, depth in enumerate(config["depths"]):
+            if stage == 0:
+                layers.append(convnext_stem(config))
+            else:
+                layers += [norm(dims[stage - 1]), nn.Conv2d(dims[stage - 1], dims[stage], 2, 2)]
+            layers += [ConvNeXtBlock(config, stage, next(rates)) for _ in range(depth)]
+        self.layers = nn.Sequential(*layers)
+        self.norm = norm(dims[-1])
+        self.head = nn.Linear(dims[-1], config["classes"])
+
+    def forward(self, x):
+        return self.head(self.norm(self.layers(x).mean((2, 3), keepdim=True)).flatten(1))
+
+
+def conv_bn(inputs, outputs, kernel=1, stride=1, groups=1):
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
+
+
+class LargeKernel(nn.Module):
+    """A large depthwise convolution: with a small one beside it in training, as one convolution when merged."""
+
+    def __init__(self, dim, kernel, small, merged):
+        super().__init__()
+        if merged:
+            self.branches = nn.ModuleList([depthwise(dim, (kernel, kernel))])
+        else:
+            self.branches = nn.ModuleList([conv_bn(dim, dim, k, groups=dim) for k in (kernel, small)])
+
+    def forward(self, x):
+        first, *others = [branch(x) for branch in self.branches]
+        return sum(others, first)
+
+
+class RepLKBlock(nn.Module):
+    def __init__(self, dim, kernel, small, merged, rate):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.BatchNorm2d(dim),
+            conv_bn(dim, dim),
+            nn.ReLU(),
+            LargeKernel(dim, kernel, small, merged),
+            nn.ReLU(),
+            conv_bn(dim, dim),
+        )
+        self.ffn = nn.Sequential(nn.BatchNorm2d(dim), conv_bn(dim, 4 * dim), nn.GELU(), conv_bn(4 * dim, dim))
+        self.rate = rate
+
+    def forward(self, x):
+        x = x + drop_path(self.layers(x), self.rate, self.training)
+        return x + drop_path(self.ffn(x), self.rate, self.training)
+
+
+class RepLKNet(nn.Module):
+    def __init__(self, config, merged):
+        super().__init__()
+        dims, rates = config["dims"], drop_rates(config)
+        first = dims[0]
+        layers = [conv_bn(3, first, 3, 2), nn.ReLU(), conv_bn(first, first, 3, groups=first), nn.ReLU()]
+        layers += [conv_bn(first, first), nn.ReLU(), conv_bn(first, first, 3, 2, groups=first), nn.ReLU()]
+        for stage, (dim, kernel) in enumerate(zip(dims, config["kernel"])):
+            if stage > 0:
+                layers += [conv_bn(dims[stage - 1], dim), nn.ReLU(), conv_bn(dim, dim, 3, 2, groups=dim), nn.ReLU()]
+            blocks = range(config["depths"][stage])
+            layers += [RepLKBlock(dim, kernel, config["small_kernel"], merged, next(rates)) for _ in blocks]
+        self.layers = nn.Sequential(*layers, nn.BatchNorm2d(dims[-1]))
+        self.head = nn.Linear(dims[-1], config["classes"])
+
+    def forward(self, x):
+        return self.head(self.layers(x).mean((2, 3)))
+
+
+def build(config, training):
+    torch.manual_seed(0)
+    if config["family"] == "convnext":
+        return ConvNeXt(config)
+    if config["family"] == "replknet":
+        return RepLKNet(config, merged=not training)
+    raise Unsupported(config["family"])
+
+
+def time_network(request, layout, effort):
+    """A forward pass without gradients, or a training step: forward pass, loss, gradients, optimiser."""
+    model = build(request["config"], request["training"]).to(memory_format=layout)
+    side = request["size"]
+    x = (2 * torch.rand(request["batch"], 3, side, side) - 1).contiguous(memory_format=layout)
+    if not request["training"]:
+        model.eval()
+        with torch.inference_mode():
+            return measure(lambda: model(x), effort)
+    model.train()
+    target = F.one_hot(torch.arange(len(x)) % request["config"]["classes"], request["config"]["classes"]).float()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(model(x), target).backward()
+        optimizer.step()
+
+    return measure(step, effort)
+
+
+def start(threads):
+    """Sets the number of threads, and pays for what PyTorch sets up once."""
+    torch.set_num_threads(threads)
+    tiny = {"images": 1, "channels": 8, "side": 8, "kernel": (3, 3), "stride": 1, "gradients": True}
+    time_convolution(tiny, torch.contiguous_format, {"seconds": 0, "runs": 1, "limit": 1})
+    return {"version": torch.__version__, "threads": torch.get_num_threads()}
+
+
+def serve():
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            if "threads" in request:
+                answer({"ready": start(request["threads"])})
+                continue
+            run = time_convolution if request["what"] == "convolution" else time_network
+            for layout, memory_format in LAYOUTS.items():
+                answer({"time": {"layout": layout, **run(request, memory_format, request["effort"])}})
+            answer("done")
+        except Unsupported as error:
+            answer({"unsupported": str(error)})
+        except Exception as error:
+            answer({"failed": f"{type(error).__name__}: {error}"})
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,317 @@
+//! `kernelscope bench`.
+
+use super::output::{bar, note, print_json, say, table};
+use crate::bench::cases::{Case, Override, cases};
+use crate::bench::{Progress, models, ops, peer::PeerTime, results};
+use crate::{Error, Result};
+use clap::{Subcommand, ValueEnum};
+use indicatif::ProgressBar;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "Examples:\n  kernelscope bench ops\n  kernelscope bench models convnext-t-1d --train --profile\n\n\
+    Run it on an otherwise idle machine. Nothing is downloaded; weights and images are random."
+)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Measure the depthwise convolutions at the papers' shapes
+    Ops(OpsArgs),
+    /// Measure inference and training of networks
+    Models(ModelsArgs),
+}
+
+/// Arguments of both.
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// Number of threads; one per core, or RAYON_NUM_THREADS, if left out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    threads: Option<u64>,
+    /// Repeat less often, for a first impression
+    #[arg(long)]
+    quick: bool,
+    /// Measure the same with another library, with as many threads
+    #[arg(long, value_enum)]
+    peer: Option<PeerName>,
+    /// The Python that has the other library
+    #[arg(long, value_name = "PATH", default_value = "python3", requires = "peer")]
+    python: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PeerName {
+    /// PyTorch, in the faster of its layouts NCHW and channels_last
+    Torch,
+}
+
+impl Common {
+    fn threads(&self) -> Option<usize> {
+        self.threads.map(|n| n as usize)
+    }
+
+    fn python(&self) -> Option<PathBuf> {
+        self.peer.map(|PeerName::Torch| self.python.clone())
+    }
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    kernelscope bench ops --quick --filter 56x56\n  \
+    kernelscope bench ops --peer torch --out results/\n  \
+    kernelscope bench ops --list\n\n\
+    The machine's copy bandwidth and arithmetic peak are measured first. `roofline` is the share of the time that they\n\
+    alone would take: above 100 % the images stay in the cache between repetitions. Only multiply-adds that read inside\n\
+    the image count. PyTorch runs a row in place of an oriented kernel, and the whole square in place of a pruned one.\n\n\
+    The results also go to a CSV file, named after the machine; to one that ends in `-part` if not all cases were\n\
+    measured, or not as listed, or quickly. It is written at the end.")]
+struct OpsArgs {
+    /// Only cases whose name contains this (see --list)
+    #[arg(long, value_name = "SUBSTR")]
+    filter: Option<String>,
+    /// List the cases and measure nothing
+    #[arg(long)]
+    list: bool,
+    #[command(flatten)]
+    common: Common,
+    /// Folder for the CSV file
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    out: PathBuf,
+    /// Images per batch in every case, in place of 4
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    images: Option<u64>,
+    /// Channels in every case, in place of the papers'
+    #[arg(long, value_name = "C", value_parser = clap::value_parser!(u64).range(1..))]
+    channels: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    kernelscope bench models\n  \
+    kernelscope bench models convnext-t convnext-t-1d --train --peer torch\n  \
+    kernelscope bench models convnext-t-1d --batch 1 --threads 1 --profile\n\n\
+    Inference runs with frozen weights; a training step is a forward pass, the loss, all gradients and AdamW. PyTorch\n\
+    runs ConvNeXt, with rows in place of oriented kernels, and RepLKNet: with --peer, `replknet-31b` can be named too.")]
+struct ModelsArgs {
+    /// Registered networks (see `kernelscope models`)
+    #[arg(default_value = "convnext-t-1d")]
+    names: Vec<String>,
+    /// Side of the images in pixels
+    #[arg(long, default_value_t = 224)]
+    size: usize,
+    /// Images per step
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Also measure training steps
+    #[arg(long)]
+    train: bool,
+    /// Also show the time per operator
+    #[arg(long)]
+    profile: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    match &args.what {
+        What::Ops(args) => run_ops(args),
+        What::Models(args) => run_models(args),
+    }
+}
+
+fn run_ops(args: &OpsArgs) -> Result<()> {
+    let given = Override { images: args.images.map(|n| n as usize), channels: args.channels.map(|c| c as usize) };
+    let mut cases = cases(given);
+    if let Some(part) = &args.filter {
+        cases.retain(|case| case.to_string().contains(part.as_str()));
+    }
+    if cases.is_empty() {
+        let given = args.filter.as_deref().unwrap_or_default();
+        return Err(Error::argument("--filter", format!("\"{given}\""), "a part of a name that --list shows"));
+    }
+    if args.list {
+        let names: Vec<String> = cases.iter().map(Case::to_string).collect();
+        if args.common.json {
+            return print_json(&names);
+        }
+        return say(names.join("\n"));
+    }
+    std::fs::create_dir_all(&args.out).map_err(Error::io("create", &args.out))?;
+    let settings = ops::Settings {
+        cases,
+        threads: args.common.threads(),
+        quick: args.common.quick,
+        python: args.common.python(),
+        command: command_line(),
+    };
+    let shown = Shown::new("bench ops");
+    let report = ops::run(&settings, &mut |progress| shown.update(progress))?;
+    shown.finish();
+    let complete = args.filter.is_none() && given == Override::default() && !args.common.quick;
+    let path = results::write(&args.out, &report, complete)?;
+    if args.common.json {
+        return print_json(&report);
+    }
+    let machine = &report.machine;
+    say(format_args!(
+        "{}; threads: {}; copies {:.1} GB/s; computes {:.1} GMAC/s",
+        machine.processor, machine.threads, machine.bandwidth_gb_per_s, machine.peak_gmac_per_s
+    ))?;
+    say(ops_table(&report))?;
+    say(path.display())
+}
+
+fn ops_table(report: &ops::Report) -> String {
+    let mut header = vec!["case", "pass", "ms", "median", "GMAC/s", "GB/s", "roofline/%"];
+    if report.torch.is_some() {
+        header.extend(PEER_HEADER);
+    }
+    let row = |m: &ops::Measurement| {
+        let mut row = vec![
+            m.case.clone(),
+            m.pass.label().to_string(),
+            digits(m.min_ms),
+            digits(m.median_ms),
+            digits(m.gmac_per_s),
+            digits(m.gb_per_s),
+            format!("{:.1}", 100.0 * m.roofline_share),
+        ];
+        if report.torch.is_some() {
+            row.extend([number(m.torch_min_ms), number(m.torch_ratio)]);
+            row.push(m.torch_layout.map_or("–", |layout| layout.label()).to_string());
+        }
+        row
+    };
+    table(&header, report.measurements.iter().map(row).collect())
+}
+
+/// Columns of a comparison.
+const PEER_HEADER: [&str; 3] = ["torch ms", "torch/ours", "torch's layout"];
+
+fn run_models(args: &ModelsArgs) -> Result<()> {
+    let settings = models::Settings {
+        names: args.names.clone(),
+        size: args.size,
+        batch: args.batch,
+        threads: args.common.threads(),
+        train: args.train,
+        profile: args.profile,
+        quick: args.common.quick,
+        python: args.common.python(),
+    };
+    let shown = Shown::new("bench models");
+    let report = models::run(&settings, &mut |progress| shown.update(progress))?;
+    shown.finish();
+    if args.common.json {
+        return print_json(&report);
+    }
+    say(models_table(&report))?;
+    say(format_args!("Images of {0}x{0} per step: {1}; threads: {2}", args.size, args.batch, report.threads))?;
+    if report.torch.is_some() && report.measurements.iter().any(|m| m.torch.is_none()) {
+        say("– : PyTorch is compared for ConvNeXt and RepLKNet only")?;
+    }
+    for measurement in &report.measurements {
+        if let Some(ours) = measurement.ours.as_ref().filter(|ours| !ours.operators.is_empty()) {
+            say(format_args!("\n{}, {}, per step:", measurement.network, measurement.task.label()))?;
+            say(profile_table(&ours.operators))?;
+        }
+    }
+    Ok(())
+}
+
+fn models_table(report: &models::Report) -> String {
+    let mut header = vec!["network", "task", "ms", "images/s", "GMAC/s"];
+    if report.torch.is_some() {
+        header.extend(PEER_HEADER);
+    }
+    let row = |m: &models::Measurement| {
+        let ours = |value: fn(&models::Speed) -> f64| number(m.ours.as_ref().map(value));
+        let mut row = vec![
+            m.network.clone(),
+            m.task.label().to_string(),
+            ours(|speed| 1e3 * speed.timing.min_s),
+            ours(|speed| speed.images_per_s),
+            ours(|speed| speed.gmac_per_s),
+        ];
+        if report.torch.is_some() {
+            let torch = |value: fn(PeerTime) -> f64| number(m.torch.map(value));
+            row.extend([torch(|time| 1e3 * time.timing.min_s), number(m.torch_ratio)]);
+            row.push(m.torch.map_or("–", |time| time.layout.label()).to_string());
+        }
+        row
+    };
+    table(&header, report.measurements.iter().map(row).collect())
+}
+
+fn profile_table(operators: &[models::OperatorTime]) -> String {
+    let row = |o: &models::OperatorTime| {
+        vec![o.operator.clone(), number(o.calls), digits(o.ms), format!("{:.1}", 100.0 * o.share)]
+    };
+    table(&["operator", "calls", "ms", "share/%"], operators.iter().map(row).collect())
+}
+
+/// A measured number with three or more digits.
+fn digits(value: f64) -> String {
+    match value.abs() {
+        large if large >= 100.0 => format!("{value:.0}"),
+        medium if medium >= 10.0 => format!("{value:.1}"),
+        small if small >= 0.1 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or("–".to_string(), digits)
+}
+
+/// The command as it was typed, as far as that can be told.
+fn command_line() -> String {
+    let quote = |arg: String| if arg.contains(char::is_whitespace) { format!("'{arg}'") } else { arg };
+    let arguments = std::env::args_os().skip(1).map(|arg| quote(arg.to_string_lossy().into_owned()));
+    ["kernelscope".to_string()].into_iter().chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+/// Progress: a bar on a terminal, a line per measurement elsewhere.
+struct Shown {
+    bar: ProgressBar,
+    terminal: bool,
+}
+
+impl Shown {
+    fn new(label: &str) -> Self {
+        Shown { bar: bar(0, label), terminal: std::io::stderr().is_terminal() }
+    }
+
+    fn update(&self, progress: Progress<'_>) {
+        self.bar.set_length(progress.count as u64);
+        self.bar.set_position(progress.done as u64);
+        self.bar.set_message(progress.next.to_string());
+        if !self.terminal {
+            note(format_args!("[{}/{}] {}", progress.done + 1, progress.count, progress.next));
+        }
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_three_digits() {
+        assert_eq!([1234.5, 56.78, 9.876, 0.1234, 0.012_34].map(digits), ["1234", "56.8", "9.88", "0.12", "0.0123"]);
+        assert_eq!((number(None), number(Some(10.0))), ("–".to_string(), "10.0".to_string()));
+    }
+}
