@@ -112,16 +112,19 @@ impl Plan {
     /// # Panics
     /// If a length does not fit the table.
     pub fn forward<T: Element>(&self, x: &[T], weights: &[T], bias: &[T], residual: bool) -> Vec<T> {
-        let merged = self.merged(weights, residual);
+        let channels = self.table.channels();
         let images = self.images(x.len(), self.in_len());
-        assert!(merged.len() == self.table.channels() && bias.len() == merged.len());
-        results(images * merged.len() * self.out_len(), |y| {
-            if let (Some(x), Some(merged), Some(bias), Some(y)) =
-                (T::as_f32(x), as_f32(&merged), T::as_f32(bias), T::as_f32_mut(y))
-            {
-                self.lanes.forward(x, &merged, bias, y);
+        assert!(weights.len() == channels * self.table.weights_per_channel() && bias.len() == channels);
+        results(images * channels * self.out_len(), |y| {
+            let by_planes = self.by_planes::<T>();
+            if by_planes.contains(&true) {
+                self.planes.forward(x, &self.merged(weights, residual), bias, y, by_planes);
             }
-            self.planes.forward(x, &merged, bias, y, self.by_planes::<T>());
+            if let (Some(x), Some(weights), Some(bias), Some(y)) =
+                (T::as_f32(x), T::as_f32(weights), T::as_f32(bias), T::as_f32_mut(y))
+            {
+                self.lanes.forward(x, (weights, residual), bias, y);
+            }
         })
     }
 
@@ -130,15 +133,14 @@ impl Plan {
     /// # Panics
     /// If a length does not fit the table.
     pub(super) fn forward_half<H: Stored>(&self, x: &[H], weights: &[f32], bias: &[f32], residual: bool) -> Vec<H> {
-        let merged = self.merged(weights, residual);
+        let channels = self.table.channels();
         let images = self.images(x.len(), self.in_len());
-        assert!(merged.len() == self.table.channels() && bias.len() == merged.len());
+        assert!(weights.len() == channels * self.table.weights_per_channel() && bias.len() == channels);
         let lanes = self.half.get_or_init(|| {
             let every: Vec<usize> = (0..self.table.groups().len()).collect();
             Lanes::new(self.lanes.set(), self.table.clone(), self.geometry, &every)
         });
-        let merged: Vec<&[f32]> = merged.iter().map(Vec::as_slice).collect();
-        results(images * merged.len() * self.out_len(), |y| lanes.forward(x, &merged, bias, y))
+        results(images * channels * self.out_len(), |y| lanes.forward(x, (weights, residual), bias, y))
     }
 
     /// The gradients of [`Plan::forward`] that are wanted (of the input, the weights, the bias), given `dy` of shape
@@ -147,52 +149,54 @@ impl Plan {
     /// # Panics
     /// If a length does not fit the table.
     pub fn gradients<T: Element>(&self, [x, w, dy]: [&[T]; 3], residual: bool, wanted: [bool; 3]) -> Gradients<T> {
-        let merged = self.merged(w, residual);
-        assert_eq!(merged.len(), self.table.channels());
+        let (channels, k) = (self.table.channels(), self.table.weights_per_channel());
+        assert_eq!(w.len(), channels * k);
         assert_eq!(self.images(x.len(), self.in_len()), self.images(dy.len(), self.out_len()));
-        let input = wanted[0].then(|| {
-            results(x.len(), |dx| {
-                if let (Some(dy), Some(merged), Some(dx)) = (T::as_f32(dy), as_f32(&merged), T::as_f32_mut(dx)) {
-                    self.lanes.input_grad(dy, &merged, dx);
+        let by_planes = self.by_planes::<T>();
+        let some_by_planes = by_planes.contains(&true);
+        let mut dw = wanted[1].then(|| vec![T::zero(); channels * k]);
+        let mut db = wanted[2]
+            .then(|| if some_by_planes || !wanted[1] { self.bias_grad(dy) } else { vec![T::zero(); channels] });
+        if let Some(dw) = dw.as_mut().filter(|_| some_by_planes) {
+            for (channel, sums) in self.planes.weight_grad(x, dy, by_planes).iter().enumerate() {
+                if !sums.is_empty() {
+                    self.spread(channel, dw, |slot| sums[slot]);
                 }
-                self.planes.input_grad(dy, &merged, dx, self.by_planes::<T>());
-            })
-        });
-        let (weight, bias) = match wanted {
-            [_, false, false] => (None, None),
-            [_, false, true] => (None, Some(self.bias_grad(dy))),
-            [_, true, bias] => {
-                let (weight, both) = self.weight_grad(x, dy);
-                (Some(weight), bias.then_some(both))
-            }
-        };
-        Gradients { input, weight, bias }
-    }
-
-    /// The gradients of the weights, (C, K), and of the bias, (C).
-    fn weight_grad<T: Element>(&self, x: &[T], dy: &[T]) -> (Vec<T>, Vec<T>) {
-        let k = self.table.weights_per_channel();
-        let mut dw = vec![T::zero(); self.table.channels() * k];
-        let mut spread = |channel: usize, of_tap: &dyn Fn(usize) -> T| {
-            let slots = self.table.group_of(channel).slots();
-            for (to, &slot) in dw[channel * k..(channel + 1) * k].iter_mut().zip(slots) {
-                *to = of_tap(slot);
-            }
-        };
-        for (channel, sums) in self.planes.weight_grad(x, dy, self.by_planes::<T>()).iter().enumerate() {
-            if !sums.is_empty() {
-                spread(channel, &|slot| sums[slot]);
             }
         }
-        let Some((x, values)) = T::as_f32(x).zip(T::as_f32(dy)) else {
-            return (dw, self.bias_grad(dy));
-        };
-        let mut db = if self.loose.contains(&true) { self.bias_grad(dy) } else { vec![T::zero(); self.loose.len()] };
-        self.lanes.weight_grad(x, values, |channel, sums, bias| {
-            spread(channel, &|slot| T::from_f64(f64::from(sums[slot])));
-            db[channel] = T::from_f64(f64::from(bias));
+        let spread = dw.as_mut().map(|dw| {
+            |channel: usize, sums: &[f32], bias: f32| {
+                self.spread(channel, dw, |slot| T::from_f64(f64::from(sums[slot])));
+                if let Some(db) = &mut db {
+                    db[channel] = T::from_f64(f64::from(bias));
+                }
+            }
         });
-        (dw, db)
+        let values = T::as_f32(x).zip(T::as_f32(dy)).zip(T::as_f32(w));
+        let input = if wanted[0] {
+            Some(results(x.len(), |dx| {
+                if some_by_planes {
+                    self.planes.input_grad(dy, &self.merged(w, residual), dx, by_planes);
+                }
+                if let Some((((x, dy), w), dx)) = values.zip(T::as_f32_mut(dx)) {
+                    self.lanes.gradients([x, dy], (w, residual), Some(dx), spread);
+                }
+            }))
+        } else {
+            if let Some(((x, dy), w)) = values.filter(|_| spread.is_some()) {
+                self.lanes.gradients([x, dy], (w, residual), None, spread);
+            }
+            None
+        };
+        Gradients { input, weight: dw, bias: db }
+    }
+
+    /// Hands the gradients of a channel's distinct taps to all of its weights.
+    fn spread<T: Element>(&self, channel: usize, dw: &mut [T], of_tap: impl Fn(usize) -> T) {
+        let k = self.table.weights_per_channel();
+        for (to, &slot) in dw[channel * k..(channel + 1) * k].iter_mut().zip(self.table.group_of(channel).slots()) {
+            *to = of_tap(slot);
+        }
     }
 
     /// The sum of `dy` over images and positions.
@@ -226,11 +230,6 @@ fn results<T>(len: usize, f: impl FnOnce(&mut [MaybeUninit<T>])) -> Vec<T> {
     // SAFETY: each engine writes the planes of its channels, and every channel belongs to one of them.
     unsafe { values.set_len(len) };
     values
-}
-
-/// The weights of every channel, if they are f32.
-fn as_f32<T: Element>(merged: &[Vec<T>]) -> Option<Vec<&[f32]>> {
-    merged.iter().map(|weights| T::as_f32(weights)).collect()
 }
 
 /// A plan per shape: made when a shape is seen first.

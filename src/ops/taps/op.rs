@@ -1,10 +1,12 @@
 //! The tap engine as a candle operator.
 
 use super::cpu::{Gradients, Plan};
+use super::lanes::Stored;
 use super::{Geometry, TapTable};
 use crate::ops::storage::{self, Element, Op3};
-use crate::{Error, Result};
-use candle_core::{Shape, Tensor};
+use crate::{Error, Result, profile};
+use candle_core::{DType, Shape, Tensor, WithDType};
+use half::{bf16, f16};
 use std::sync::Arc;
 
 /// A depthwise convolution given by a tap table and its sizes, with all gradients.
@@ -33,7 +35,8 @@ impl TapConv {
         Ok(TapConv { plan, residual })
     }
 
-    /// Applies the convolution to `x` (N, C, H, W) with `weight` (C weights of any inner shape) and `bias` (C).
+    /// Applies the convolution to `x` (N, C, H, W) with `weight` (C weights of any inner shape) and `bias` (C), all of one
+    /// dtype: f32 or f64, or, without gradients, f16 or bf16, which is added up in f32.
     ///
     /// # Errors
     /// If shapes or dtypes do not fit the table.
@@ -43,7 +46,12 @@ impl TapConv {
             return Err(Error::argument(
                 "input",
                 format!("shape {:?}", x.dims()),
-                format!("[N, {}, {}, {}]", self.plan.table().channels(), self.plan.geometry().input.0, self.plan.geometry().input.1),
+                format!(
+                    "[N, {}, {}, {}]",
+                    self.plan.table().channels(),
+                    self.plan.geometry().input.0,
+                    self.plan.geometry().input.1
+                ),
             ));
         }
         if weight.elem_count() != channels * self.plan.table().weights_per_channel()
@@ -61,7 +69,27 @@ impl TapConv {
         };
         crate::ops::check_per_channel("bias", &bias, channels)?;
         storage::check_same("input, weight and bias", &[x, weight, &bias])?;
-        storage::apply(self.clone(), [x, weight, &bias])
+        match x.dtype() {
+            DType::F16 => self.apply_half::<f16>([x, weight, &bias]),
+            DType::BF16 => self.apply_half::<bf16>([x, weight, &bias]),
+            _ => storage::apply(self.clone(), [x, weight, &bias]),
+        }
+    }
+
+    /// The forward pass on feature maps in half precision.
+    fn apply_half<H: Stored + WithDType>(&self, [x, weight, bias]: [&Tensor; 3]) -> Result<Tensor> {
+        if [x, weight, bias].iter().any(|tensor| tensor.track_op()) {
+            return Err(Error::argument(
+                "input",
+                format!("dtype {:?} in training", x.dtype()),
+                "f32 or f64; half precision is for inference, with detached tensors",
+            ));
+        }
+        let _span = profile::span(Self::NAME);
+        let values = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
+        let (weight, bias) = (values(weight)?, values(bias)?);
+        let y = storage::with_values::<H, _>(x, |x| Ok(self.plan.forward_half(x, &weight, &bias, self.residual)))?;
+        Ok(Tensor::from_vec(y, self.output_shape(x.shape()), x.device())?)
     }
 }
 

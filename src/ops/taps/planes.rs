@@ -113,7 +113,14 @@ impl PlaneEngine {
     }
 
     /// Writes the planes of `channels` into `y`. `merged` has one weight per distinct tap of every channel.
-    pub fn forward<T: Element>(&self, x: &[T], merged: &[Vec<T>], bias: &[T], y: &mut [MaybeUninit<T>], channels: &[bool]) {
+    pub fn forward<T: Element>(
+        &self,
+        x: &[T],
+        merged: &[Vec<T>],
+        bias: &[T],
+        y: &mut [MaybeUninit<T>],
+        channels: &[bool],
+    ) {
         let count = channels.len();
         let planes = y.par_chunks_exact_mut(self.out_len()).zip(x.par_chunks_exact(self.in_len())).enumerate();
         planes.filter(|(index, _)| channels[index % count]).for_each_init(

@@ -1,6 +1,6 @@
 //! The inner loops. Everything is compiled into the task that calls it, with that task's instructions.
 
-use super::plan::{Chunk, Entry, Gather, Sheet, Strip, Tile};
+use super::plan::{Chunk, Gather, Run, Sheet, Strip, Tile};
 use super::vector::{MAX_LANES, Stored, Vector};
 
 /// The planes of a block of channels in a tensor; missing channels repeat the first.
@@ -81,14 +81,25 @@ pub(super) unsafe fn copy_in<V: Vector, T: Stored>(planes: &Planes<T>, sheet: &S
 /// Writes a sheet without margins to the planes of a block.
 ///
 /// # Safety
-/// The planes have `pixels` values that nothing else uses, `from` as many vectors and is aligned to them; with
-/// `STREAM`, planes and `pixels` are aligned to vectors; the machine has the instructions.
+/// The planes have `pixels` values that nothing else uses, `from` as many vectors and is aligned to them; if the targets
+/// are streamed, planes and `pixels` are aligned to vectors; the machine has the instructions.
 #[inline(always)]
-pub(super) unsafe fn copy_out<V: Vector, T: Stored, const STREAM: bool>(
-    from: *const f32,
-    pixels: usize,
-    targets: &Targets<T>,
-) {
+pub(super) unsafe fn copy_out<V: Vector, T: Stored>(from: *const f32, pixels: usize, targets: &Targets<T>) {
+    // SAFETY: the caller's promise; results are streamed only where they are aligned.
+    unsafe {
+        if targets.stream {
+            copy_out_by::<V, T, true>(from, pixels, targets);
+            V::fence();
+        } else {
+            copy_out_by::<V, T, false>(from, pixels, targets);
+        }
+    }
+}
+
+/// # Safety
+/// As [`copy_out`]; with `STREAM`, planes and `pixels` are aligned to vectors.
+#[inline(always)]
+unsafe fn copy_out_by<V: Vector, T: Stored, const STREAM: bool>(from: *const f32, pixels: usize, targets: &Targets<T>) {
     // SAFETY: a group of V::LANES pixels ends at most at `pixels`; only the planes of the block's channels are written.
     unsafe {
         if pixels < V::LANES {
@@ -126,6 +137,50 @@ pub(super) unsafe fn copy_out<V: Vector, T: Stored, const STREAM: bool>(
     }
 }
 
+/// The planes that a thread reads next. They are brought into the second-level cache while this block is computed:
+/// otherwise memory waits for sums and sums for memory.
+pub(super) struct Ahead {
+    planes: Option<Planes<u8>>,
+    /// Cache lines per plane, and how many to fetch before each row of a tile.
+    lines: usize,
+    per_row: usize,
+    plane: usize,
+    line: usize,
+}
+
+impl Ahead {
+    const LINE: usize = 64;
+
+    /// Fetches planes of `len` values during the given gathers.
+    pub fn new<T>(planes: Option<Planes<T>>, len: usize, gathers: &[Gather]) -> Self {
+        let lines = (len * size_of::<T>()).div_ceil(Self::LINE);
+        let planes = planes.map(|planes| planes.map(<*const T>::cast));
+        let rows: usize = gathers.iter().flat_map(|gather| &gather.tiles).map(|tile| tile.runs[0].rows.len()).sum();
+        Ahead { planes, lines, per_row: (lines * MAX_LANES).div_ceil(rows.max(1)), plane: 0, line: 0 }
+    }
+
+    /// Fetches nothing.
+    pub fn nothing() -> Self {
+        Ahead { planes: None, lines: 0, per_row: 0, plane: 0, line: 0 }
+    }
+
+    #[inline(always)]
+    unsafe fn advance<V: Vector>(&mut self) {
+        let Some(planes) = &self.planes else { return };
+        for _ in 0..self.per_row {
+            if self.plane == V::LANES {
+                return;
+            }
+            // SAFETY: the planes have that many lines; a fetch never faults anyway.
+            unsafe { V::fetch(planes[self.plane].add(self.line * Self::LINE)) };
+            self.line += 1;
+            if self.line == self.lines {
+                (self.line, self.plane) = (0, self.plane + 1);
+            }
+        }
+    }
+}
+
 /// What a gather reads and writes, in floats and aligned to vectors.
 #[derive(Clone, Copy)]
 pub(super) struct Buffers {
@@ -145,12 +200,20 @@ pub(super) struct Buffers {
 /// The gather was resolved for `source`; the buffers are of the sizes of the sheets and the table; the machine has the
 /// instructions.
 #[inline(always)]
-pub(super) unsafe fn gather<V: Vector>(gather: &Gather, source: &Sheet, target: &Sheet, buffers: Buffers) {
+pub(super) unsafe fn gather<V: Vector>(
+    gather: &Gather,
+    source: &Sheet,
+    target: &Sheet,
+    buffers: Buffers,
+    ahead: &mut Ahead,
+) {
     /// One instance of the kernel per width of a tile.
     macro_rules! by_width {
         ($step:literal, $tile:ident: $($width:literal)*) => {
             match $tile.width {
-                $($width => gather_tile::<V, $width, $step>(gather, $tile, source, target, buffers),)*
+                $($width => gather_tile::<V, $width, $step>(
+                    gather, $tile, source, target, buffers, ahead,
+                ),)*
                 // Widths come from one list.
                 _ => {}
             }
@@ -160,9 +223,9 @@ pub(super) unsafe fn gather<V: Vector>(gather: &Gather, source: &Sheet, target: 
     unsafe {
         for tile in &gather.tiles {
             match gather.stride.1 {
-                1 => by_width!(1, tile: 14 12 10 8 7 4 2 1),
-                2 => by_width!(2, tile: 14 12 10 8 7 4 2 1),
-                _ => by_width!(0, tile: 14 12 10 8 7 4 2 1),
+                1 => by_width!(1, tile: 14 8 7 4 2 1),
+                2 => by_width!(2, tile: 14 8 7 4 2 1),
+                _ => by_width!(0, tile: 14 8 7 4 2 1),
             }
         }
     }
@@ -179,49 +242,100 @@ unsafe fn gather_tile<V: Vector, const WIDTH: usize, const STEP: usize>(
     source: &Sheet,
     target: &Sheet,
     buffers: Buffers,
+    ahead: &mut Ahead,
 ) {
     let step = if STEP == 0 { gather.stride.1 } else { STEP };
-    // SAFETY: rows and columns are inside the sheets; an entry's offset leads from there into the sheet or its margin.
+    // SAFETY: rows and columns are inside the sheets; a run's offset leads from there into the sheet or its margin.
     unsafe {
         let bias = V::load_line(buffers.bias);
-        for (p, &(first, end)) in tile.ranges.iter().enumerate() {
+        let to_step = gather.step.1 * V::LANES;
+        for p in 0..tile.runs[0].rows.len() {
+            ahead.advance::<V>();
             let from = source.index(p * gather.stride.0, tile.first * step);
-            let entries = tile.entries.get_unchecked(first as usize..end as usize);
-            let sums = sum::<V, WIDTH>(buffers.source.add(from * V::LANES), entries, buffers.weights, bias, step);
+            let from = buffers.source.add(from * V::LANES);
+            let mut sums = [bias; WIDTH];
+            let [ones, twos, threes, fours] = tile.runs.each_ref().map(|runs| {
+                let (first, end) = *runs.rows.get_unchecked(p);
+                runs.runs.get_unchecked(first as usize..end as usize)
+            });
+            add_ones::<V, WIDTH>(from, ones, buffers.weights, step, &mut sums);
+            if STEP == 1 {
+                add_twos::<V, WIDTH>(from, twos, buffers.weights, &mut sums);
+                add_threes::<V, WIDTH>(from, threes, buffers.weights, &mut sums);
+                add_fours::<V, WIDTH>(from, fours, buffers.weights, &mut sums);
+            }
             let row = gather.start.0 + p * gather.step.0;
             let to = target.index(row, gather.start.1 + tile.first * gather.step.1);
-            for (j, sum) in sums.into_iter().enumerate() {
-                sum.store_line(buffers.target.add((to + j * gather.step.1) * V::LANES));
+            let mut to = buffers.target.add(to * V::LANES);
+            for sum in sums {
+                sum.store_line(to);
+                to = to.wrapping_add(to_step);
             }
         }
     }
 }
 
-/// `bias + sum_i w_i * source[offset_i + step * j]` for WIDTH outputs j.
+/// Adds single taps: `sums[j] += w * source[offset + step * j]`.
 ///
 /// # Safety
 /// As [`gather`].
 #[inline(always)]
-unsafe fn sum<V: Vector, const WIDTH: usize>(
+unsafe fn add_ones<V: Vector, const WIDTH: usize>(
     source: *const f32,
-    entries: &[Entry],
+    runs: &[Run],
     weights: *const f32,
-    bias: V,
     step: usize,
-) -> [V; WIDTH] {
-    let mut sums = [bias; WIDTH];
+    sums: &mut [V; WIDTH],
+) {
     // SAFETY: the caller's promise.
     unsafe {
-        for entry in entries {
-            let weight = V::load_line(weights.add(entry.weight as usize));
-            let from = source.offset(entry.offset as isize);
+        for run in runs {
+            let from = source.offset(run.offset as isize);
+            let weight = V::load_line(weights.add(run.weight as usize));
             for (j, sum) in sums.iter_mut().enumerate() {
                 *sum = V::load_line(from.add(j * step * V::LANES)).multiply_add(weight, *sum);
             }
         }
     }
-    sums
 }
+
+/// A function that adds runs of neighbouring taps: `sums[j] += sum_i w[i] * source[offset + i + j]`. The values of an
+/// output stay in registers for the next one, so that each is loaded once. Written out per length: in a generic loop the
+/// compiler keeps the sums in memory.
+macro_rules! add_runs {
+    ($name:ident: $last:literal $w_last:ident $x_last:ident, $($i:literal $w:ident $x:ident $next:ident),*) => {
+        /// # Safety
+        /// As [`gather`]; the horizontal stride is 1.
+        #[inline(always)]
+        unsafe fn $name<V: Vector, const WIDTH: usize>(
+            source: *const f32,
+            runs: &[Run],
+            weights: *const f32,
+            sums: &mut [V; WIDTH],
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                for run in runs {
+                    let from = source.offset(run.offset as isize);
+                    let first = weights.add(run.weight as usize);
+                    let step = run.weight_step as isize;
+                    $(let $w = V::load_line(first.offset($i * step));)*
+                    let $w_last = V::load_line(first.offset($last * step));
+                    $(let mut $x = V::load_line(from.add($i * V::LANES));)*
+                    for (j, sum) in sums.iter_mut().enumerate() {
+                        let $x_last = V::load_line(from.add((j + $last) * V::LANES));
+                        $(*sum = $x.multiply_add($w, *sum);)*
+                        *sum = $x_last.multiply_add($w_last, *sum);
+                        $($x = $next;)*
+                    }
+                }
+            }
+        }
+    };
+}
+add_runs!(add_twos: 1 w1 x1, 0 w0 x0 x1);
+add_runs!(add_threes: 2 w2 x2, 0 w0 x0 x1, 1 w1 x1 x2);
+add_runs!(add_fours: 3 w3 x3, 0 w0 x0 x1, 1 w1 x1 x2, 2 w2 x2 x3);
 
 /// Adds the weight gradients of a block to `sums` (taps by channels): `sum_pq dy[p, q] * x[stride * (p, q) + tap_i]`.
 ///
@@ -283,7 +397,28 @@ unsafe fn correlate_strip<V: Vector, const TAPS: usize, const STEP: usize>(
         for p in strip.rows.0..strip.rows.1 {
             let mut dy = dy.add(dy_sheet.index(p, strip.cols.0) * V::LANES);
             let mut from = x.add(x_sheet.index(p * stride.0, 0) * V::LANES + strip.cols.0 * step);
-            let cols = strip.cols.1 - strip.cols.0;
+            let mut cols = strip.cols.1 - strip.cols.0;
+            if V::MANY_REGISTERS && STEP == 1 && strip.neighbours {
+                // Neighbouring taps read neighbouring values: of four outputs, each value is loaded once.
+                while cols >= 4 {
+                    let gradient = |j: usize| V::load_line(dy.add(j * V::LANES));
+                    let (g0, g1, g2, g3) = (gradient(0), gradient(1), gradient(2), gradient(3));
+                    let first = from.offset(offsets[0] as isize);
+                    let value = |i: usize| V::load_line(first.add(i * V::LANES));
+                    let (mut x0, mut x1, mut x2) = (value(0), value(1), value(2));
+                    for (i, total) in totals.iter_mut().enumerate() {
+                        let x3 = value(i + 3);
+                        *total = x0.multiply_add(g0, *total);
+                        *total = x1.multiply_add(g1, *total);
+                        *total = x2.multiply_add(g2, *total);
+                        *total = x3.multiply_add(g3, *total);
+                        (x0, x1, x2) = (x1, x2, x3);
+                    }
+                    dy = dy.add(4 * V::LANES);
+                    from = from.add(4 * step);
+                    cols -= 4;
+                }
+            }
             // Two outputs at a time, so that an offset is read once for both.
             for _ in 0..cols / 2 {
                 let (first, second) = (V::load_line(dy), V::load_line(dy.add(V::LANES)));

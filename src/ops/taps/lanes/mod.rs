@@ -26,16 +26,20 @@ mod vector;
 pub use vector::InstructionSet;
 pub(super) use vector::Stored;
 
-use super::{Geometry, TapTable};
-use kernels::{Buffers, Planes, Targets};
+use super::{Geometry, Tap, TapTable};
+use kernels::{Ahead, Buffers, Planes, Targets};
 use plan::{Chunk, Chunks, Gather, Outline, Sheet};
 use rayon::prelude::*;
 use scratch::{Owner, with_buffers};
+use std::mem::MaybeUninit;
 use std::sync::{Arc, OnceLock};
 use vector::{MAX_LANES, Task, Vector, dispatch};
 
 /// Results of at least this many bytes are written past the caches.
 const STREAM_BYTES: usize = 16 << 20;
+
+/// Weights from which on they are merged by all threads: below, waking them takes longer.
+const PARALLEL_MERGE: usize = 4096;
 
 /// Channels with the same taps, as many as a vector has lanes or fewer.
 #[derive(Debug)]
@@ -44,12 +48,22 @@ struct Block {
     channels: Vec<usize>,
 }
 
-/// What one direction of one geometry needs: layouts, and work per group of the table.
+/// What the forward pass needs: the layout of x, and the work of each group of the table.
 #[derive(Debug)]
-struct Direction<W> {
+struct Forward {
     owner: Owner,
-    source: Sheet,
-    work: Vec<W>,
+    x: Sheet,
+    gathers: Vec<Gather>,
+}
+
+/// What the gradients need: the layouts of dy and x, and the work of each group of the table.
+#[derive(Debug)]
+struct Backward {
+    owner: Owner,
+    dy: Sheet,
+    x: Sheet,
+    gathers: Vec<Vec<Gather>>,
+    chunks: Vec<Vec<Chunk>>,
 }
 
 /// The decisions for a table, a geometry and an instruction set.
@@ -59,9 +73,8 @@ pub(super) struct Lanes {
     table: Arc<TapTable>,
     geometry: Geometry,
     blocks: Vec<Block>,
-    forward: OnceLock<Direction<Gather>>,
-    input_grad: OnceLock<Direction<Vec<Gather>>>,
-    weight_grad: OnceLock<Direction<Vec<Chunk>>>,
+    forward: OnceLock<Forward>,
+    backward: OnceLock<Backward>,
 }
 
 /// Planes of results, each written by the one unit of work that computes it.
@@ -83,8 +96,7 @@ impl Lanes {
             let channels: Vec<usize> = (0..table.channels()).filter(of_group).collect();
             blocks.extend(channels.chunks(lanes).map(|channels| Block { group, channels: channels.to_vec() }));
         }
-        let (forward, input_grad, weight_grad) = Default::default();
-        Lanes { set, table, geometry, blocks, forward, input_grad, weight_grad }
+        Lanes { set, table, geometry, blocks, forward: OnceLock::new(), backward: OnceLock::new() }
     }
 
     /// The instructions of the plan.
@@ -100,81 +112,100 @@ impl Lanes {
         self.geometry.output.0 * self.geometry.output.1
     }
 
-    fn is_planned(&self, group: usize) -> bool {
-        self.blocks.iter().any(|block| block.group == group)
+    /// The taps of each group; none for groups that have no blocks here.
+    fn planned_taps(&self) -> Vec<&[Tap]> {
+        let planned = |group| self.blocks.iter().any(|block| block.group == group);
+        let groups = self.table.groups().iter().enumerate();
+        groups.map(|(index, group)| if planned(index) { group.taps() } else { &[] }).collect()
     }
 
-    fn forward_plan(&self) -> &Direction<Gather> {
+    fn input(&self, halo: usize) -> Sheet {
+        Sheet { rows: self.geometry.input.0, cols: self.geometry.input.1, halo }
+    }
+
+    fn output(&self, halo: usize) -> Sheet {
+        Sheet { rows: self.geometry.output.0, cols: self.geometry.output.1, halo }
+    }
+
+    fn forward_plan(&self) -> &Forward {
         self.forward.get_or_init(|| {
-            let outline = |group: usize| Outline::forward(self.table.groups()[group].taps(), &self.geometry);
-            let outlines: Vec<_> =
-                (0..self.table.groups().len()).map(|g| self.is_planned(g).then(|| outline(g))).collect();
-            let halo = outlines.iter().flatten().map(Outline::halo).max().unwrap_or(0);
-            let source = Sheet { rows: self.geometry.input.0, cols: self.geometry.input.1, halo };
-            let work = outlines.iter().map(|outline| match outline {
-                Some(outline) => outline.resolve(&source, self.set.lanes()),
-                None => Gather::nothing(),
-            });
-            let direction = Direction { owner: Owner::new(), source, work: work.collect() };
+            let taps = self.planned_taps();
+            let outlines: Vec<_> = taps.iter().map(|taps| Outline::forward(taps, &self.geometry)).collect();
+            let x = self.input(outlines.iter().map(Outline::halo).max().unwrap_or(0));
+            let gathers: Vec<Gather> =
+                outlines.iter().map(|o| o.resolve(&x, self.set.lanes(), self.set.has_many_registers())).collect();
             tracing::debug!(
                 target: "kernelscope::ops",
-                "forward {}x{} to {}x{}, stride {:?}: {} blocks on {}, tiles of {}, {} taps, margin {halo}",
-                self.geometry.input.0, self.geometry.input.1, self.geometry.output.0, self.geometry.output.1,
-                self.geometry.stride, self.blocks.len(), self.set,
-                direction.work.iter().filter_map(|g| g.tiles.first()).map(|tile| tile.width).max().unwrap_or(0),
-                self.table.groups().iter().map(|group| group.taps().len()).max().unwrap_or(0),
+                "forward {:?}: {} channels in {} blocks on {}; taps per group {:?}, tiles {:?} wide, margin {}",
+                self.geometry,
+                self.blocks.iter().map(|block| block.channels.len()).sum::<usize>(),
+                self.blocks.len(),
+                self.set,
+                taps.iter().map(|taps| taps.len()).collect::<Vec<_>>(),
+                gathers.iter().filter_map(|gather| gather.tiles.first()).map(|tile| tile.width).collect::<Vec<_>>(),
+                x.halo,
             );
-            direction
+            Forward { owner: Owner::new(), x, gathers }
         })
     }
 
-    fn input_grad_plan(&self) -> &Direction<Vec<Gather>> {
-        self.input_grad.get_or_init(|| {
-            let outline = |group: usize| {
-                if self.is_planned(group) {
-                    Outline::backward(self.table.groups()[group].taps(), &self.geometry)
-                } else {
-                    Vec::new()
-                }
-            };
-            let outlines: Vec<_> = (0..self.table.groups().len()).map(outline).collect();
-            let halo = outlines.iter().flatten().map(Outline::halo).max().unwrap_or(0);
-            let source = Sheet { rows: self.geometry.output.0, cols: self.geometry.output.1, halo };
-            let resolve = |outlines: &Vec<Outline>| {
-                outlines.iter().map(|outline| outline.resolve(&source, self.set.lanes())).collect()
-            };
-            Direction { owner: Owner::new(), source, work: outlines.iter().map(resolve).collect() }
+    fn backward_plan(&self) -> &Backward {
+        self.backward.get_or_init(|| {
+            let taps = self.planned_taps();
+            let outlines: Vec<_> = taps.iter().map(|taps| Outline::backward(taps, &self.geometry)).collect();
+            let chunks: Vec<_> = taps.iter().map(|taps| Chunks::new(taps, &self.geometry)).collect();
+            let dy = self.output(outlines.iter().flatten().map(Outline::halo).max().unwrap_or(0));
+            let x = self.input(chunks.iter().map(Chunks::halo).max().unwrap_or(0));
+            let lanes = self.set.lanes();
+            let gathers: Vec<Vec<Gather>> = outlines
+                .iter()
+                .map(|phases| phases.iter().map(|o| o.resolve(&dy, lanes, self.set.has_many_registers())).collect())
+                .collect();
+            let chunks: Vec<Vec<Chunk>> = chunks.into_iter().map(|chunks| chunks.resolve(&x, lanes)).collect();
+            tracing::debug!(
+                target: "kernelscope::ops",
+                "gradients {:?}: {} phases, {} chunks of taps, margins {} and {}",
+                self.geometry,
+                gathers.iter().map(Vec::len).max().unwrap_or(0),
+                chunks.iter().map(Vec::len).sum::<usize>(),
+                dy.halo,
+                x.halo,
+            );
+            Backward { owner: Owner::new(), dy, x, gathers, chunks }
         })
     }
 
-    fn weight_grad_plan(&self) -> &Direction<Vec<Chunk>> {
-        self.weight_grad.get_or_init(|| {
-            let chunks = |group: usize| {
-                self.is_planned(group).then(|| Chunks::new(self.table.groups()[group].taps(), &self.geometry))
-            };
-            let chunks: Vec<_> = (0..self.table.groups().len()).map(chunks).collect();
-            let halo = chunks.iter().flatten().map(Chunks::halo).max().unwrap_or(0);
-            let source = Sheet { rows: self.geometry.input.0, cols: self.geometry.input.1, halo };
-            let resolve =
-                |chunks: Option<Chunks>| chunks.map_or(Vec::new(), |chunks| chunks.resolve(&source, self.set.lanes()));
-            Direction { owner: Owner::new(), source, work: chunks.into_iter().map(resolve).collect() }
-        })
-    }
-
-    /// The weights of each block: taps by channels, missing channels zero. `merged` has the weights of every channel,
-    /// one per distinct tap.
-    fn block_weights(&self, merged: &[&[f32]]) -> Vec<Aligned> {
-        let lanes = self.set.lanes();
-        let transposed = |block: &Block| {
-            let mut weights = Aligned::zeros(self.table.groups()[block.group].taps().len() * lanes);
-            for (lane, &channel) in block.channels.iter().enumerate() {
-                for (tap, &w) in merged[channel].iter().enumerate() {
-                    weights.as_mut()[tap * lanes + lane] = w;
-                }
+    /// Adds up the weights of a block's channels per distinct tap: taps by channels, missing channels zero. `residual`
+    /// adds the identity at the centre.
+    fn merge(&self, block: &Block, weights: &[f32], residual: bool, to: &mut [f32]) {
+        let (lanes, k) = (self.set.lanes(), self.table.weights_per_channel());
+        let group = &self.table.groups()[block.group];
+        to.fill(0.0);
+        for (lane, &channel) in block.channels.iter().enumerate() {
+            for (&slot, &w) in group.slots().iter().zip(&weights[channel * k..(channel + 1) * k]) {
+                to[slot * lanes + lane] += w;
             }
-            weights
+        }
+        let centre = group.taps().iter().position(|&tap| tap == Tap { dh: 0, dw: 0 });
+        if let Some(centre) = centre.filter(|_| residual) {
+            for lane in 0..block.channels.len() {
+                to[centre * lanes + lane] += 1.0;
+            }
+        }
+    }
+
+    /// The weights of each block, as [`Lanes::merge`].
+    fn merged(&self, weights: &[f32], residual: bool) -> Vec<Aligned> {
+        let merge = |block: &Block| {
+            let mut merged = Aligned::zeros(self.table.groups()[block.group].taps().len() * self.set.lanes());
+            self.merge(block, weights, residual, merged.as_mut());
+            merged
         };
-        self.blocks.par_iter().map(transposed).collect()
+        if self.blocks.len() * self.table.weights_per_channel() < PARALLEL_MERGE {
+            self.blocks.iter().map(merge).collect()
+        } else {
+            self.blocks.par_iter().map(merge).collect()
+        }
     }
 
     fn planes<T: Stored>(&self, block: &Block, image: usize, values: &[T], len: usize) -> Planes<T> {
@@ -219,29 +250,40 @@ impl Lanes {
         });
     }
 
-    /// The forward pass: writes the planes of the plan's channels into `y`, which has room for all channels.
+    /// The forward pass: writes the planes of the plan's channels into `y`, which has room for all channels. With
+    /// `residual`, every channel has a tap at its centre.
     ///
     /// # Panics
     /// If a buffer is too short.
-    pub fn forward<T: Stored>(&self, x: &[T], merged: &[&[f32]], bias: &[f32], y: &mut [std::mem::MaybeUninit<T>]) {
+    pub fn forward<T: Stored>(
+        &self,
+        x: &[T],
+        (weights, residual): (&[f32], bool),
+        bias: &[f32],
+        y: &mut [MaybeUninit<T>],
+    ) {
         let plan = self.forward_plan();
         let lanes = self.set.lanes();
         let images = x.len() / (self.table.channels() * self.in_len());
-        let weights = self.block_weights(merged);
-        let target = Sheet { rows: self.geometry.output.0, cols: self.geometry.output.1, halo: 0 };
+        let weights = self.merged(weights, residual);
+        let target = self.output(0);
         let results = (Results(y.as_mut_ptr().cast::<T>()), y.len());
         self.for_units(images, |block, index, image| {
-            let mut start = Aligned::zeros(lanes);
-            for (to, &channel) in start.as_mut().iter_mut().zip(&block.channels) {
+            let mut start = Start([0.0; MAX_LANES]);
+            for (to, &channel) in start.0.iter_mut().zip(&block.channels) {
                 *to = bias[channel];
             }
             let planes = self.planes(block, image, x, self.in_len());
             // SAFETY: y has room for the results, and no other unit has this block and image.
             let targets = unsafe { self.targets(block, image, results, self.out_len()) };
-            with_buffers(plan.owner, [plan.source.len() * lanes, target.len() * lanes, 0], |[source, sums, _]| {
-                let buffers = Buffers { source, target: sums, weights: weights[index].as_ptr(), bias: start.as_ptr() };
-                let gathers = std::slice::from_ref(&plan.work[block.group]);
-                let task = GatherTask { gathers, source: &plan.source, target: &target, buffers, planes, targets };
+            let next =
+                self.next_unit(index, image, images).map(|(block, image)| self.planes(block, image, x, self.in_len()));
+            with_buffers(plan.owner, [plan.x.len() * lanes, target.len() * lanes, 0], |[source, sums, _]| {
+                let buffers =
+                    Buffers { source, target: sums, weights: weights[index].as_ptr(), bias: start.0.as_ptr() };
+                let gathers = std::slice::from_ref(&plan.gathers[block.group]);
+                let ahead = Ahead::new(next, self.in_len(), gathers);
+                let task = ForwardTask { gathers, source: &plan.x, target: &target, buffers, planes, targets, ahead };
                 // SAFETY: the instruction set is available; the buffers have the sizes of the sheets, and the plan was
                 // made for them.
                 unsafe { dispatch(self.set, task) };
@@ -249,75 +291,98 @@ impl Lanes {
         });
     }
 
-    /// Adds this plan's channels to the gradients: `dx` and `dw`, `db` have room for all channels.
+    /// The gradients of the plan's channels: writes the planes of the input's into `dx`, if it is given, and calls
+    /// `f(channel, gradients of its distinct taps, gradient of its bias)` for each channel, if it is given.
     ///
     /// # Panics
     /// If a buffer is too short.
-    pub fn input_grad(&self, dy: &[f32], merged: &[&[f32]], dx: &mut [std::mem::MaybeUninit<f32>]) {
-        let plan = self.input_grad_plan();
-        let lanes = self.set.lanes();
-        let images = dy.len() / (self.table.channels() * self.out_len());
-        let weights = self.block_weights(merged);
-        let start = Aligned::zeros(lanes);
-        let target = Sheet { rows: self.geometry.input.0, cols: self.geometry.input.1, halo: 0 };
-        let results = (Results(dx.as_mut_ptr().cast::<f32>()), dx.len());
-        self.for_units(images, |block, index, image| {
-            let planes = self.planes(block, image, dy, self.out_len());
-            // SAFETY: as in the forward pass.
-            let targets = unsafe { self.targets(block, image, results, self.in_len()) };
-            with_buffers(plan.owner, [plan.source.len() * lanes, target.len() * lanes, 0], |[source, sums, _]| {
-                let buffers = Buffers { source, target: sums, weights: weights[index].as_ptr(), bias: start.as_ptr() };
-                let gathers = &plan.work[block.group][..];
-                let task = GatherTask { gathers, source: &plan.source, target: &target, buffers, planes, targets };
-                // SAFETY: as in the forward pass.
-                unsafe { dispatch(self.set, task) };
-            });
-        });
-    }
-
-    /// The gradients of the weights, one vector of distinct taps per channel, and of the bias, for this plan's
-    /// channels: calls `f(channel, gradients of its taps, gradient of its bias)` for each.
-    pub fn weight_grad(&self, x: &[f32], dy: &[f32], mut f: impl FnMut(usize, &[f32], f32)) {
-        let plan = self.weight_grad_plan();
+    pub fn gradients(
+        &self,
+        [x, dy]: [&[f32]; 2],
+        (weights, residual): (&[f32], bool),
+        dx: Option<&mut [MaybeUninit<f32>]>,
+        f: Option<impl FnMut(usize, &[f32], f32)>,
+    ) {
+        let plan = self.backward_plan();
         let lanes = self.set.lanes();
         let images = x.len() / (self.table.channels() * self.in_len());
-        let dy_sheet = Sheet { rows: self.geometry.output.0, cols: self.geometry.output.1, halo: 0 };
-        let unit = |unit: usize| {
-            let (image, block) = (unit / self.blocks.len(), &self.blocks[unit % self.blocks.len()]);
-            // One vector per tap, and one for the bias.
-            let mut sums = Aligned::zeros((self.table.groups()[block.group].taps().len() + 1) * lanes);
-            let x_planes = self.planes(block, image, x, self.in_len());
-            let dy_planes = self.planes(block, image, dy, self.out_len());
-            with_buffers(plan.owner, [plan.source.len() * lanes, dy_sheet.len() * lanes, 0], |[x, dy, _]| {
-                let task = CorrelateTask {
-                    chunks: &plan.work[block.group],
+        let wants_sums = f.is_some();
+        let merged = if dx.is_some() { self.merged(weights, residual) } else { Vec::new() };
+        let results = dx.map(|dx| (Results(dx.as_mut_ptr().cast::<f32>()), dx.len()));
+        let sums: Vec<OnceLock<Aligned>> = (0..images * self.blocks.len()).map(|_| OnceLock::new()).collect();
+        let (start, target) = (Start([0.0; MAX_LANES]), self.input(0));
+        let floats = [plan.dy.len() * lanes, plan.x.len() * lanes, target.len() * lanes];
+        self.for_units(images, |block, index, image| {
+            let mut unit_sums = None;
+            with_buffers(plan.owner, floats, |[dy_sheet, x_sheet, dx_sheet]| {
+                let input = results.map(|results| InputGrad {
+                    gathers: &plan.gathers[block.group],
+                    target: &target,
+                    buffers: Buffers {
+                        source: dy_sheet,
+                        target: dx_sheet,
+                        weights: merged[index].as_ptr(),
+                        bias: start.0.as_ptr(),
+                    },
+                    // SAFETY: as in the forward pass.
+                    targets: unsafe { self.targets(block, image, results, self.in_len()) },
+                });
+                let weight = wants_sums.then(|| WeightGrad {
+                    chunks: &plan.chunks[block.group],
                     stride: self.geometry.stride,
-                    x: (x_planes, &plan.source, x),
-                    dy: (dy_planes, &dy_sheet, dy),
-                    sums: sums.as_mut(),
-                };
+                    x: (self.planes(block, image, x, self.in_len()), &plan.x, x_sheet),
+                    // One vector per tap, and one for the bias.
+                    sums: unit_sums
+                        .insert(Aligned::zeros((self.table.groups()[block.group].taps().len() + 1) * lanes))
+                        .as_mut(),
+                });
+                let dy = (self.planes(block, image, dy, self.out_len()), &plan.dy, dy_sheet);
                 // SAFETY: as in the forward pass.
-                unsafe { dispatch(self.set, task) };
+                unsafe { dispatch(self.set, BackwardTask { dy, input, weight }) };
             });
-            sums
-        };
-        let sums: Vec<Aligned> = (0..images * self.blocks.len()).into_par_iter().map(unit).collect();
+            if let Some(values) = unit_sums {
+                // Each unit has its own place.
+                let _ = sums[image * self.blocks.len() + index].set(values);
+            }
+        });
+        if let Some(f) = f {
+            self.spread(&sums, images, f);
+        }
+    }
+
+    /// Adds up the sums of the images, in their order, and hands them out by channels.
+    fn spread(&self, sums: &[OnceLock<Aligned>], images: usize, mut f: impl FnMut(usize, &[f32], f32)) {
+        let lanes = self.set.lanes();
         for (index, block) in self.blocks.iter().enumerate() {
             let taps = self.table.groups()[block.group].taps().len();
             let mut total = vec![0f32; (taps + 1) * lanes];
-            for image in 0..images {
-                // Images in their order, so that the sum does not depend on threads.
-                for (to, &from) in total.iter_mut().zip(sums[image * self.blocks.len() + index].as_ref()) {
+            for sums in (0..images).filter_map(|image| sums[image * self.blocks.len() + index].get()) {
+                for (to, &from) in total.iter_mut().zip(sums.as_ref()) {
                     *to += from;
                 }
             }
+            let mut of_channel = vec![0f32; taps + 1];
             for (lane, &channel) in block.channels.iter().enumerate() {
-                let of_channel: Vec<f32> = total.iter().skip(lane).step_by(lanes).copied().collect();
+                for (to, &from) in of_channel.iter_mut().zip(total.iter().skip(lane).step_by(lanes)) {
+                    *to = from;
+                }
                 f(channel, &of_channel[..taps], of_channel[taps]);
             }
         }
     }
+
+    /// The unit that a thread most likely takes after this one.
+    fn next_unit(&self, index: usize, image: usize, images: usize) -> Option<(&Block, usize)> {
+        match self.blocks.get(index + 1) {
+            Some(block) => Some((block, image)),
+            None => (image + 1 < images).then(|| (&self.blocks[0], image + 1)),
+        }
+    }
 }
+
+/// What the sums of a block start from.
+#[repr(align(64))]
+struct Start([f32; MAX_LANES]);
 
 /// Values that start at a vector's boundary.
 struct Aligned {
@@ -346,56 +411,73 @@ impl Aligned {
     }
 }
 
-/// One block through some gathers.
-struct GatherTask<'a, T> {
+/// One block through the forward pass.
+struct ForwardTask<'a, T> {
     gathers: &'a [Gather],
     source: &'a Sheet,
     target: &'a Sheet,
     buffers: Buffers,
     planes: Planes<T>,
     targets: Targets<T>,
+    ahead: Ahead,
 }
 
-impl<T: Stored> Task for GatherTask<'_, T> {
+impl<T: Stored> Task for ForwardTask<'_, T> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let GatherTask { gathers, source, target, buffers, planes, targets } = self;
+        let ForwardTask { gathers, source, target, buffers, planes, targets, mut ahead } = self;
         // SAFETY: whoever made the task gave planes and buffers of the sheets' sizes, and gathers made for them.
         unsafe {
             kernels::copy_in::<V, T>(&planes, source, buffers.source.cast_mut());
             for gather in gathers {
-                kernels::gather::<V>(gather, source, target, buffers);
+                kernels::gather::<V>(gather, source, target, buffers, &mut ahead);
             }
-            let pixels = target.rows * target.cols;
-            if targets.stream {
-                kernels::copy_out::<V, T, true>(buffers.target, pixels, &targets);
-                V::fence();
-            } else {
-                kernels::copy_out::<V, T, false>(buffers.target, pixels, &targets);
-            }
+            kernels::copy_out::<V, T>(buffers.target, target.rows * target.cols, &targets);
         }
     }
 }
 
-/// One block of x and of dy to the sums of its weight and bias gradients.
-struct CorrelateTask<'a> {
+/// The input gradient of one block.
+struct InputGrad<'a> {
+    gathers: &'a [Gather],
+    target: &'a Sheet,
+    buffers: Buffers,
+    targets: Targets<f32>,
+}
+
+/// The weight and bias gradients of one block.
+struct WeightGrad<'a> {
     chunks: &'a [Chunk],
     stride: (usize, usize),
     x: (Planes<f32>, &'a Sheet, *mut f32),
-    dy: (Planes<f32>, &'a Sheet, *mut f32),
     sums: &'a mut [f32],
 }
 
-impl Task for CorrelateTask<'_> {
+/// One block through the gradients: dy is read once for both.
+struct BackwardTask<'a> {
+    dy: (Planes<f32>, &'a Sheet, *mut f32),
+    input: Option<InputGrad<'a>>,
+    weight: Option<WeightGrad<'a>>,
+}
+
+impl Task for BackwardTask<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let CorrelateTask { chunks, stride, x: (x_planes, x_sheet, x), dy: (dy_planes, dy_sheet, dy), sums } = self;
-        // SAFETY: as for a gather; the sums have one vector per tap and one more.
+        let (dy_planes, dy_sheet, dy) = self.dy;
+        // SAFETY: as in the forward pass; the sums have one vector per tap and one more.
         unsafe {
-            kernels::copy_in::<V, f32>(&x_planes, x_sheet, x);
             kernels::copy_in::<V, f32>(&dy_planes, dy_sheet, dy);
-            kernels::correlate::<V>(chunks, stride, (x_sheet, x), (dy_sheet, dy), sums.as_mut_ptr());
-            kernels::add_up::<V>(dy_sheet, dy, sums.as_mut_ptr().add(sums.len() - V::LANES));
+            if let Some(InputGrad { gathers, target, buffers, targets }) = self.input {
+                for gather in gathers {
+                    kernels::gather::<V>(gather, dy_sheet, target, buffers, &mut Ahead::nothing());
+                }
+                kernels::copy_out::<V, f32>(buffers.target, target.rows * target.cols, &targets);
+            }
+            if let Some(WeightGrad { chunks, stride, x: (x_planes, x_sheet, x), sums }) = self.weight {
+                kernels::copy_in::<V, f32>(&x_planes, x_sheet, x);
+                kernels::correlate::<V>(chunks, stride, (x_sheet, x), (dy_sheet, dy), sums.as_mut_ptr());
+                kernels::add_up::<V>(dy_sheet, dy, sums.as_mut_ptr().add(sums.len() - V::LANES));
+            }
         }
     }
 }

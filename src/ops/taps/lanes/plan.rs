@@ -4,7 +4,10 @@ use crate::ops::taps::{Geometry, Tap};
 
 /// Accumulators of a kernel. 14 of them, a weight and a value leave room in 16 registers, and 14 divides the sides of
 /// feature maps of 224-pixel images; fewer where a narrower tile reads fewer taps beside the image.
-const WIDTHS: [usize; 8] = [14, 12, 10, 8, 7, 4, 2, 1];
+const WIDTHS: [usize; 6] = [14, 8, 7, 4, 2, 1];
+
+/// Neighbouring taps of a row that share their loads.
+pub(super) const MAX_RUN: usize = 4;
 
 /// Most taps that one pass of the weight gradient accumulates.
 const MAX_CHUNK: usize = 14;
@@ -33,19 +36,27 @@ impl Sheet {
         self.halo + self.rows * self.pitch()
     }
 
+    /// Floats from a pixel to where a tap reads.
+    pub fn offset(&self, tap: Tap, lanes: usize) -> i32 {
+        ((i64::from(tap.dh) * self.pitch() as i64 + i64::from(tap.dw)) * lanes as i64) as i32
+    }
+
     /// Vectors before a pixel.
     pub fn index(&self, row: usize, col: usize) -> usize {
         self.halo + row * self.pitch() + col
     }
 }
 
-/// One tap of a tile: where it reads relative to the tile's first source pixel, and which weight it has.
+/// Neighbouring taps of a row: where the first reads relative to a tile's first source pixel, and which weights they
+/// have.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Entry {
+pub(super) struct Run {
     /// In floats.
     pub offset: i32,
     /// In floats from the first weight of the block.
     pub weight: u32,
+    /// Floats from one tap's weight to the next one's.
+    pub weight_step: i32,
 }
 
 /// A column of tiles: `width` outputs, in every row.
@@ -53,10 +64,17 @@ pub(super) struct Entry {
 pub(super) struct Tile {
     pub first: usize,
     pub width: usize,
-    /// The taps that read inside the image for some output of the tile, by rows.
-    pub entries: Vec<Entry>,
-    /// For each output row, the entries that read inside the image.
-    pub ranges: Vec<(u32, u32)>,
+    /// The taps that read inside the image for some output of the tile: single ones, runs of two, three and four.
+    pub runs: [Runs; MAX_RUN],
+}
+
+/// The runs of one length.
+#[derive(Debug)]
+pub(super) struct Runs {
+    /// Sorted by rows.
+    pub runs: Vec<Run>,
+    /// For each row of outputs, the runs that read inside the image.
+    pub rows: Vec<(u32, u32)>,
 }
 
 /// Sums over taps, on a grid of outputs:
@@ -65,18 +83,10 @@ pub(super) struct Tile {
 /// The forward pass is one of these; the input gradient is one per phase of the stride.
 #[derive(Debug)]
 pub(super) struct Gather {
-    pub grid: (usize, usize),
     pub stride: (usize, usize),
     pub start: (usize, usize),
     pub step: (usize, usize),
     pub tiles: Vec<Tile>,
-}
-
-impl Gather {
-    /// The gather of a group that has no blocks.
-    pub fn nothing() -> Self {
-        Gather { grid: (0, 0), stride: (1, 1), start: (0, 0), step: (1, 1), tiles: Vec::new() }
-    }
 }
 
 /// A [`Gather`] before the layout of its source is known.
@@ -155,8 +165,8 @@ impl Outline {
         valid_range(tap.dh, self.source.0, self.stride.0, self.grid.0).len()
     }
 
-    /// Loads of one block with tiles of this width: each tap of a tile loads one weight and `width` values (a fused
-    /// multiply-add goes with each of these); a tile costs about ten more, and its stores.
+    /// Time of one block with tiles of this width, in eighths of a fused multiply-add: a tap of a tile takes `width` of
+    /// them and half a load more than these hide; a row of a tile takes about ten more, and its stores.
     fn cost(&self, width: usize) -> usize {
         let rows_of_taps: Vec<usize> = self.taps.iter().map(|&(tap, _)| self.valid_rows(tap)).collect();
         self.tile_starts(width)
@@ -168,14 +178,9 @@ impl Outline {
                     .filter(|((tap, _), _)| self.reads_inside(*tap, first, width))
                     .map(|(_, &rows)| rows)
                     .sum();
-                taps * (width + 1) + self.grid.0 * (width + 10)
+                taps * (8 * width + 4) + self.grid.0 * 8 * (width + 10)
             })
             .sum()
-    }
-
-    /// Loads of one block with the chosen width.
-    pub fn loads(&self) -> usize {
-        self.cost(self.width)
     }
 
     /// Margin that the tiles need left or right of the source.
@@ -190,24 +195,54 @@ impl Outline {
         beside.max().unwrap_or(0)
     }
 
-    /// The gather for a source sheet.
-    pub fn resolve(&self, sheet: &Sheet, lanes: usize) -> Gather {
-        let (height, pitch) = (self.source.0 as i64, sheet.pitch() as i64);
+    fn resolve_runs(&self, runs: &[&[(Tap, u32)]], sheet: &Sheet, lanes: usize) -> Runs {
+        let resolve = |taps: &&[(Tap, u32)]| {
+            let (tap, index) = taps[0];
+            let next = taps.get(1).map_or(index, |&(_, next)| next);
+            Run {
+                offset: sheet.offset(tap, lanes),
+                weight: index * lanes as u32,
+                weight_step: (i64::from(next) - i64::from(index)) as i32 * lanes as i32,
+            }
+        };
+        let height = self.source.0 as i64;
+        let before = |row: i64| runs.partition_point(|taps| i64::from(taps[0].0.dh) < row) as u32;
+        let rows = (0..self.grid.0).map(|p| (p * self.stride.0) as i64);
+        Runs {
+            runs: runs.iter().map(resolve).collect(),
+            rows: rows.map(|row| (before(-row), before(height - row).max(before(-row)))).collect(),
+        }
+    }
+
+    /// The gather for a source sheet; with `runs`, neighbouring taps share their loads.
+    pub fn resolve(&self, sheet: &Sheet, lanes: usize, runs: bool) -> Gather {
+        let runs = runs && self.stride.1 == 1;
         let tiles = self.tile_starts(self.width).map(|first| {
             let kept: Vec<_> =
                 self.taps.iter().filter(|(tap, _)| self.reads_inside(*tap, first, self.width)).copied().collect();
-            let entries = kept.iter().map(|&(tap, index)| Entry {
-                offset: ((i64::from(tap.dh) * pitch + i64::from(tap.dw)) * lanes as i64) as i32,
-                weight: index * lanes as u32,
-            });
-            let before = |row: i64| kept.partition_point(|(tap, _)| i64::from(tap.dh) < row) as u32;
-            let ranges = (0..self.grid.0 as i64).map(|p| p * self.stride.0 as i64);
-            let ranges = ranges.map(|row| (before(-row), before(height - row).max(before(-row)))).collect();
-            Tile { first, width: self.width, entries: entries.collect(), ranges }
+            let by_length = split_runs(&kept, runs).map(|runs| self.resolve_runs(&runs, sheet, lanes));
+            Tile { first, width: self.width, runs: by_length }
         });
         let tiles = tiles.collect();
-        Gather { grid: self.grid, stride: self.stride, start: self.start, step: self.step, tiles }
+        Gather { stride: self.stride, start: self.start, step: self.step, tiles }
     }
+}
+
+/// Cuts sorted taps into runs of up to four neighbours whose weights are evenly spaced; lists by length.
+fn split_runs(taps: &[(Tap, u32)], runs: bool) -> [Vec<&[(Tap, u32)]>; MAX_RUN] {
+    let mut by_length: [Vec<_>; MAX_RUN] = Default::default();
+    let mut rest = taps;
+    while !rest.is_empty() {
+        let continues = |&i: &usize| {
+            let step = |i: usize| i64::from(rest[i].1) - i64::from(rest[i - 1].1);
+            rest[i].0 == Tap { dh: rest[0].0.dh, dw: rest[0].0.dw + i as i32 } && step(i) == step(1)
+        };
+        let length = 1 + (1..rest.len().min(MAX_RUN)).take_while(|i| runs && continues(i)).count();
+        let (run, after) = rest.split_at(length);
+        by_length[length - 1].push(run);
+        rest = after;
+    }
+    by_length
 }
 
 /// Outputs p for which `0 <= stride * p + offset < size`.
@@ -235,6 +270,8 @@ pub(super) struct Strip {
     pub count: usize,
     pub rows: (usize, usize),
     pub cols: (usize, usize),
+    /// Whether the taps are neighbours in one row.
+    pub neighbours: bool,
 }
 
 /// The chunks of a weight gradient before the layout of the source is known.
@@ -277,10 +314,8 @@ impl<'a> Chunks<'a> {
     }
 
     pub fn resolve(self, sheet: &Sheet, lanes: usize) -> Vec<Chunk> {
-        let pitch = sheet.pitch() as i64;
-        let offset = |tap: Tap| ((i64::from(tap.dh) * pitch + i64::from(tap.dw)) * lanes as i64) as i32;
         let resolve = |(taps, strips): (Vec<(Tap, u32)>, Vec<Strip>)| Chunk {
-            offsets: taps.iter().map(|&(tap, _)| offset(tap)).collect(),
+            offsets: taps.iter().map(|&(tap, _)| sheet.offset(tap, lanes)).collect(),
             taps: taps.into_iter().map(|(_, index)| index).collect(),
             strips,
         };
@@ -305,13 +340,17 @@ fn strips(taps: &[(Tap, u32)], geometry: &Geometry) -> Vec<Strip> {
         let rows = (row, row + same);
         row += same;
         let valid = |tap: &Tap| valid_range(tap.dw, geometry.input.1, geometry.stride.1, geometry.output.1);
-        let valid: Vec<_> = taps[first..end].iter().map(|(tap, _)| valid(tap)).filter(|cols| !cols.is_empty()).collect();
+        let valid: Vec<_> =
+            taps[first..end].iter().map(|(tap, _)| valid(tap)).filter(|cols| !cols.is_empty()).collect();
         let from = valid.iter().map(|cols| cols.start).min().unwrap_or(0);
         let to = valid.iter().map(|cols| cols.end).max().unwrap_or(0);
         let tiles = (to - from).div_ceil(most_cols).max(1);
         let width = (to - from).div_ceil(tiles).max(1);
+        let neighbours =
+            taps[first..end].windows(2).all(|pair| pair[1].0 == Tap { dh: pair[0].0.dh, dw: pair[0].0.dw + 1 });
         for start in (from..to).step_by(width) {
-            strips.push(Strip { first, count: end - first, rows, cols: (start, (start + width).min(to)) });
+            let cols = (start, (start + width).min(to));
+            strips.push(Strip { first, count: end - first, rows, cols, neighbours });
         }
     }
     strips

@@ -113,6 +113,11 @@ unsafe impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn fetch(line: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
+    }
+
+    #[inline(always)]
     unsafe fn fence() {
         unsafe { _mm_sfence() };
     }

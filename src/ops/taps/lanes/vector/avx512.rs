@@ -20,6 +20,7 @@ pub(super) unsafe fn run(task: impl Task) {
 // SAFETY (of every block): the trait's contract; the machine has the instructions and the pointers are valid.
 unsafe impl Vector for Avx512 {
     const LANES: usize = 16;
+    const MANY_REGISTERS: bool = true;
 
     #[inline(always)]
     unsafe fn load_line(from: *const f32) -> Self {
@@ -118,6 +119,11 @@ unsafe impl Vector for Avx512 {
                 rows[12 + i] = Avx512(_mm512_shuffle_f32x4::<0xdd>(ab_high, cd_high));
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn fetch(line: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
     }
 
     #[inline(always)]

@@ -27,6 +27,8 @@ pub(super) const MAX_LANES: usize = 16;
 /// [`Vector::load_line`] need pointers aligned to the vector.
 pub(in crate::ops::taps) unsafe trait Vector: Copy {
     const LANES: usize;
+    /// Whether there are registers for the sums of a tile and several weights: 32 instead of 16.
+    const MANY_REGISTERS: bool = false;
 
     /// Reads aligned lanes.
     unsafe fn load_line(from: *const f32) -> Self;
@@ -48,6 +50,8 @@ pub(in crate::ops::taps) unsafe trait Vector: Copy {
 
     /// Transposes the matrix whose rows are the first `LANES` vectors.
     unsafe fn transpose(rows: &mut [Self; MAX_LANES]);
+    /// Asks for a cache line, into the second-level cache.
+    unsafe fn fetch(_line: *const u8) {}
     /// Waits until streamed lanes are visible to other threads.
     unsafe fn fence() {}
 }
@@ -173,6 +177,15 @@ impl InstructionSet {
     pub fn best() -> InstructionSet {
         static BEST: OnceLock<InstructionSet> = OnceLock::new();
         *BEST.get_or_init(|| Self::available()[0])
+    }
+
+    /// [`Vector::MANY_REGISTERS`] of its vectors.
+    pub(super) fn has_many_registers(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => Avx512::MANY_REGISTERS,
+            _ => false,
+        }
     }
 
     /// Channels per vector.
