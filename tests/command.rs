@@ -14,8 +14,8 @@ use predicates::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const SUBCOMMANDS: [&str; 9] =
-    ["quickstart", "models", "train", "eval", "predict", "erf", "shape-bias", "orientations", "bench"];
+const SUBCOMMANDS: [&str; 10] =
+    ["quickstart", "models", "train", "eval", "predict", "merge", "erf", "shape-bias", "orientations", "bench"];
 
 /// A network that needs little time, as options of `train`.
 const TINY: [&str; 8] =
@@ -350,6 +350,62 @@ fn a_reader_may_leave_before_the_end() {
         assert!(output.status.success(), "{args:?}: {}", output.status);
     }
     desk.assert_files(&["out.safetensors"]);
+}
+
+#[test]
+fn a_merged_replknet_predicts_the_same() {
+    let desk = Desk::new();
+    desk.network("nano-replk", "plain.safetensors", false);
+    desk.input("batch.safetensors");
+    let logits = |more: &[&str]| {
+        desk.run(&[&["predict", "--input", "batch.safetensors", "--output", "out.safetensors"], more].concat());
+        values(&desk.tensors("out.safetensors")["logits"])
+    };
+    let plain = ["--model", "nano-replk", "--weights", "plain.safetensors"];
+    let expected = logits(&plain);
+    let largest = expected.iter().fold(0f64, |max, v| max.max(v.abs()));
+    let same = |found: Vec<f64>| assert!(common::max_abs_diff(&found, &expected) < 1e-5 * (1.0 + largest));
+    same(logits(&[&plain[..], &["--merged"]].concat()));
+    let merge = [&["merge", "--output", "merged.safetensors"], &plain[..]].concat();
+    let printed = desk.run(&merge);
+    assert!(printed.contains("max logit difference ") && printed.contains("64x64 image from seed 0"), "{printed}");
+    let merged = weights::load(&desk.path("merged.safetensors")).unwrap();
+    assert!(merged.tensors.contains_key("stages.0.blocks.0.large_kernel.lkb_reparam.bias"));
+    assert!(merged.metadata.contains_key("kernelscope.preprocessing"));
+    // The file says what it is; without that, the names do.
+    same(logits(&["--weights", "merged.safetensors"]));
+    same(logits(&["--weights", "merged.safetensors", "--merged"]));
+    weights::save(&desk.path("bare.safetensors"), &merged.tensors, &BTreeMap::new()).unwrap();
+    same(logits(&["--model", "nano-replk", "--weights", "bare.safetensors", "--merged"]));
+    desk.run(&["merge", "--weights", "merged.safetensors", "--output", "folded.safetensors", "--fold-norms"]);
+    assert!(desk.tensors("folded.safetensors").contains_key("stem.0.conv.bias"));
+    same(logits(&["--weights", "folded.safetensors", "--merged"]));
+    let again = ["merge", "--weights", "merged.safetensors", "--output"];
+    desk.fails_without_trace(&[&again[..], &["twice.safetensors"]].concat(), &["merged already", "training form"]);
+    desk.fails_without_trace(&[&again[..], &["merged.safetensors"]].concat(), &["--output", "another file"]);
+    desk.fails_without_trace(&[&again[..], &["absent/x.safetensors"]].concat(), &["cannot write", "absent"]);
+    let random = ["--model", "nano-2d", "--random", "0"];
+    desk.fails_without_trace(&[&["merge", "--output", "no.safetensors"], &random[..]].concat(), &["RepLKNet"]);
+    let predict = ["predict", "--merged", "--input", "batch.safetensors", "--output", "no.safetensors"];
+    desk.fails_without_trace(&[&predict[..], &random].concat(), &["RepLKNet"]);
+}
+
+#[test]
+fn a_replknet_backbone_has_feature_maps_alone() {
+    let desk = Desk::new();
+    desk.input("batch.safetensors");
+    let random = ["--model", "nano-replk", "--set", "backbone=true", "--random", "0"];
+    let predict = ["predict", "--input", "batch.safetensors", "--output", "out.safetensors"];
+    desk.fails_without_trace(&[&predict[..], &random].concat(), &["--stages", "backbone"]);
+    let printed = desk.run(&[&predict[..], &random, &["--stages"]].concat());
+    assert!(printed.contains("feature maps of 3 images"), "{printed}");
+    let out = desk.tensors("out.safetensors");
+    assert_eq!(out.keys().collect::<Vec<_>>(), ["stages.0", "stages.1", "stages.2", "stages.3"]);
+    assert_eq!(out["stages.3"].dims(), [3, 128, 1, 1]);
+    let printed = desk.run(&[&["merge", "--output", "merged.safetensors"], &random[..]].concat());
+    assert!(printed.contains("last feature map"), "{printed}");
+    let train = ["train", "--model", "nano-replk", "--set", "backbone=true", "--train-images", "16", "--out", "run"];
+    desk.fails_without_trace(&train, &["backbone", "classifier"]);
 }
 
 #[test]

@@ -5,12 +5,10 @@
 mod common;
 
 use candle_core::{DType, Device, Tensor};
-use common::{bits, max_abs_diff, random, values};
+use common::{bits, max_abs_diff, prints_as, random, values};
 use kernelscope::Error;
-use kernelscope::nn::{
-    BatchNorm, BuildOptions, Builder, DenseConv, DropPath, FeatureShape, Kind, Mode, Params, Pass, Trace,
-};
-use kernelscope::ops::oriented1d::{Options, channel_angles};
+use kernelscope::nn::{BatchNorm, BuildOptions, Builder, DropPath, FeatureShape, Kind, Mode, Params, Pass, Trace};
+use kernelscope::ops::oriented1d::channel_angles;
 use kernelscope::train::AdamW;
 use kernelscope::weights::{self, Checkpoint, TensorMap};
 use kernelscope::zoo::{ModelConfig, ModelSpec, Network, registry};
@@ -32,6 +30,8 @@ fn small(name: &str) -> ModelSpec {
         }
         ModelConfig::ConvMixer(_) => &["depth=4", "dim=32", "classes=10"],
         ModelConfig::MobileNetV3(_) => &["classes=10"],
+        ModelConfig::RepLkNet(_) if name.starts_with("nano") => &["drop_path=0"],
+        ModelConfig::RepLkNet(_) => &["depths=1,1,2,1", "dims=16,24,32,40", "classes=10", "drop_path=0"],
     };
     spec.with_overrides(changes).unwrap()
 }
@@ -135,7 +135,7 @@ fn every_parameter_learns_and_angles_never_do() {
 /// Path prefix of the layers of a stage.
 fn stage_prefix(config: &ModelConfig, stage: usize) -> String {
     match config {
-        ModelConfig::ConvNext(_) => format!("stages.{stage}."),
+        ModelConfig::ConvNext(_) | ModelConfig::RepLkNet(_) => format!("stages.{stage}."),
         ModelConfig::MobileNetV3(_) => format!("blocks.{stage}."),
         ModelConfig::ConvMixer(c) => format!("blocks.{}.", c.depth * (stage + 1) / 4 - 1),
     }
@@ -162,7 +162,11 @@ fn check_trace(network: &Network, height: usize, width: usize) -> Trace {
 #[test]
 fn traces_predict_the_shapes_of_every_network() {
     for entry in registry() {
-        let network = outline(entry.name, &[]);
+        // The seven RepLKNets of full size differ from the small ones in sizes alone, and would take a minute.
+        let network = match (entry.config)() {
+            ModelConfig::RepLkNet(_) => build(small(entry.name), BuildOptions::shapes_only()),
+            _ => outline(entry.name, &[]),
+        };
         let stages = if matches!(network.spec().config, ModelConfig::MobileNetV3(_)) { 6 } else { 4 };
         let trace = check_trace(&network, 64, 32);
         assert_eq!(trace.macs(), trace.layers.iter().map(|l| l.macs).sum::<u64>());
@@ -213,7 +217,7 @@ fn saved_networks_come_back_bit_for_bit() {
 
 #[test]
 fn a_seed_decides_every_value() {
-    for name in ["nano-2d", "nano-1d", "nano-1dpp"] {
+    for name in ["nano-2d", "nano-1d", "nano-1dpp", "nano-replk"] {
         let (a, b, c) = (nano(name, &[], 5), nano(name, &[], 5), nano(name, &[], 6));
         assert_eq!(snapshot(a.params()), snapshot(b.params()), "{name}");
         for (path, p) in a.params().iter().filter(|(_, p)| p.kind == Kind::Weight) {
@@ -248,15 +252,6 @@ fn values_do_not_depend_on_the_rest_of_the_network() {
     assert_eq!(shape(&five, "head.weight"), [5, 128]);
     // Layers of one shape are still different from each other.
     assert_ne!(param(&eight, "stages.2.0.dwconv.weight"), param(&eight, "stages.2.1.dwconv.weight"));
-}
-
-/// Whether `value` is printed as `printed`, to as many decimals as that has, by rounding or by cutting off.
-fn prints_as(value: f64, printed: f64) -> bool {
-    let text = printed.to_string();
-    let decimals = text.split_once('.').map_or(0, |(_, d)| d.len() as i32);
-    let scaled = value * 10f64.powi(decimals);
-    let target = (printed * 10f64.powi(decimals)).round();
-    scaled.round() == target || scaled.floor() == target
 }
 
 #[test]
@@ -433,6 +428,38 @@ fn wrong_settings_are_named() {
             ],
         ),
         (
+            "nano-replk",
+            &[
+                "kernel=8",
+                "kernel=65",
+                "kernel=0",
+                "kernel=7,7,7",
+                "small_kernel=9",
+                "small_kernel=4",
+                "small_kernel=0",
+                "small_kernel=five",
+                "dw_ratio=0",
+                "dw_ratio=0.01",
+                "dw_ratio=-1",
+                "dw_ratio=nan",
+                "dw_ratio=inf",
+                "ffn_ratio=1e9",
+                "ffn_ratio=wide",
+                "depths=0",
+                "depths=1001",
+                "dims=0",
+                "dims=1000000000000",
+                "classes=0",
+                "classes=1000001",
+                "drop_path=1",
+                "drop_path=nan",
+                "merged=perhaps",
+                "folded=true",
+                "stage_norms=true",
+                "backbone=2",
+            ],
+        ),
+        (
             "mobilenetv3-small-1d",
             &[
                 "kernel=same",
@@ -476,52 +503,6 @@ fn networks_and_images_too_large_to_count_are_refused() {
         };
         assert_eq!(macs(65_536), macs(256) << 16, "{name}");
     }
-}
-
-#[test]
-fn a_dense_oriented_convolution_is_its_loops() {
-    let (outputs, inputs, taps, stride, height, width) = (4, 3, 5, 4, 8, 12);
-    let builder = Builder::new(BuildOptions::default());
-    let theta = channel_angles(outputs, outputs, 0.0).unwrap();
-    let options = Options { stride, ..Options::default() };
-    let layer = DenseConv::oriented(&builder.root().child("stem"), inputs, theta.clone(), taps, true, options).unwrap();
-    let params = builder.finish().unwrap();
-    let set = |name: &str, shape: &[usize]| {
-        let value = random(name, shape);
-        params.get(name).unwrap().var.set(&value).unwrap();
-        values(&value)
-    };
-    let (w, bias) = (set("stem.weight", &[outputs, inputs, 1, taps]), set("stem.bias", &[outputs]));
-    let image = random("image", &[2, inputs, height, width]);
-    let x = values(&image);
-    let at = |n: usize, i: usize, row: i64, col: i64| {
-        let inside = (0..height as i64).contains(&row) && (0..width as i64).contains(&col);
-        if inside { x[((n * inputs + i) * height + row as usize) * width + col as usize] } else { 0.0 }
-    };
-    let mut expected = Vec::new();
-    for n in 0..2 {
-        for o in 0..outputs {
-            let (sin, cos) = (f64::from(theta[o]).sin() as f32, f64::from(theta[o]).cos() as f32);
-            for p in 0..height / stride {
-                for q in 0..width / stride {
-                    let mut y = bias[o];
-                    for i in 0..inputs {
-                        for k in 0..taps {
-                            let t = k as f32 - (taps / 2) as f32;
-                            let (dh, dw) = ((-sin * t).trunc() as i64, (cos * t).trunc() as i64);
-                            let pixel = at(n, i, (stride * p) as i64 + dh, (stride * q) as i64 + dw);
-                            y += w[(o * inputs + i) * taps + k] * pixel;
-                        }
-                    }
-                    expected.push(y);
-                }
-            }
-        }
-    }
-    let y = layer.forward(&image).unwrap();
-    assert_eq!(y.dims(), [2, outputs, height / stride, width / stride]);
-    let off = max_abs_diff(&values(&y), &expected);
-    assert!(off < 1e-5, "off by {off:e}");
 }
 
 /// Mean and biased variance of each channel of (N, C, H, W).

@@ -1,14 +1,19 @@
-//! Networks against reference values: parameter lists, logits, intermediate points, gradients.
+//! Networks against reference values: parameter lists, logits, intermediate points, gradients, merged forms, receptive
+//! fields.
 // A test stops at the first surprise; errors are printed so that they can be quoted.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod common;
 
-use candle_core::{Device, Tensor};
-use common::{fill_kind, fill_signed, golden, integers as shape_of, numbers, values};
-use kernelscope::nn::{BuildOptions, Mode, Pass};
+use candle_core::{DType, Device, Tensor};
+use common::{
+    array, fill_kind, fill_signed, golden, integer, integers as shape_of, max_rel_diff, numbers, text, values,
+};
+use kernelscope::analysis::erf::{Erf, Probe, THRESHOLDS, area_ratios};
+use kernelscope::nn::{BuildOptions, FoldedConv, Mode, Pass};
+use kernelscope::ops::depthwise2d::{Depthwise2d, Options};
 use kernelscope::weights::TensorMap;
-use kernelscope::zoo::{ModelSpec, Network};
+use kernelscope::zoo::{Merge, ModelSpec, Network};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -16,7 +21,6 @@ use std::collections::BTreeMap;
 fn filled(name: &str, golden: &Value, options: BuildOptions) -> Network {
     let spec = ModelSpec::named(name).unwrap();
     let fresh = Network::build(spec.clone(), BuildOptions::shapes_only()).unwrap();
-    let built = Network::build(spec.clone(), BuildOptions::frozen()).unwrap();
     let expected: BTreeMap<String, Vec<usize>> = golden["params"]
         .as_array()
         .unwrap()
@@ -27,14 +31,17 @@ fn filled(name: &str, golden: &Value, options: BuildOptions) -> Network {
         fresh.params().iter().map(|(n, p)| (n.to_string(), p.var.dims().to_vec())).collect();
     assert_eq!(ours, expected, "names and shapes of {name}");
     assert_eq!(fresh.params().count() as u64, golden["param_count"].as_u64().unwrap());
-    let without_theta = golden["param_count_without_theta"].as_u64().unwrap();
+    let without_theta = golden.get("param_count_without_theta").unwrap_or(&golden["param_count"]).as_u64().unwrap();
     assert_eq!((fresh.params().count() - fresh.params().count_theta()) as u64, without_theta);
+    // Drawing the values of a large network takes longer than all else, so it is done only where some are needed.
+    let built = (fresh.params().count_theta() > 0)
+        .then(|| Network::build(spec.clone(), BuildOptions::frozen()).unwrap().params().clone());
     let mut weights = TensorMap::new();
     for param in golden["params"].as_array().unwrap() {
         let (name, kind) = (param["name"].as_str().unwrap(), param["kind"].as_str().unwrap());
         let shape = shape_of(&param["shape"]);
         let tensor = match kind {
-            "theta" => built.params().get(name).unwrap().var.as_detached_tensor(),
+            "theta" => built.as_ref().unwrap().get(name).unwrap().var.as_detached_tensor(),
             _ => Tensor::from_vec(fill_kind(name, &shape, kind), &shape[..], &Device::Cpu).unwrap(),
         };
         weights.insert(name.to_string(), tensor);
@@ -48,6 +55,18 @@ fn input(shape: &[usize]) -> Tensor {
 
 fn check_forward(name: &str, golden: &Value, tolerance: f64) {
     let network = filled(name, golden, BuildOptions::frozen());
+    check_runs(name, &network, golden, tolerance);
+    check_macs(&network, golden);
+}
+
+fn check_macs(network: &Network, golden: &Value) {
+    let macs = network.trace(224, 224).unwrap().macs();
+    let expected = golden.get("macs_at_224").unwrap_or(&golden["macs_224"]);
+    assert_eq!(macs, expected["total"].as_u64().unwrap(), "multiply-adds of {}", network.spec().name);
+}
+
+/// Compares intermediate points and logits of all runs.
+fn check_runs(name: &str, network: &Network, golden: &Value, tolerance: f64) {
     let mut worst_logit = 0f64;
     let mut worst_point = 0f64;
     for run in golden["runs"].as_array().unwrap() {
@@ -81,8 +100,6 @@ fn check_forward(name: &str, golden: &Value, tolerance: f64) {
     }
     println!("{name}: logits off by at most {worst_logit:.2e}, points by {worst_point:.2e}");
     assert!(worst_logit < tolerance, "{name}: logits off by {worst_logit:e}");
-    let macs = network.trace(224, 224).unwrap().macs();
-    assert_eq!(macs, golden["macs_at_224"]["total"].as_u64().unwrap(), "multiply-adds of {name}");
 }
 
 /// Gradients of `sum(logits * cotangent)` on the first run's input.
@@ -145,4 +162,108 @@ fn convmixer_768_32() {
 #[test]
 fn mobilenetv3_small() {
     check_forward("mobilenetv3-small", &golden("oriented/mobilenetv3_small_100.json"), 2e-6);
+}
+
+/// The merged form against the same values, and the form whose norms are folded too.
+fn check_merged(network: &Network, golden: &Value) {
+    let name = &network.spec().name;
+    let reference = &golden["merged"]["structural_reparam"];
+    let merged = network.merged(Merge::Kernels).unwrap();
+    assert_eq!(merged.params().count(), integer(&reference["param_count"]), "{name}");
+    for state in array(&reference["state"]) {
+        let param = merged.params().get(text(&state["name"])).unwrap_or_else(|| panic!("{name}: no {state}"));
+        assert_eq!(param.var.dims(), shape_of(&state["shape"]), "{name}: {state}");
+    }
+    check_macs(&merged, reference);
+    check_runs(&format!("{name}, merged"), &merged, golden, 2e-5);
+    let folded = merged.merged(Merge::Norms).unwrap();
+    check_runs(&format!("{name}, folded"), &folded, golden, 2e-5);
+}
+
+fn check_receptive_field(network: &Network, golden: &Value) {
+    let name = &network.spec().name;
+    let mut erf = Erf::new(network, Probe::default());
+    let shape = shape_of(&golden["image_shape"]);
+    for image in array(&golden["images"]) {
+        let image = fill_signed(text(image), shape.iter().product());
+        erf.add(&Tensor::from_vec(image, &shape[..], &Device::Cpu).unwrap()).unwrap();
+    }
+    let map = erf.map().unwrap();
+    let sum: f64 = map.contribution.iter().map(|&v| f64::from(v)).sum();
+    let off = sum / golden["A"]["sum"].as_f64().unwrap() - 1.0;
+    println!("{name}: sum of the receptive field off by {off:.1e}");
+    assert!(off.abs() < 1e-3, "{name}: contributions sum to {sum}");
+    for (area, expected) in area_ratios(&map, &THRESHOLDS).iter().zip(array(&golden["area_ratios"])) {
+        assert_eq!(Some(area.threshold), expected["t"].as_f64());
+        // One ring more or less: a share may be as near to its threshold as single precision is to double.
+        let side = area.side.unwrap_or_else(|| panic!("{name}: {} is not reached", area.threshold));
+        assert!(side.abs_diff(integer(&expected["side"])) <= 2, "{name}: side {side}, not {expected}");
+    }
+}
+
+macro_rules! replknet {
+    ($test:ident, $model:literal) => {
+        #[test]
+        fn $test() {
+            let golden = golden(concat!("replk/", stringify!($test), ".json"));
+            let network = filled($model, &golden, BuildOptions::frozen());
+            let names: Vec<&str> = network.params().iter().map(|(name, _)| name).collect();
+            let official: Vec<&str> = array(&golden["params"]).iter().map(|p| text(&p["name"])).collect();
+            assert_eq!(names, official, "the order is that of the checkpoints");
+            check_runs($model, &network, &golden, 2e-5);
+            check_macs(&network, &golden);
+            check_merged(&network, &golden);
+            check_receptive_field(&network, &common::golden(concat!("replk/erf_", stringify!($test), ".json")));
+        }
+    };
+}
+
+replknet!(replknet_3, "replknet-3");
+replknet!(replknet_31b, "replknet-31b");
+
+#[test]
+fn replknet_kernels_merge_as_in_the_reference() {
+    let golden = golden("replk/op_reparam.json");
+    assert_eq!(array(&golden["cases"]).len(), 5);
+    for case in array(&golden["cases"]) {
+        let (name, x_shape) = (text(&case["name"]), shape_of(&case["x_shape"]));
+        let channels = x_shape[1];
+        let mut tensors = TensorMap::new();
+        let mut fill = |name: String, shape: &[usize], kind: &str| {
+            let values = Tensor::from_vec(fill_kind(&name, shape, kind), shape, &Device::Cpu).unwrap();
+            tensors.insert(name, values.to_dtype(DType::F64).unwrap());
+        };
+        for (branch, side) in [("lkb_origin", integer(&case["K"])), ("small_conv", integer(&case["k"]))] {
+            fill(format!("{name}.{branch}.conv.weight"), &[channels, 1, side, side], "weight");
+            let leaves = [
+                ("weight", "norm_weight"),
+                ("bias", "bias"),
+                ("running_mean", "running_mean"),
+                ("running_var", "running_var"),
+            ];
+            for (leaf, kind) in leaves {
+                fill(format!("{name}.{branch}.bn.{leaf}"), &[channels], kind);
+            }
+        }
+        let branch = |branch: &str| {
+            FoldedConv::new(&tensors, &format!("{name}.{branch}.conv"), &format!("{name}.{branch}.bn")).unwrap()
+        };
+        let mut merged = TensorMap::new();
+        branch("lkb_origin").plus(&branch("small_conv")).unwrap().insert_into(&mut merged, "merged").unwrap();
+        let check = |what: &str, ours: &Tensor, reference: &Value| {
+            // The reference was rounded to single precision: half a unit of 2^-23.
+            let off = max_rel_diff(&values(ours), &numbers(reference));
+            assert!(off < 6.5e-8, "{name}: {what} off by {off:e}");
+        };
+        check("weight", &merged["merged.weight"], &case["merged_weight"]);
+        check("bias", &merged["merged.bias"], &case["merged_bias"]);
+        let side = integer(&case["K"]);
+        let options = Options::same(side, side).with_stride(integer(&case["stride"]));
+        let x = fill_signed(&format!("{name}.x"), x_shape.iter().product());
+        let x = Tensor::from_vec(x, &x_shape[..], &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+        let y = Depthwise2d::new(channels, options).unwrap();
+        let y = y.forward(&x, &merged["merged.weight"], Some(&merged["merged.bias"])).unwrap();
+        assert_eq!(y.dims(), shape_of(&case["y_shape"]), "{name}");
+        check("y", &y, &case["y"]);
+    }
 }

@@ -98,8 +98,8 @@ pub struct Measurement {
     pub size: usize,
     /// Images per step.
     pub batch: usize,
-    /// Our speed; none for a network that is only compared with.
-    pub ours: Option<Speed>,
+    /// Our speed.
+    pub ours: Speed,
     /// PyTorch's time, where it has the network.
     pub torch: Option<PeerTime>,
     /// PyTorch's shortest step by ours: above 1 where this crate is faster.
@@ -118,38 +118,23 @@ pub struct Report {
     pub measurements: Vec<Measurement>,
 }
 
-/// A network by name, for both sides.
+/// A network that does one task, for both sides.
 struct Subject {
-    name: String,
-    spec: Option<ModelSpec>,
+    spec: ModelSpec,
+    task: Task,
     config: serde_json::Value,
 }
 
-/// RepLKNet-31B (Ding et al., CVPR 2022), for the peer alone until the zoo has it.
-const REPLKNET_31B: &str = "replknet-31b";
-
 impl Subject {
-    fn named(name: &str, with_peer: bool) -> Result<Self> {
-        match ModelSpec::named(name) {
-            Ok(spec) => {
-                let config = serde_json::to_value(&spec.config);
-                let config = config.map_err(|e| Error::argument("config", e, "serialisable values"))?;
-                Ok(Subject { name: name.to_string(), spec: Some(spec), config })
-            }
-            Err(_) if with_peer && name == REPLKNET_31B => {
-                let config = serde_json::json!({
-                    "family": "replknet",
-                    "dims": [128, 256, 512, 1024],
-                    "depths": [2, 2, 18, 2],
-                    "kernel": [31, 29, 27, 13],
-                    "small_kernel": 5,
-                    "classes": 1000,
-                    "drop_path": 0.5,
-                });
-                Ok(Subject { name: name.to_string(), spec: None, config })
-            }
-            Err(error) => Err(error),
+    /// Inference runs the re-parameterised form, if the family has one, as a trained network would.
+    fn new(name: &str, task: Task) -> Result<Self> {
+        let mut spec = ModelSpec::named(name)?;
+        if task == Task::Inference {
+            spec.config = spec.config.for_inference();
         }
+        let config = serde_json::to_value(&spec.config);
+        let config = config.map_err(|e| Error::argument("config", e, "serialisable values"))?;
+        Ok(Subject { spec, task, config })
     }
 }
 
@@ -169,63 +154,46 @@ fn measure_all(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
             return Err(Error::argument(name, 0, "at least 1"));
         }
     }
-    let with_peer = settings.python.is_some();
-    let subjects = settings.names.iter().map(|n| Subject::named(n, with_peer)).collect::<Result<Vec<_>>>()?;
-    let macs = subjects.iter().map(|s| macs(s, size)).collect::<Result<Vec<_>>>()?;
+    let tasks: &[Task] = if settings.train { &[Task::Inference, Task::Training] } else { &[Task::Inference] };
+    let pairs = settings.names.iter().flat_map(|name| tasks.iter().map(move |&task| (name, task)));
+    let subjects = pairs.map(|(name, task)| Subject::new(name, task)).collect::<Result<Vec<_>>>()?;
+    let macs = subjects.iter().map(|s| macs(&s.spec, size)).collect::<Result<Vec<_>>>()?;
     let mut peer = match &settings.python {
         Some(python) => Some(Peer::start(python, rayon::current_num_threads())?),
         None => None,
     };
     let effort = if settings.quick { Effort::QUICK } else { Effort::NETWORK };
-    let tasks: &[Task] = if settings.train { &[Task::Inference, Task::Training] } else { &[Task::Inference] };
-    let count = subjects.len() * tasks.len();
+    let count = subjects.len();
     let mut measurements = Vec::new();
-    for (subject, macs) in subjects.iter().zip(macs) {
-        for &task in tasks {
-            let done = measurements.len();
-            let name = format!("{}, {}", subject.name, task.label());
-            let ours = match &subject.spec {
-                Some(spec) => {
-                    watch(Progress { done, count, next: &name });
-                    let mut step = Step::new(spec, task, batch, size)?;
-                    let timing = measure(effort, || step.run())?;
-                    let operators = if settings.profile { step.profile(effort.runs)? } else { Vec::new() };
-                    let per_second = batch as f64 / timing.min_s;
-                    let passes = if task == Task::Training { 3.0 } else { 1.0 };
-                    let gmac_per_s = 1e-9 * passes * macs as f64 * per_second;
-                    Some(Speed { timing, images_per_s: per_second, gmac_per_s, operators })
-                }
-                None => None,
-            };
-            let torch = match &mut peer {
-                Some(peer) => {
-                    watch(Progress { done, count, next: &format!("{name}, PyTorch") });
-                    peer.network(&subject.config, task == Task::Training, batch, size, effort)?
-                }
-                None => None,
-            };
-            let torch_ratio = ours.as_ref().zip(torch).map(|(o, t)| t.timing.min_s / o.timing.min_s);
-            measurements.push(Measurement {
-                network: subject.name.clone(),
-                task,
-                size,
-                batch,
-                ours,
-                torch,
-                torch_ratio,
-            });
-        }
+    for (done, (subject, macs)) in subjects.iter().zip(macs).enumerate() {
+        let task = subject.task;
+        let name = format!("{}, {}", subject.spec.name, task.label());
+        watch(Progress { done, count, next: &name });
+        let mut step = Step::new(&subject.spec, task, batch, size)?;
+        let timing = measure(effort, || step.run())?;
+        let operators = if settings.profile { step.profile(effort.runs)? } else { Vec::new() };
+        let images_per_s = batch as f64 / timing.min_s;
+        let passes = if task == Task::Training { 3.0 } else { 1.0 };
+        let gmac_per_s = 1e-9 * passes * macs as f64 * images_per_s;
+        let ours = Speed { timing, images_per_s, gmac_per_s, operators };
+        let torch = match &mut peer {
+            Some(peer) => {
+                watch(Progress { done, count, next: &format!("{name}, PyTorch") });
+                peer.network(&subject.config, task == Task::Training, batch, size, effort)?
+            }
+            None => None,
+        };
+        let torch_ratio = torch.map(|torch| torch.timing.min_s / ours.timing.min_s);
+        let network = subject.spec.name.clone();
+        measurements.push(Measurement { network, task, size, batch, ours, torch, torch_ratio });
     }
     let torch = peer.map(|peer| peer.version().to_string());
     Ok(Report { threads: rayon::current_num_threads(), torch, measurements })
 }
 
 /// Multiply-adds of one image, which also tells whether the network takes the size.
-fn macs(subject: &Subject, size: usize) -> Result<u64> {
-    match &subject.spec {
-        Some(spec) => Ok(Network::build(spec.clone(), BuildOptions::shapes_only())?.trace(size, size)?.macs()),
-        None => Ok(0),
-    }
+fn macs(spec: &ModelSpec, size: usize) -> Result<u64> {
+    Ok(Network::build(spec.clone(), BuildOptions::shapes_only())?.trace(size, size)?.macs())
 }
 
 /// A network with a batch and what training needs.
@@ -324,7 +292,7 @@ mod tests {
         let tasks: Vec<Task> = report.measurements.iter().map(|m| m.task).collect();
         assert_eq!(tasks, [Task::Inference, Task::Training]);
         for row in &report.measurements {
-            let ours = row.ours.as_ref().unwrap();
+            let ours = &row.ours;
             let expected = 2.0 / ours.timing.min_s;
             assert!((ours.images_per_s / expected - 1.0).abs() < 1e-9 && ours.gmac_per_s > 0.0, "{row:?}");
             assert_eq!((row.torch, row.torch_ratio), (None, None));
@@ -345,27 +313,36 @@ mod tests {
             Err(error) => error.to_string(),
         };
         assert!(fails(settings(&["nano-1d", "unheard-of"])).contains("unheard-of"));
-        assert!(fails(settings(&[REPLKNET_31B])).contains(REPLKNET_31B), "there is no peer");
         assert!(fails(Settings { size: 31, ..settings(&["nano-1d"]) }).contains("31x31"));
         assert!(fails(Settings { batch: 0, ..settings(&["nano-1d"]) }).contains("batch"));
     }
 
     #[test]
     fn configurations_have_the_fields_that_the_peer_reads() {
+        let check = |config: &serde_json::Value, family: &str, numbers: &[&str], other: &[&str]| {
+            assert_eq!(config["family"], family);
+            for field in ["dims", "depths", "kernel"] {
+                assert_eq!(config[field].as_array().map(Vec::len), Some(4), "{family}: {field}");
+            }
+            for field in ["classes", "drop_path"].iter().chain(numbers) {
+                assert!(config[field].is_number(), "{family}: {field}");
+            }
+            for field in other {
+                assert!(config[field].is_string() || config[field].is_boolean(), "{family}: {field}");
+            }
+        };
         for name in ["convnext-t-1d", "convnext-t-2dpp", "nano-1d"] {
-            let config = Subject::named(name, true).unwrap().config;
-            assert_eq!(config["family"], "convnext");
-            for field in ["dims", "depths", "kernel", "kernel2"] {
-                assert_eq!(config[field].as_array().map(Vec::len), Some(4), "{name}: {field}");
-            }
-            for field in ["classes", "stem_kernel", "stem_channels", "drop_path", "layer_scale"] {
-                assert!(config[field].is_number(), "{name}: {field}");
-            }
-            for field in ["variant", "stem", "norm"] {
-                assert!(config[field].is_string(), "{name}: {field}");
-            }
+            let config = Subject::new(name, Task::Training).unwrap().config;
+            check(&config, "convnext", &["stem_kernel", "stem_channels", "layer_scale"], &["variant", "stem", "norm"]);
+            assert_eq!(config["kernel2"].as_array().map(Vec::len), Some(4), "{name}");
         }
-        assert_eq!(Subject::named(REPLKNET_31B, true).unwrap().config["family"], "replknet");
+        for (task, merged) in [(Task::Training, false), (Task::Inference, true)] {
+            let config = Subject::new("replknet-31b", task).unwrap().config;
+            check(&config, "replknet", &["small_kernel", "dw_ratio", "ffn_ratio"], &["merged"]);
+            assert_eq!(config["merged"], merged);
+        }
+        // What the peer reads as no small kernel.
+        assert_eq!(Subject::new("replknet-xl", Task::Training).unwrap().config["small_kernel"], "none");
     }
 
     #[test]

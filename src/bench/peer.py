@@ -192,12 +192,14 @@ def conv_bn(inputs, outputs, kernel=1, stride=1, groups=1):
 class LargeKernel(nn.Module):
     """A large depthwise convolution: with a small one beside it in training, as one convolution when merged."""
 
-    def __init__(self, dim, kernel, small, merged):
+    def __init__(self, channels, kernel, config):
         super().__init__()
-        if merged:
-            self.branches = nn.ModuleList([depthwise(dim, (kernel, kernel))])
+        small = config["small_kernel"]
+        if config["merged"]:
+            self.branches = nn.ModuleList([depthwise(channels, (kernel, kernel))])
         else:
-            self.branches = nn.ModuleList([conv_bn(dim, dim, k, groups=dim) for k in (kernel, small)])
+            kernels = [kernel] if small == "none" else [kernel, small]
+            self.branches = nn.ModuleList([conv_bn(channels, channels, k, groups=channels) for k in kernels])
 
     def forward(self, x):
         first, *others = [branch(x) for branch in self.branches]
@@ -205,17 +207,18 @@ class LargeKernel(nn.Module):
 
 
 class RepLKBlock(nn.Module):
-    def __init__(self, dim, kernel, small, merged, rate):
+    def __init__(self, dim, kernel, config, rate):
         super().__init__()
+        wide, wider = int(dim * config["dw_ratio"]), int(dim * config["ffn_ratio"])
         self.layers = nn.Sequential(
             nn.BatchNorm2d(dim),
-            conv_bn(dim, dim),
+            conv_bn(dim, wide),
             nn.ReLU(),
-            LargeKernel(dim, kernel, small, merged),
+            LargeKernel(wide, kernel, config),
             nn.ReLU(),
-            conv_bn(dim, dim),
+            conv_bn(wide, dim),
         )
-        self.ffn = nn.Sequential(nn.BatchNorm2d(dim), conv_bn(dim, 4 * dim), nn.GELU(), conv_bn(4 * dim, dim))
+        self.ffn = nn.Sequential(nn.BatchNorm2d(dim), conv_bn(dim, wider), nn.GELU(), conv_bn(wider, dim))
         self.rate = rate
 
     def forward(self, x):
@@ -224,7 +227,7 @@ class RepLKBlock(nn.Module):
 
 
 class RepLKNet(nn.Module):
-    def __init__(self, config, merged):
+    def __init__(self, config):
         super().__init__()
         dims, rates = config["dims"], drop_rates(config)
         first = dims[0]
@@ -233,8 +236,7 @@ class RepLKNet(nn.Module):
         for stage, (dim, kernel) in enumerate(zip(dims, config["kernel"])):
             if stage > 0:
                 layers += [conv_bn(dims[stage - 1], dim), nn.ReLU(), conv_bn(dim, dim, 3, 2, groups=dim), nn.ReLU()]
-            blocks = range(config["depths"][stage])
-            layers += [RepLKBlock(dim, kernel, config["small_kernel"], merged, next(rates)) for _ in blocks]
+            layers += [RepLKBlock(dim, kernel, config, next(rates)) for _ in range(config["depths"][stage])]
         self.layers = nn.Sequential(*layers, nn.BatchNorm2d(dims[-1]))
         self.head = nn.Linear(dims[-1], config["classes"])
 
@@ -242,18 +244,18 @@ class RepLKNet(nn.Module):
         return self.head(self.layers(x).mean((2, 3)))
 
 
-def build(config, training):
+def build(config):
     torch.manual_seed(0)
     if config["family"] == "convnext":
         return ConvNeXt(config)
     if config["family"] == "replknet":
-        return RepLKNet(config, merged=not training)
+        return RepLKNet(config)
     raise Unsupported(config["family"])
 
 
 def time_network(request, layout, effort):
     """A forward pass without gradients, or a training step: forward pass, loss, gradients, optimiser."""
-    model = build(request["config"], request["training"]).to(memory_format=layout)
+    model = build(request["config"]).to(memory_format=layout)
     side = request["size"]
     x = (2 * torch.rand(request["batch"], 3, side, side) - 1).contiguous(memory_format=layout)
     if not request["training"]:

@@ -100,7 +100,7 @@ struct OpsArgs {
     kernelscope bench models convnext-t convnext-t-1d --train --peer torch\n  \
     kernelscope bench models convnext-t-1d --batch 1 --threads 1 --profile\n\n\
     Inference runs with frozen weights; a training step is a forward pass, the loss, all gradients and AdamW. PyTorch\n\
-    runs ConvNeXt, with rows in place of oriented kernels, and RepLKNet: with --peer, `replknet-31b` can be named too.")]
+    runs ConvNeXt, with rows in place of oriented kernels, and RepLKNet. Inference runs a RepLKNet in its merged form.")]
 struct ModelsArgs {
     /// Registered networks (see `kernelscope models`)
     #[arg(default_value = "convnext-t-1d")]
@@ -220,9 +220,10 @@ fn run_models(args: &ModelsArgs) -> Result<()> {
         say("– : PyTorch is compared for ConvNeXt and RepLKNet only")?;
     }
     for measurement in &report.measurements {
-        if let Some(ours) = measurement.ours.as_ref().filter(|ours| !ours.operators.is_empty()) {
+        let operators = &measurement.ours.operators;
+        if !operators.is_empty() {
             say(format_args!("\n{}, {}, per step:", measurement.network, measurement.task.label()))?;
-            say(profile_table(&ours.operators))?;
+            say(profile_table(operators))?;
         }
     }
     Ok(())
@@ -234,13 +235,12 @@ fn models_table(report: &models::Report) -> String {
         header.extend(PEER_HEADER);
     }
     let row = |m: &models::Measurement| {
-        let ours = |value: fn(&models::Speed) -> f64| number(m.ours.as_ref().map(value));
         let mut row = vec![
             m.network.clone(),
             m.task.label().to_string(),
-            ours(|speed| 1e3 * speed.timing.min_s),
-            ours(|speed| speed.images_per_s),
-            ours(|speed| speed.gmac_per_s),
+            digits(1e3 * m.ours.timing.min_s),
+            digits(m.ours.images_per_s),
+            digits(m.ours.gmac_per_s),
         ];
         if report.torch.is_some() {
             let torch = |value: fn(PeerTime) -> f64| number(m.torch.map(value));

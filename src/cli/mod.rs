@@ -5,6 +5,7 @@
 
 mod bench;
 mod erf;
+mod merge;
 mod models;
 mod network;
 mod orientations;
@@ -41,6 +42,8 @@ enum Command {
     Eval(train::EvalArgs),
     /// Run a network on images or a tensor and save its logits
     Predict(predict::Args),
+    /// Save the form of a network for inference: every large kernel and the small one beside it become one
+    Merge(merge::Args),
     /// Compute the effective receptive field over a folder of images
     Erf(erf::Args),
     /// Measure shape bias on cue-conflict images
@@ -66,6 +69,7 @@ pub fn run() -> ExitCode {
         Command::Train(args) => train::train(&args),
         Command::Eval(args) => train::eval(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Erf(args) => erf::run(&args),
         Command::ShapeBias(args) => shape_bias::run(&args),
         Command::Orientations(args) => orientations::run(&args),

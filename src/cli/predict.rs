@@ -6,15 +6,18 @@ use crate::data::{Image, list_images};
 use crate::files::check_writable;
 use crate::nn::{Mode, Pass};
 use crate::weights::{self, TensorMap};
+use crate::zoo::Merge;
 use crate::{Error, Result};
 use candle_core::{D, DType, Device, Tensor};
+use indexmap::IndexMap;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     kernelscope predict --model convnext-t-1d --weights convnext_tiny_1d_best.pth --input photos/ --output out.safetensors\n  \
-    kernelscope predict --run runs/first --input batch.safetensors --output out.safetensors --stages\n\n\
+    kernelscope predict --run runs/first --input batch.safetensors --output out.safetensors --stages\n  \
+    kernelscope predict --merged --weights merged.safetensors --input photos/ --output out.safetensors\n\n\
     A safetensors input holds the tensor `input` (N, 3, H, W), already normalised; images are resized, cropped and\n\
     normalised as the network expects. The output holds `logits` and, with --stages, `stages.0`, `stages.1`, ...")]
 pub struct Args {
@@ -29,10 +32,16 @@ pub struct Args {
     /// Also save the feature maps of every stage
     #[arg(long)]
     stages: bool,
+    /// Run the form for inference (see `kernelscope merge`); other weights are merged first
+    #[arg(long)]
+    merged: bool,
     /// Images per step
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
     batch: u64,
 }
+
+/// The tensor of the logits in the output.
+const LOGITS: &str = "logits";
 
 enum Input {
     Tensor(Tensor),
@@ -77,29 +86,37 @@ impl Input {
 
 pub fn run(args: &Args) -> Result<()> {
     check_writable(&args.output)?;
-    let loaded = args.network.load()?;
+    let mut loaded = args.network.load()?;
+    if args.merged && !loaded.network.spec().config.is_merged() {
+        loaded.network = loaded.network.merged(Merge::Kernels)?;
+    }
+    let classifies = loaded.network.spec().config.has_classifier();
+    if !classifies && !args.stages {
+        return Err(Error::argument("--stages", "nothing", "the option, since a backbone has feature maps alone"));
+    }
     let input = Input::open(&args.input)?;
     let mut progress = Progress::new(input.len(), "predict");
-    let mut parts: Vec<Vec<Tensor>> = Vec::new();
+    let mut parts: IndexMap<String, Vec<Tensor>> = IndexMap::new();
     for start in (0..input.len()).step_by(args.batch as usize) {
         let len = (args.batch as usize).min(input.len() - start);
         let x = input.batch(start, len, &loaded)?;
-        let (features, logits) = loaded.network.forward_pass(&x, &mut Pass::new(Mode::Eval))?;
-        let mut outputs = vec![logits];
-        if args.stages {
-            outputs.extend(features.stages);
-        }
-        parts.resize(outputs.len(), Vec::new());
-        for (part, output) in parts.iter_mut().zip(outputs) {
-            part.push(output);
+        let mut pass = Pass::new(Mode::Eval);
+        let features = if classifies {
+            let (features, logits) = loaded.network.forward_pass(&x, &mut pass)?;
+            parts.entry(LOGITS.into()).or_default().push(logits);
+            features
+        } else {
+            loaded.network.forward_features(&x, &mut pass)?
+        };
+        for (stage, map) in features.stages.into_iter().enumerate().filter(|_| args.stages) {
+            parts.entry(format!("stages.{stage}")).or_default().push(map);
         }
         progress.inc(len);
     }
     progress.finish();
     let mut tensors = TensorMap::new();
-    for (index, part) in parts.iter().enumerate() {
-        let name = if index == 0 { "logits".to_string() } else { format!("stages.{}", index - 1) };
-        tensors.insert(name, Tensor::cat(part, 0)?);
+    for (name, part) in parts {
+        tensors.insert(name, Tensor::cat(&part, 0)?);
     }
     let mut metadata = BTreeMap::from([loaded.network.spec().metadata()?]);
     if let Input::Images(paths) = &input {
@@ -107,10 +124,11 @@ pub fn run(args: &Args) -> Result<()> {
         metadata.insert("images".into(), serde_json::Value::from(names).to_string());
     }
     weights::save(&args.output, &tensors, &metadata)?;
-    if let Input::Images(paths) = &input {
-        print_classes(paths, &tensors["logits"])?;
+    if let (Input::Images(paths), Some(logits)) = (&input, tensors.get(LOGITS)) {
+        print_classes(paths, logits)?;
     }
-    say(format_args!("{}: logits of {} images", args.output.display(), input.len()))
+    let what = if classifies { "logits" } else { "feature maps" };
+    say(format_args!("{}: {what} of {} images", args.output.display(), input.len()))
 }
 
 fn print_classes(paths: &[PathBuf], logits: &Tensor) -> Result<()> {

@@ -20,6 +20,14 @@ pub enum Init {
     /// Normal with mean 0 and variance 1 / (values per output), so that outputs are as large as inputs whatever the
     /// width (LeCun et al., 1998).
     FanIn,
+    /// Uniform between plus and minus `1 / sqrt(values per output)`: what PyTorch gives convolutions and linear maps,
+    /// and so what networks have whose code initialises nothing.
+    UniformFanIn,
+    /// Uniform between plus and minus a bound.
+    Uniform {
+        /// Largest absolute value.
+        bound: f64,
+    },
     /// Given values, row-major.
     Values(Vec<f32>),
 }
@@ -32,17 +40,18 @@ impl Init {
     /// starts with the same values whatever else the network contains.
     ///
     /// # Errors
-    /// If a standard deviation or bound is negative or not a number, or a standard deviation is infinite.
+    /// If a standard deviation or bound is negative or not a number, or one that values are drawn by is infinite.
     pub(super) fn draw(&self, shape: &Shape, seed: u64, name: &str) -> Result<Vec<f32>> {
         let count = shape.elem_count();
+        let per_output = shape.dims().iter().skip(1).product::<usize>().max(1);
+        let by_fan_in = (per_output as f64).sqrt().recip();
         let (std, bound) = match self {
             Init::Constant(value) => return Ok(vec![*value as f32; count]),
             Init::Values(values) => return Ok(values.clone()),
             Init::TruncatedNormal { std, bound } => (*std, *bound),
-            Init::FanIn => {
-                let per_output = shape.dims().iter().skip(1).product::<usize>().max(1);
-                ((per_output as f64).sqrt().recip(), f64::INFINITY)
-            }
+            Init::FanIn => (by_fan_in, f64::INFINITY),
+            Init::UniformFanIn => return uniform(by_fan_in, count, seed, name),
+            Init::Uniform { bound } => return uniform(*bound, count, seed, name),
         };
         if !(std.is_finite() && std >= 0.0 && bound >= 0.0) {
             let given = format!("a standard deviation of {std} cut off at {bound}");
@@ -51,6 +60,16 @@ impl Init {
         let mut rng = rng::stream(seed, &[rng::hash_name(name)]);
         Ok((0..count).map(|_| truncated_normal(&mut rng, std, bound) as f32).collect())
     }
+}
+
+/// Values between plus and minus `bound`.
+fn uniform(bound: f64, count: usize, seed: u64, name: &str) -> Result<Vec<f32>> {
+    if !(bound.is_finite() && bound >= 0.0) {
+        let given = format!("a bound of {bound}");
+        return Err(Error::argument(format!("initial values of {name}"), given, "a number that is not negative"));
+    }
+    let mut rng = rng::stream(seed, &[rng::hash_name(name)]);
+    Ok((0..count).map(|_| (bound * rng.random_range(-1.0..=1.0f64)) as f32).collect())
 }
 
 /// A normal value with mean 0, drawn again while it is beyond `bound` in absolute value.
@@ -103,6 +122,22 @@ mod tests {
         for (std, bound) in [(f64::NAN, 1.0), (1.0, f64::NAN), (-1.0, 1.0), (1.0, -1.0), (f64::INFINITY, 1.0)] {
             let error = drawn(std, bound).unwrap_err().to_string();
             assert!(error.contains("initial values of weight") && error.contains("not negative"), "{error}");
+        }
+        for bound in [f64::NAN, -1.0, f64::INFINITY] {
+            let error = Init::Uniform { bound }.draw(&Shape::from(3), 1, "bias").unwrap_err().to_string();
+            assert!(error.contains("initial values of bias") && error.contains("not negative"), "{error}");
+        }
+    }
+
+    #[test]
+    fn uniform_values_fill_their_range() {
+        let shape = Shape::from((100, 4, 3, 3));
+        for (init, bound) in [(Init::UniformFanIn, 1.0 / 6.0), (Init::Uniform { bound: 0.25 }, 0.25)] {
+            let values = init.draw(&shape, 1, "weight").unwrap();
+            let largest = values.iter().fold(0f64, |max, v| max.max(f64::from(v.abs())));
+            assert!(largest <= bound * (1.0 + 1e-6) && largest > 0.99 * bound, "{largest} for {bound}");
+            let variance = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / values.len() as f64;
+            assert!((3.0 * variance / bound.powi(2) - 1.0).abs() < 0.1, "{variance} for {bound}");
         }
     }
 }

@@ -218,118 +218,6 @@ impl PatchConv {
     }
 }
 
-/// How the taps of a dense convolution lie.
-#[derive(Debug, Clone)]
-enum DenseTaps {
-    Square(Depthwise2d),
-    Line(Oriented1d),
-}
-
-/// A dense convolution with few input channels: every pair (output, input) is one depthwise filter on a repeated
-/// input, summed over the inputs. Exact and simple; meant for stems on images, where the input has 3 channels.
-#[derive(Debug, Clone)]
-pub struct DenseConv {
-    path: String,
-    weight: Tensor,
-    bias: Option<Tensor>,
-    taps: DenseTaps,
-    channels: usize,
-    outputs: usize,
-    kernel: (usize, usize),
-}
-
-impl DenseConv {
-    /// A square convolution with padding `kernel div 2` and no bias.
-    ///
-    /// # Errors
-    /// If the parameters cannot be made or the options are not allowed.
-    pub fn square(scope: &Scope, channels: usize, outputs: usize, kernel: usize, stride: usize) -> Result<Self> {
-        let options = depthwise2d::Options::same(kernel, kernel).with_stride(stride);
-        Ok(DenseConv {
-            path: scope.path().to_string(),
-            weight: scope.weight((outputs, channels, kernel, kernel))?,
-            bias: None,
-            taps: DenseTaps::Square(Depthwise2d::new(channels * outputs, options)?),
-            channels,
-            outputs,
-            kernel: (kernel, kernel),
-        })
-    }
-
-    /// A convolution along one line per output channel:
-    /// `y[o,p,q] = bias[o] + sum_i sum_k w[o,i,k] * x[i, S*p + dh[o,k], S*q + dw[o,k]]`.
-    ///
-    /// # Errors
-    /// If the parameters cannot be made or the options are not allowed.
-    pub fn oriented(
-        scope: &Scope,
-        channels: usize,
-        theta: Vec<f32>,
-        taps: usize,
-        bias: bool,
-        options: oriented1d::Options,
-    ) -> Result<Self> {
-        let outputs = theta.len();
-        let weight = scope.weight((outputs, channels, 1, taps))?;
-        let bias = bias.then(|| scope.bias(outputs)).transpose()?;
-        let theta = scope.param("theta", outputs, Kind::Theta, Init::Values(theta))?;
-        let theta = theta.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-        let repeated: Vec<f32> = theta.iter().flat_map(|&t| std::iter::repeat_n(t, channels)).collect();
-        Ok(DenseConv {
-            path: scope.path().to_string(),
-            weight,
-            bias,
-            taps: DenseTaps::Line(Oriented1d::new(&repeated, taps, options)?),
-            channels,
-            outputs,
-            kernel: (1, taps),
-        })
-    }
-
-    /// Applies the layer to (N, C, H, W).
-    ///
-    /// # Errors
-    /// If the shape does not fit.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (n, _, h, w) = crate::ops::dims4("input", x)?;
-        let (inputs, outputs) = (self.channels, self.outputs);
-        let repeated = x.unsqueeze(1)?.expand((n, outputs, inputs, h, w))?.contiguous()?;
-        let repeated = repeated.reshape((n, outputs * inputs, h, w))?;
-        let weight = self.weight.reshape((outputs * inputs, 1, self.kernel.0, self.kernel.1))?;
-        let y = match &self.taps {
-            DenseTaps::Square(op) => op.forward(&repeated, &weight, None)?,
-            DenseTaps::Line(op) => op.forward(&repeated, &weight, None)?,
-        };
-        let (_, _, p, q) = crate::ops::dims4("output", &y)?;
-        let y = y.reshape((n, outputs, inputs, p, q))?.sum(2)?;
-        match &self.bias {
-            Some(bias) => Ok(y.broadcast_add(&bias.reshape((1, outputs, 1, 1))?)?),
-            None => Ok(y),
-        }
-    }
-
-    /// Adds this layer to a trace.
-    ///
-    /// # Errors
-    /// If the size does not fit.
-    pub fn trace(&self, trace: &mut Trace) -> Result<()> {
-        let size = (trace.shape.height, trace.shape.width);
-        let (kind, (height, width)) = match &self.taps {
-            DenseTaps::Square(op) => ("conv", op.output_size(size.0, size.1)?),
-            DenseTaps::Line(op) => ("dense oriented", op.output_size(size.0, size.1)?),
-        };
-        let output = FeatureShape { channels: self.outputs, height, width };
-        let per_output = (self.channels * self.kernel.0 * self.kernel.1) as u64;
-        trace.push(
-            &self.path,
-            format!("{kind} {}x{}", self.kernel.0, self.kernel.1),
-            output,
-            output.values() * per_output,
-        );
-        Ok(())
-    }
-}
-
 /// A linear map of vectors, `y = x W^T + b`.
 #[derive(Debug, Clone)]
 pub struct Linear {
@@ -349,6 +237,19 @@ impl Linear {
             path: scope.path().to_string(),
             weight: scope.param("weight", (outputs, inputs), Kind::Weight, init)?,
             bias: scope.bias(outputs)?,
+        })
+    }
+
+    /// A map whose initial weights and biases are uniform between plus and minus `1 / sqrt(inputs)`, as PyTorch's are.
+    ///
+    /// # Errors
+    /// If the parameters cannot be made.
+    pub fn uniform(scope: &Scope, inputs: usize, outputs: usize) -> Result<Self> {
+        let bias = Init::Uniform { bound: (inputs.max(1) as f64).sqrt().recip() };
+        Ok(Linear {
+            path: scope.path().to_string(),
+            weight: scope.param("weight", (outputs, inputs), Kind::Weight, Init::UniformFanIn)?,
+            bias: scope.param("bias", outputs, Kind::Bias, bias)?,
         })
     }
 

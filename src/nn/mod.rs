@@ -4,16 +4,20 @@
 //! checkpoint. So constructors always see final values (the angles of an oriented layer decide its taps), and what a
 //! checkpoint lacks, or has too much, is reported once, at the end, with all names.
 
+mod dense;
 mod init;
 mod layers;
 mod norms;
 mod params;
+mod reparam;
 mod trace;
 
+pub use dense::DenseConv;
 pub use init::Init;
-pub use layers::{DenseConv, DepthwiseConv, DropPath, LayerScale, Linear, OrientedConv, PatchConv, Pointwise};
+pub use layers::{DepthwiseConv, DropPath, LayerScale, Linear, OrientedConv, PatchConv, Pointwise};
 pub use norms::{BatchNorm, LayerNorm};
 pub use params::{BuildOptions, Builder, Kind, Param, Params, Scope};
+pub use reparam::FoldedConv;
 pub use trace::{FeatureShape, LayerTrace, Trace};
 
 use crate::Result;

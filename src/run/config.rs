@@ -311,11 +311,15 @@ pub(super) fn toml_fault(path: &Path, text: &str, error: &toml::de::Error) -> Er
 }
 
 impl RunConfig {
-    /// Checks the ranges of all fields but the network's, which are checked when it is built.
+    /// Checks the ranges of all fields but the network's, which are checked when it is built, and that the network has a
+    /// classifier.
     ///
     /// # Errors
     /// The first field out of range, by name.
     pub fn check(&self) -> Result<()> {
+        if !self.model.config.has_classifier() {
+            return Err(Error::argument("backbone", "true", "false, since training needs a classifier"));
+        }
         self.train.check()?;
         self.data.check()
     }

@@ -222,8 +222,8 @@ impl MobileNetV3 {
     /// If the configuration is not allowed.
     pub fn new(config: &MobileNetV3Config, scope: &Scope) -> Result<Self> {
         config.validate()?;
-        let stem =
-            (DenseConv::square(&scope.child("conv_stem"), 3, STEM, 3, 2)?, BatchNorm::new(&scope.child("bn1"), STEM)?);
+        let conv = DenseConv::square(&scope.child("conv_stem"), 3, STEM, 3, 2, false)?;
+        let stem = (conv, BatchNorm::new(&scope.child("bn1"), STEM)?);
         let blocks = scope.child("blocks");
         let mut channels = STEM;
         let mut stages = Vec::new();

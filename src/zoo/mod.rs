@@ -5,6 +5,7 @@ pub mod convmixer;
 pub mod convnext;
 pub mod mobilenet_v3;
 mod registry;
+pub mod replknet;
 
 pub use config::{Directions, KernelChoice, PerStage, set_field};
 pub use registry::{Entry, Preprocessing, Published, entry, registry};
@@ -13,7 +14,7 @@ use crate::nn::{BuildOptions, Builder, Mode, Params, Pass, Scope, Trace};
 use crate::weights::keys::unwrap_downstream;
 use crate::weights::{Checkpoint, TensorMap};
 use crate::{Error, Result};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// Largest side of an image that is traced, in pixels: with it, multiply-adds and bytes of any network that can be
@@ -68,6 +69,17 @@ pub enum ModelConfig {
     ConvMixer(convmixer::ConvMixerConfig),
     /// MobileNetV3-small.
     MobileNetV3(mobilenet_v3::MobileNetV3Config),
+    /// RepLKNet in all sizes and forms.
+    RepLkNet(replknet::RepLkNetConfig),
+}
+
+/// How far a re-parameterised form goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merge {
+    /// Parallel kernels with their norms become one kernel.
+    Kernels,
+    /// And every norm after a convolution becomes a part of it.
+    Norms,
 }
 
 impl ModelConfig {
@@ -77,6 +89,7 @@ impl ModelConfig {
             ModelConfig::ConvNext(c) => c.classes,
             ModelConfig::ConvMixer(c) => c.classes,
             ModelConfig::MobileNetV3(c) => c.classes,
+            ModelConfig::RepLkNet(c) => c.classes,
         }
     }
 
@@ -86,6 +99,7 @@ impl ModelConfig {
             ModelConfig::ConvNext(c) => c.classes = classes,
             ModelConfig::ConvMixer(c) => c.classes = classes,
             ModelConfig::MobileNetV3(c) => c.classes = classes,
+            ModelConfig::RepLkNet(c) => c.classes = classes,
         }
     }
 
@@ -98,6 +112,7 @@ impl ModelConfig {
             ModelConfig::ConvNext(c) => set_field(c, key, value),
             ModelConfig::ConvMixer(c) => set_field(c, key, value),
             ModelConfig::MobileNetV3(c) => set_field(c, key, value),
+            ModelConfig::RepLkNet(c) => set_field(c, key, value),
         }
     }
 
@@ -107,7 +122,45 @@ impl ModelConfig {
             ModelConfig::ConvNext(c) => c.adapt(tensors),
             ModelConfig::ConvMixer(c) => c.adapt(tensors),
             ModelConfig::MobileNetV3(c) => c.adapt(tensors),
+            ModelConfig::RepLkNet(c) => c.adapt(tensors),
         }
+    }
+
+    /// Whether the network ends with a classifier. A backbone does not: it has feature maps alone.
+    pub fn has_classifier(&self) -> bool {
+        !matches!(self, ModelConfig::RepLkNet(c) if c.backbone)
+    }
+
+    /// Whether this is a re-parameterised form.
+    pub fn is_merged(&self) -> bool {
+        matches!(self, ModelConfig::RepLkNet(c) if c.merged)
+    }
+
+    /// The form in which a trained network runs: re-parameterised kernels, if the family has them.
+    pub fn for_inference(&self) -> Self {
+        match self {
+            ModelConfig::RepLkNet(c) => ModelConfig::RepLkNet(replknet::RepLkNetConfig { merged: true, ..c.clone() }),
+            other => other.clone(),
+        }
+    }
+
+    /// Configuration and parameters of a re-parameterised form, from those of this form; see [`Network::merged`].
+    ///
+    /// # Errors
+    /// If the family has no such form, this already is one that goes as far, or the parameters do not fit.
+    pub fn merge(&self, tensors: &TensorMap, how: Merge) -> Result<(Self, TensorMap)> {
+        let ModelConfig::RepLkNet(config) = self else {
+            return Err(Error::argument("network", "one without parallel kernels to merge", "a RepLKNet"));
+        };
+        let (config, tensors) = match how {
+            Merge::Kernels => replknet::merge(config, tensors)?,
+            Merge::Norms if config.merged => replknet::fold(config, tensors)?,
+            Merge::Norms => {
+                let (config, tensors) = replknet::merge(config, tensors)?;
+                replknet::fold(&config, &tensors)?
+            }
+        };
+        Ok((ModelConfig::RepLkNet(config), tensors))
     }
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
@@ -115,6 +168,7 @@ impl ModelConfig {
             ModelConfig::ConvNext(c) => Box::new(convnext::ConvNext::new(c, scope)?),
             ModelConfig::ConvMixer(c) => Box::new(convmixer::ConvMixer::new(c, scope)?),
             ModelConfig::MobileNetV3(c) => Box::new(mobilenet_v3::MobileNetV3::new(c, scope)?),
+            ModelConfig::RepLkNet(c) => Box::new(replknet::RepLkNet::new(c, scope)?),
         })
     }
 }
@@ -243,6 +297,27 @@ impl Network {
         Network::build(spec, BuildOptions { weights, ..options })
     }
 
+    /// The network in a form for inference: fewer operators that compute the same in evaluation. Its parameters are
+    /// new ones, without gradients.
+    ///
+    /// # Errors
+    /// If the family has no such form, or this network already has one that goes as far.
+    ///
+    /// ```
+    /// use kernelscope::{nn::BuildOptions, zoo::{Merge, ModelSpec, Network}};
+    /// let network = Network::build(ModelSpec::named("nano-replk")?, BuildOptions::frozen())?;
+    /// let merged = network.merged(Merge::Kernels)?;
+    /// assert!(merged.trace(64, 64)?.macs() < network.trace(64, 64)?.macs());
+    /// # Ok::<(), kernelscope::Error>(())
+    /// ```
+    pub fn merged(&self, how: Merge) -> Result<Self> {
+        let (config, tensors) = self.spec.config.merge(&self.params.tensors(), how)?;
+        let spec = ModelSpec { name: self.spec.name.clone(), config };
+        let dtype = self.params.iter().next().map_or(DType::F32, |(_, p)| p.var.dtype());
+        let weights = Some((tensors, "merged weights".to_string()));
+        Network::build(spec, BuildOptions { dtype, device: self.device.clone(), weights, ..BuildOptions::frozen() })
+    }
+
     /// Name and configuration.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
@@ -277,7 +352,7 @@ impl Network {
     /// Feature maps and logits of images (N, 3, H, W), reporting intermediate results to the pass's watcher.
     ///
     /// # Errors
-    /// If the image size does not fit.
+    /// If the image size does not fit, or the network has no classifier.
     pub fn forward_pass(&self, x: &Tensor, pass: &mut Pass) -> Result<(Features, Tensor)> {
         self.check_images(x)?;
         let features = self.model.forward_features(x, pass)?;

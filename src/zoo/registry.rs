@@ -1,9 +1,10 @@
 //! Named networks with what their papers publish about them.
 
-use super::ModelConfig;
 use super::convmixer::ConvMixerConfig;
 use super::convnext::{ConvNextConfig, Variant};
 use super::mobilenet_v3::MobileNetV3Config;
+use super::replknet::RepLkNetConfig;
+use super::{ModelConfig, PerStage};
 use crate::weights::Checkpoint;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -120,12 +121,90 @@ fn other(name: &'static str, paper: &'static str, config: fn() -> ModelConfig, p
     Entry { name, paper, config, published, preprocessing: Preprocessing::default(), weights: "timm (2-D form only)" }
 }
 
+const REPLK: &str = "Ding et al., Scaling Up Your Kernels to 31x31 (RepLKNet), CVPR 2022";
+const REPLK_WEIGHTS: &str = "links in the readme of the DingXiaoH/RepLKNet-pytorch repository";
+
+/// All RepLKNets of the paper.
+fn replknets() -> Vec<Entry> {
+    use ModelConfig::RepLkNet;
+    const FOLDED: &str = "published counts are those of the merged form with its norms folded";
+    let entry = |name, config, (params_m, gmacs, top1), remark, weights| Entry {
+        name,
+        paper: REPLK,
+        config,
+        published: Published { params_m: Some(params_m), gmacs, top1, remark },
+        preprocessing: Preprocessing::default(),
+        weights,
+    };
+    let large = Preprocessing { size: 384, crop_pct: 1.0, ..Preprocessing::default() };
+    // Images are resized to 365 pixels, which is 320 / (224 / 256) rounded down.
+    let extra_large = Preprocessing { size: 320, crop_pct: 320.0 / 365.0, mean: [0.5; 3], std: [0.5; 3] };
+    vec![
+        entry(
+            "replknet-3",
+            || RepLkNet(RepLkNetConfig::base_with(PerStage::all(3))),
+            (71.8, Some(12.9), None),
+            FOLDED,
+            NO_WEIGHTS,
+        ),
+        entry(
+            "replknet-7",
+            || RepLkNet(RepLkNetConfig::base_with(PerStage::all(7))),
+            (72.2, Some(13.1), None),
+            FOLDED,
+            NO_WEIGHTS,
+        ),
+        entry(
+            "replknet-13",
+            || RepLkNet(RepLkNetConfig::base_with(PerStage::all(13))),
+            (73.7, Some(13.4), None),
+            FOLDED,
+            REPLK_WEIGHTS,
+        ),
+        entry(
+            "replknet-25",
+            || RepLkNet(RepLkNetConfig::base_with(PerStage([25, 25, 25, 13]))),
+            (78.2, Some(14.8), None),
+            FOLDED,
+            NO_WEIGHTS,
+        ),
+        entry(
+            "replknet-31b",
+            || RepLkNet(RepLkNetConfig::base_31()),
+            (79.0, Some(15.3), Some(83.5)),
+            "published counts are those of the merged form with its norms folded (Table 5 prints 79.3M, which are its \
+             convolutions and classifier without biases and norms)",
+            REPLK_WEIGHTS,
+        ),
+        Entry {
+            preprocessing: large,
+            ..entry(
+                "replknet-31l",
+                || RepLkNet(RepLkNetConfig::large_31()),
+                (172.0, None, Some(86.6)),
+                "published at 384x384 after training on ImageNet-22K: 96.0 GMACs in the merged form",
+                REPLK_WEIGHTS,
+            )
+        },
+        Entry {
+            preprocessing: extra_large,
+            ..entry(
+                "replknet-xl",
+                || RepLkNet(RepLkNetConfig::extra_large()),
+                (335.0, None, Some(87.8)),
+                "published at 320x320 after training on MegData73M: 128.7 GMACs",
+                REPLK_WEIGHTS,
+            )
+        },
+    ]
+}
+
 /// All registered networks, in the order of the papers.
 pub fn registry() -> Vec<Entry> {
-    use ModelConfig::{ConvMixer, ConvNext, MobileNetV3};
+    use ModelConfig::{ConvMixer, ConvNext, MobileNetV3, RepLkNet};
     const MIXER: &str = "Trockman and Kolter, Patches Are All You Need?, 2022";
     const MOBILE: &str = "Howard et al., Searching for MobileNetV3, ICCV 2019";
-    vec![
+    let mut all = vec![
         convnext("convnext-t", || ConvNext(ConvNextConfig::tiny(Variant::TwoD)), published(28.6, 4.5, 81.8, "")),
         convnext(
             "convnext-t-1d",
@@ -204,10 +283,15 @@ pub fn registry() -> Vec<Entry> {
                 remark: "kernel not stated in the paper: the replaced sizes are kept",
             },
         ),
+    ];
+    all.extend(replknets());
+    all.extend([
         nano("nano-2d", || ConvNext(ConvNextConfig::nano(Variant::TwoD))),
         nano("nano-1d", || ConvNext(ConvNextConfig::nano(Variant::OneD))),
         nano("nano-1dpp", || ConvNext(ConvNextConfig::nano(Variant::OneDPlus))),
-    ]
+        nano("nano-replk", || RepLkNet(RepLkNetConfig::nano())),
+    ]);
+    all
 }
 
 /// The registered network of this name.

@@ -174,6 +174,15 @@ pub fn bits(tensor: &Tensor) -> Vec<u32> {
     tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
 }
 
+/// Whether `value` is printed as `printed`, to as many decimals as that has, by rounding or by cutting off.
+pub fn prints_as(value: f64, printed: f64) -> bool {
+    let text = printed.to_string();
+    let decimals = text.split_once('.').map_or(0, |(_, d)| d.len() as i32);
+    let scaled = value * 10f64.powi(decimals);
+    let target = (printed * 10f64.powi(decimals)).round();
+    scaled.round() == target || scaled.floor() == target
+}
+
 /// Every file below a folder, by its path relative to the folder, with its bytes.
 pub fn files(root: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     let mut found = std::collections::BTreeMap::new();
