@@ -9,11 +9,12 @@ use kernelscope::Result;
 use kernelscope::ops::Layout;
 use kernelscope::ops::batch_norm::{self, statistics};
 use kernelscope::ops::depthwise2d::{self, Depthwise2d};
+use kernelscope::ops::fused::{gelu_pointwise, norm_pointwise};
 use kernelscope::ops::gelu::gelu;
 use kernelscope::ops::layer_norm::{EPS, layer_norm};
 use kernelscope::ops::oriented1d::{self, Oriented1d, SizeMode};
 use kernelscope::ops::pointwise::pointwise;
-use kernelscope::ops::scale_residual::scale_residual;
+use kernelscope::ops::scale_residual::{residual, scale_residual};
 
 /// Half the distance of the two evaluations: a compromise between curvature and rounding.
 const STEP: f64 = 2e-5;
@@ -144,6 +145,45 @@ fn pointwise_with_and_without_bias() -> Result<()> {
         check(&args[..2], &y_shape, |args| pointwise(&args[0], &args[1], None))?;
     }
     Ok(())
+}
+
+#[test]
+fn layer_norm_and_pointwise_in_one() -> Result<()> {
+    for (images, height, width) in [(1, 2, 4), (3, 3, 3), (2, 9, 11)] {
+        let args = [
+            Arg::fill("x", &[images, 4, height, width], "input"),
+            Arg::fill("weight", &[5, 4], "weight"),
+            Arg::fill("norm weight", &[4], "norm_weight"),
+            Arg::fill("norm bias", &[4], "bias"),
+            Arg::fill("bias", &[5], "bias"),
+        ];
+        check(&args, &[images, 5, height, width], |args| {
+            norm_pointwise(&args[0], (&args[2], &args[3]), EPS, &args[1], &args[4])
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn gelu_and_pointwise_in_one() -> Result<()> {
+    for (images, height, width) in [(1, 2, 4), (3, 3, 3), (2, 9, 11)] {
+        let args = [
+            Arg::fill("h", &[images, 4, height, width], "input"),
+            Arg::fill("weight", &[5, 4], "weight"),
+            Arg::fill("bias", &[5], "bias"),
+            Arg::fill("gamma", &[5], "gamma"),
+        ];
+        check(&args, &[images, 5, height, width], |args| gelu_pointwise(&args[0], &args[1], &args[2], &args[3]))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn residual_with_and_without_dropped_images() -> Result<()> {
+    let shape = [3, 4, 2, 3];
+    let args = [Arg::fill("x", &shape, "input"), Arg::fill("branch", &shape, "input")];
+    check(&args, &shape, |args| residual(&args[0], &args[1], &[1.25, 0.0, 1.0]))?;
+    check(&args, &shape, |args| residual(&args[0], &args[1], &[1.0; 3]))
 }
 
 #[test]

@@ -1,12 +1,11 @@
-//! Convolutions, linear maps and what residual blocks need.
+//! Convolutions and linear maps.
 
-use super::{FeatureShape, Init, Kind, Mode, Scope, Trace};
+use super::{FeatureShape, Init, Kind, LayerNorm, LayerScale, Scope, Trace};
 use crate::ops::depthwise2d::{self, Depthwise2d};
 use crate::ops::oriented1d::{self, Oriented1d};
-use crate::ops::{pointwise, scale_residual};
-use crate::{Error, Result, rng};
+use crate::ops::{fused, layer_norm, pointwise};
+use crate::{Error, Result};
 use candle_core::{D, DType, Tensor};
-use rand::RngExt;
 
 /// Depthwise oriented 1-D convolution (see [`crate::ops::oriented1d`]) with weight, bias and angles.
 #[derive(Debug, Clone)]
@@ -144,6 +143,30 @@ impl Pointwise {
         pointwise::pointwise(x, &self.weight, self.bias.as_ref())
     }
 
+    /// Applies `norm`, of a layout with channels first, and then the layer, as one operator.
+    ///
+    /// # Errors
+    /// If the shape does not fit.
+    pub fn forward_normed(&self, norm: &LayerNorm, x: &Tensor) -> Result<Tensor> {
+        fused::norm_pointwise(x, norm.parameters(), layer_norm::EPS, &self.weight, &self.bias()?)
+    }
+
+    /// Applies GELU, the layer and the factors of `scale`, as one operator.
+    ///
+    /// # Errors
+    /// If the shape does not fit.
+    pub fn forward_activated(&self, x: &Tensor, scale: &LayerScale) -> Result<Tensor> {
+        fused::gelu_pointwise(x, &self.weight, &self.bias()?, scale.gamma())
+    }
+
+    /// The bias, or zeros.
+    fn bias(&self) -> Result<Tensor> {
+        match &self.bias {
+            Some(bias) => Ok(bias.clone()),
+            None => Ok(Tensor::zeros(self.outputs, self.weight.dtype(), self.weight.device())?),
+        }
+    }
+
     /// Adds this layer to a trace.
     pub fn trace(&self, trace: &mut Trace) {
         let macs = trace.shape.values() * self.outputs as u64;
@@ -270,73 +293,5 @@ impl Linear {
         let output = FeatureShape { channels: outputs, height: 1, width: 1 };
         trace.push(&self.path, "linear", output, (outputs * inputs) as u64);
         Ok(())
-    }
-}
-
-/// Stochastic depth (Huang et al., 2016): in training each sample's branch is dropped with a probability, and kept
-/// branches are divided by the probability of being kept.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct DropPath {
-    rate: f64,
-    layer: u64,
-}
-
-impl DropPath {
-    /// For the block at `path`, with probability `rate` of dropping.
-    ///
-    /// # Errors
-    /// If the rate is not in [0, 1).
-    pub fn new(path: &str, rate: f64) -> Result<Self> {
-        if !(0.0..1.0).contains(&rate) {
-            return Err(Error::argument("drop_path", rate, "at least 0 and below 1"));
-        }
-        Ok(DropPath { rate, layer: rng::hash_name(path) })
-    }
-
-    /// Rates rising linearly from 0 in the first block to `rate` in the last.
-    pub fn linear_rates(rate: f64, blocks: usize) -> Vec<f64> {
-        (0..blocks).map(|i| if blocks > 1 { rate * i as f64 / (blocks - 1) as f64 } else { 0.0 }).collect()
-    }
-
-    /// The factor of each of `n` samples: 1 in evaluation, else 0 or `1 / (1 - rate)`.
-    pub fn factors(&self, n: usize, mode: Mode) -> Vec<f64> {
-        match mode {
-            Mode::Train { seed } if self.rate > 0.0 => {
-                let mut rng = rng::stream(seed, &[self.layer]);
-                let keep = 1.0 - self.rate;
-                (0..n).map(|_| if rng.random::<f64>() < keep { 1.0 / keep } else { 0.0 }).collect()
-            }
-            _ => vec![1.0; n],
-        }
-    }
-}
-
-/// The end of a residual block: `x + drop_path(gamma * f)`.
-#[derive(Debug, Clone)]
-pub struct LayerScale {
-    gamma: Tensor,
-    drop_path: DropPath,
-}
-
-impl LayerScale {
-    /// With the parameter `gamma` starting at `init`; without one (factor 1) if `init` is not positive.
-    ///
-    /// # Errors
-    /// If the parameter cannot be made.
-    pub fn new(scope: &Scope, channels: usize, init: f64, drop_path: DropPath) -> Result<Self> {
-        let gamma = if init > 0.0 {
-            scope.param("gamma", channels, Kind::Gamma, Init::Constant(init))?
-        } else {
-            scope.constant(channels, 1.0)?
-        };
-        Ok(LayerScale { gamma, drop_path })
-    }
-
-    /// Adds the branch `f` to `x`.
-    ///
-    /// # Errors
-    /// If the shapes differ.
-    pub fn forward(&self, x: &Tensor, f: &Tensor, mode: Mode) -> Result<Tensor> {
-        scale_residual::scale_residual(x, f, &self.gamma, &self.drop_path.factors(x.dim(0)?, mode))
     }
 }

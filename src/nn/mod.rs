@@ -10,14 +10,16 @@ mod layers;
 mod norms;
 mod params;
 mod reparam;
+mod residual;
 mod trace;
 
 pub use dense::DenseConv;
 pub use init::Init;
-pub use layers::{DepthwiseConv, DropPath, LayerScale, Linear, OrientedConv, PatchConv, Pointwise};
+pub use layers::{DepthwiseConv, Linear, OrientedConv, PatchConv, Pointwise};
 pub use norms::{BatchNorm, LayerNorm};
 pub use params::{BuildOptions, Builder, Kind, Param, Params, Scope};
 pub use reparam::FoldedConv;
+pub use residual::{DropPath, LayerScale};
 pub use trace::{FeatureShape, LayerTrace, Trace};
 
 use crate::Result;

@@ -37,6 +37,11 @@ impl LayerNorm {
         layer_norm::layer_norm(x, &self.weight, &self.bias, layer_norm::EPS, self.layout)
     }
 
+    /// Weight and bias, for an operator that normalises as part of something larger.
+    pub(super) fn parameters(&self) -> (&Tensor, &Tensor) {
+        (&self.weight, &self.bias)
+    }
+
     /// Adds this layer to a trace.
     pub fn trace(&self, trace: &mut Trace) {
         trace.push_free(&self.path, "layer norm");

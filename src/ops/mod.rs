@@ -13,18 +13,22 @@
 //! | [`pointwise`] | 1x1 convolution | every network |
 //! | [`gelu`] | `x * Phi(x)` | ConvNeXt, ConvMixer |
 //! | [`scale_residual`] | `x + s * gamma * f` | ConvNeXt blocks |
+//! | [`fused`] | layer norm or GELU with the pointwise convolution that follows | ConvNeXt blocks |
 //!
 //! The first two are *tap tables* ([`taps`]) run by one engine.
 
 pub mod batch_norm;
 pub mod depthwise2d;
+pub mod fused;
 pub mod gelu;
 pub mod layer_norm;
+mod matrix;
 pub mod oriented1d;
 pub mod pointwise;
 pub mod scale_residual;
 pub(crate) mod storage;
 pub mod taps;
+mod tiles;
 
 use crate::{Error, Result};
 use candle_core::Tensor;

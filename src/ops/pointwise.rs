@@ -6,16 +6,15 @@
 //!
 //! Feature maps stay in (N, C, H, W): each image is one matrix product of the weights with its (C, H*W) matrix, so no
 //! transpose is needed. The weight gradient sums the images in order, so it does not depend on the number of threads.
+//! Maps are computed by groups of columns that stay in the cache between the bias and the product.
 
-use super::storage::{self, Element, Op3};
+use super::matrix::{Matrix, OuterSum, parallelism, product};
+use super::storage::{self, Element, Op3, results};
+use super::tiles::Tiles;
 use super::{check_per_channel, dims4};
 use crate::{Error, Result};
 use candle_core::{Shape, Tensor};
-use gemm::Parallelism;
 use rayon::prelude::*;
-
-/// Rows of the weight gradient computed by one task.
-const GRAD_ROWS: usize = 32;
 
 /// Applies `weight` (O, C) and `bias` (O) to `x` (N, C, H, W). Differentiable in all three; f32 and f64.
 ///
@@ -32,20 +31,24 @@ const GRAD_ROWS: usize = 32;
 /// ```
 pub fn pointwise(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (n, channels, height, width) = dims4("input", x)?;
-    let outputs = match weight.dims() {
-        &[o, c] if c == channels && o > 0 => o,
-        dims => {
-            return Err(Error::argument("weight", format!("shape {dims:?}"), format!("(outputs, {channels})")));
-        }
-    };
+    let outputs = outputs(weight, channels)?;
+    let biased = bias.is_some();
     let bias = match bias {
         Some(bias) => bias.clone(),
         None => Tensor::zeros(outputs, x.dtype(), x.device())?,
     };
     check_per_channel("bias", &bias, outputs)?;
     storage::check_same("input, weight and bias", &[x, weight, &bias])?;
-    let op = Pointwise { n, channels, outputs, size: (height, width) };
+    let op = Pointwise { n, channels, outputs, size: (height, width), biased };
     storage::apply(op, [x, weight, &bias])
+}
+
+/// The number of rows of a weight (outputs, channels), or an error that names it.
+pub(super) fn outputs(weight: &Tensor, channels: usize) -> Result<usize> {
+    match weight.dims() {
+        &[outputs, c] if c == channels && outputs > 0 => Ok(outputs),
+        dims => Err(Error::argument("weight", format!("shape {dims:?}"), format!("(outputs, {channels})"))),
+    }
 }
 
 struct Pointwise {
@@ -53,56 +56,7 @@ struct Pointwise {
     channels: usize,
     outputs: usize,
     size: (usize, usize),
-}
-
-/// A matrix view: values, and the strides between rows and between columns.
-#[derive(Clone, Copy)]
-struct Matrix<'a, T> {
-    values: &'a [T],
-    rows: usize,
-    cols: usize,
-    strides: (usize, usize),
-}
-
-impl<'a, T> Matrix<'a, T> {
-    fn row_major(values: &'a [T], rows: usize, cols: usize) -> Self {
-        Matrix { values, rows, cols, strides: (cols, 1) }
-    }
-
-    fn transposed(self) -> Self {
-        Matrix { values: self.values, rows: self.cols, cols: self.rows, strides: (self.strides.1, self.strides.0) }
-    }
-}
-
-/// `target += a * b`, target row-major.
-fn add_product<T: Element>(target: &mut [T], a: Matrix<T>, b: Matrix<T>, parallelism: Parallelism) {
-    assert!(a.cols == b.rows && target.len() == a.rows * b.cols);
-    assert!(a.values.len() == a.rows * a.cols && b.values.len() == b.rows * b.cols);
-    // SAFETY: the assertions above show that every index that the strides reach lies inside its slice (both views are
-    // row-major matrices or their transposes), and `target` is borrowed mutably, so it overlaps neither operand.
-    unsafe {
-        gemm::gemm(
-            a.rows,
-            b.cols,
-            a.cols,
-            target.as_mut_ptr(),
-            1,
-            b.cols as isize,
-            true,
-            a.values.as_ptr(),
-            a.strides.1 as isize,
-            a.strides.0 as isize,
-            b.values.as_ptr(),
-            b.strides.1 as isize,
-            b.strides.0 as isize,
-            T::one(),
-            T::one(),
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
+    biased: bool,
 }
 
 impl Pointwise {
@@ -110,43 +64,52 @@ impl Pointwise {
         self.size.0 * self.size.1
     }
 
-    /// Images in parallel when there are several, else the threads inside the one matrix product.
-    fn parallelism(&self) -> Parallelism {
-        if self.n > 1 { Parallelism::None } else { Parallelism::Rayon(0) }
-    }
-
-    fn input_grad<T: Element>(&self, dy: &[T], w: &[T]) -> Vec<T> {
+    /// `w` times every image of `channels` channels, plus `offset` at every position.
+    fn maps<T: Element>(&self, w: Matrix<T>, x: &[T], offset: Option<&[T]>) -> Vec<T> {
         let s = self.positions();
-        let w = Matrix::row_major(w, self.outputs, self.channels).transposed();
-        let mut dx = vec![T::zero(); self.n * self.channels * s];
-        dx.par_chunks_exact_mut(self.channels * s).zip(dy.par_chunks_exact(self.outputs * s)).for_each(|(dx, dy)| {
-            add_product(dx, w, Matrix::row_major(dy, self.outputs, s), self.parallelism());
-        });
-        dx
+        let tiles = Tiles::apart(self.n, s);
+        results(self.n * w.rows() * s, |y| {
+            let rooms = tiles.rooms(y, w.rows());
+            let by = parallelism(rooms.len());
+            tiles.list().into_par_iter().zip(rooms).for_each(|(tile, rooms)| {
+                for (x, room) in tile.matrices(x, w.cols()).zip(rooms) {
+                    product(room, (w, x), offset, by);
+                }
+            });
+        })
     }
 
     fn weight_grad<T: Element>(&self, x: &[T], dy: &[T]) -> Vec<T> {
         let s = self.positions();
-        let mut dw = vec![T::zero(); self.outputs * self.channels];
-        dw.par_chunks_mut(GRAD_ROWS * self.channels).enumerate().for_each(|(block, dw)| {
-            let rows = dw.len() / self.channels;
-            for n in 0..self.n {
-                let first = (n * self.outputs + block * GRAD_ROWS) * s;
-                let dy = Matrix::row_major(&dy[first..first + rows * s], rows, s);
-                let x = Matrix::row_major(&x[n * self.channels * s..(n + 1) * self.channels * s], self.channels, s);
-                add_product(dw, dy, x.transposed(), Parallelism::None);
-            }
-        });
-        dw
+        let images = x.chunks_exact(self.channels * s).zip(dy.chunks_exact(self.outputs * s));
+        let pairs: Vec<_> =
+            images.map(|(x, dy)| (Matrix::new(dy, self.outputs, s), Matrix::new(x, self.channels, s))).collect();
+        let mut sum = OuterSum::new(self.outputs, self.channels);
+        sum.add(&pairs);
+        sum.finish()
     }
 
     fn bias_grad<T: Element>(&self, dy: &[T]) -> Vec<T> {
+        let sums: Vec<T> = dy.par_chunks_exact(self.positions()).map(lane_sum).collect();
         let mut db = vec![T::zero(); self.outputs];
-        for (index, row) in dy.chunks_exact(self.positions()).enumerate() {
-            db[index % self.outputs] += row.iter().copied().sum::<T>();
+        for (index, &sum) in sums.iter().enumerate() {
+            db[index % self.outputs] += sum;
         }
         db
     }
+}
+
+/// A sum in 16 independent lanes, so that it vectorises with the same rounding everywhere.
+fn lane_sum<T: Element>(values: &[T]) -> T {
+    let mut lanes = [T::zero(); 16];
+    let chunks = values.chunks_exact(16);
+    let rest = chunks.remainder();
+    for chunk in chunks.chain([rest]) {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane += value;
+        }
+    }
+    lanes.iter().copied().sum()
 }
 
 impl Op3 for Pointwise {
@@ -158,21 +121,13 @@ impl Op3 for Pointwise {
     }
 
     fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Vec<T> {
-        let s = self.positions();
-        let w = Matrix::row_major(w, self.outputs, self.channels);
-        let mut y = vec![T::zero(); self.n * self.outputs * s];
-        y.par_chunks_exact_mut(self.outputs * s).zip(x.par_chunks_exact(self.channels * s)).for_each(|(y, x)| {
-            for (row, &b) in y.chunks_exact_mut(s).zip(b) {
-                row.fill(b);
-            }
-            add_product(y, w, Matrix::row_major(x, self.channels, s), self.parallelism());
-        });
-        y
+        self.maps(Matrix::new(w, self.outputs, self.channels), x, self.biased.then_some(b))
     }
 
     fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
+        let transposed = Matrix::new(w, self.outputs, self.channels).transposed();
         [
-            wanted[0].then(|| self.input_grad(dy, w)),
+            wanted[0].then(|| self.maps(transposed, dy, None)),
             wanted[1].then(|| self.weight_grad(x, dy)),
             wanted[2].then(|| self.bias_grad(dy)),
         ]

@@ -7,10 +7,11 @@
 //!
 //! `keep[n]` is 1 in evaluation; in training 0 for a dropped sample and `1 / (1 - rate)` for a kept one.
 
-use super::storage::{self, Element, Op3};
+use super::storage::{self, Element, Op3, results, with_element, with_values, write};
 use super::{check_per_channel, dims4};
-use crate::{Error, Result};
-use candle_core::{Shape, Tensor};
+use crate::{Error, Result, profile};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
 /// Adds the scaled branch `f` to `x`, both (N, C, H, W); `gamma` is (C), `keep` has one factor per image.
@@ -29,6 +30,35 @@ use rayon::prelude::*;
 /// # Ok::<(), kernelscope::Error>(())
 /// ```
 pub fn scale_residual(x: &Tensor, f: &Tensor, gamma: &Tensor, keep: &[f64]) -> Result<Tensor> {
+    let (channels, positions) = check_branch(x, f, keep)?;
+    check_per_channel("gamma", gamma, channels)?;
+    storage::check_same("input, branch and gamma", &[x, f, gamma])?;
+    let op = ScaleResidual { keep: keep.to_vec(), channels, positions };
+    storage::apply(op, [x, f, gamma])
+}
+
+/// The same without layer scale, `x + keep * f`: for branches that are scaled already. Where no image is dropped, both
+/// gradients are the result's.
+///
+/// # Errors
+/// If shapes or dtypes do not fit.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use kernelscope::ops::scale_residual::residual;
+/// let x = Tensor::ones((2, 1, 1, 1), DType::F32, &Device::Cpu)?;
+/// assert_eq!(residual(&x, &x, &[0.0, 2.0])?.flatten_all()?.to_vec1::<f32>()?, [1.0, 3.0]);
+/// # Ok::<(), kernelscope::Error>(())
+/// ```
+pub fn residual(x: &Tensor, f: &Tensor, keep: &[f64]) -> Result<Tensor> {
+    let (channels, positions) = check_branch(x, f, keep)?;
+    storage::check_same("input and branch", &[x, f])?;
+    let op = Residual { keep: keep.to_vec(), channels, positions };
+    Ok(x.contiguous()?.apply_op2(&f.contiguous()?, op)?)
+}
+
+/// Channels and positions of maps that fit together.
+fn check_branch(x: &Tensor, f: &Tensor, keep: &[f64]) -> Result<(usize, usize)> {
     let (n, channels, height, width) = dims4("input", x)?;
     if f.dims() != x.dims() {
         return Err(Error::argument("branch", format!("shape {:?}", f.dims()), format!("{:?}", x.dims())));
@@ -36,10 +66,7 @@ pub fn scale_residual(x: &Tensor, f: &Tensor, gamma: &Tensor, keep: &[f64]) -> R
     if keep.len() != n {
         return Err(Error::argument("keep", format!("{} factors", keep.len()), format!("{n}, one per image")));
     }
-    check_per_channel("gamma", gamma, channels)?;
-    storage::check_same("input, branch and gamma", &[x, f, gamma])?;
-    let op = ScaleResidual { keep: keep.to_vec(), channels, positions: height * width };
-    storage::apply(op, [x, f, gamma])
+    Ok((channels, height * width))
 }
 
 struct ScaleResidual {
@@ -54,15 +81,13 @@ impl ScaleResidual {
     }
 
     fn branch_grad<T: Element>(&self, dy: &[T], gamma: &[T]) -> Vec<T> {
-        let mut df = vec![T::zero(); dy.len()];
         let s = self.positions;
-        df.par_chunks_exact_mut(s).zip(dy.par_chunks_exact(s)).enumerate().for_each(|(plane, (df, dy))| {
-            let factor = self.factor(plane, gamma);
-            for (df, &dy) in df.iter_mut().zip(dy) {
-                *df = factor * dy;
-            }
-        });
-        df
+        results(dy.len(), |df| {
+            df.par_chunks_exact_mut(s).zip(dy.par_chunks_exact(s)).enumerate().for_each(|(plane, (df, dy))| {
+                let factor = self.factor(plane, gamma);
+                write(df, dy.iter().map(|&dy| factor * dy));
+            });
+        })
     }
 
     fn gamma_grad<T: Element>(&self, f: &[T], dy: &[T]) -> Vec<T> {
@@ -90,20 +115,87 @@ impl Op3 for ScaleResidual {
     }
 
     fn forward<T: Element>(&self, [x, f, gamma]: [&[T]; 3]) -> Vec<T> {
-        let mut y = vec![T::zero(); x.len()];
         let s = self.positions;
-        y.par_chunks_exact_mut(s).zip(x.par_chunks_exact(s)).zip(f.par_chunks_exact(s)).enumerate().for_each(
-            |(plane, ((y, x), f))| {
+        results(x.len(), |y| {
+            let inputs = x.par_chunks_exact(s).zip(f.par_chunks_exact(s));
+            y.par_chunks_exact_mut(s).zip(inputs).enumerate().for_each(|(plane, (y, (x, f)))| {
                 let factor = self.factor(plane, gamma);
-                for ((y, &x), &f) in y.iter_mut().zip(x).zip(f) {
-                    *y = x + factor * f;
-                }
-            },
-        );
-        y
+                write(y, x.iter().zip(f).map(|(&x, &f)| x + factor * f));
+            });
+        })
     }
 
     fn gradients<T: Element>(&self, [_, f, gamma]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
         [None, wanted[1].then(|| self.branch_grad(dy, gamma)), wanted[2].then(|| self.gamma_grad(f, dy))]
+    }
+}
+
+struct Residual {
+    keep: Vec<f64>,
+    channels: usize,
+    positions: usize,
+}
+
+impl Residual {
+    fn factor<T: Element>(&self, plane: usize) -> T {
+        T::from_f64(self.keep[plane / self.channels])
+    }
+
+    fn forward<T: Element>(&self, x: &[T], f: &[T]) -> Vec<T> {
+        let s = self.positions;
+        results(x.len(), |y| {
+            let inputs = x.par_chunks_exact(s).zip(f.par_chunks_exact(s));
+            y.par_chunks_exact_mut(s).zip(inputs).enumerate().for_each(|(plane, (y, (x, f)))| {
+                let factor = self.factor::<T>(plane);
+                write(y, x.iter().zip(f).map(|(&x, &f)| x + factor * f));
+            });
+        })
+    }
+
+    fn branch_grad<T: Element>(&self, dy: &[T]) -> Vec<T> {
+        let s = self.positions;
+        results(dy.len(), |df| {
+            df.par_chunks_exact_mut(s).zip(dy.par_chunks_exact(s)).enumerate().for_each(|(plane, (df, dy))| {
+                let factor = self.factor::<T>(plane);
+                write(df, dy.iter().map(|&dy| factor * dy));
+            });
+        })
+    }
+}
+
+impl CustomOp2 for Residual {
+    fn name(&self) -> &'static str {
+        "residual"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        f: &CpuStorage,
+        f_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let _span = profile::span("residual");
+        with_element!(x.dtype(), "input", T => {
+            let y = self.forward::<T>(storage::slice(x, x_layout)?, storage::slice(f, f_layout)?);
+            Ok((T::to_cpu_storage_owned(y), x_layout.shape().clone()))
+        })
+    }
+
+    fn bwd(
+        &self,
+        _x: &Tensor,
+        f: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let _span = profile::span("residual, gradients");
+        if self.keep.iter().all(|&keep| keep == 1.0) {
+            return Ok((Some(dy.clone()), Some(dy.clone())));
+        }
+        with_element!(dy.dtype(), "gradient", T => with_values::<T, _>(dy, |values| {
+            let df = Tensor::from_vec(self.branch_grad(values), f.shape(), f.device())?;
+            Ok((Some(dy.clone()), Some(df)))
+        }))
     }
 }

@@ -2,15 +2,16 @@
 
 use crate::{Error, Result, profile};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Storage, Tensor, WithDType};
+use candle_core::{CpuStorage, CustomOp3, DType, InplaceOp2, Layout, Shape, Storage, Tensor, WithDType};
+use std::cell::Cell;
 use std::mem::MaybeUninit;
 
 /// A type the operators compute in: `f32` or `f64`.
 pub trait Element: WithDType + num_traits::Float + num_traits::NumAssign + std::iter::Sum + Send + Sync {
     /// `0.5 * (1 + erf(x / sqrt 2))`, the normal distribution function.
     fn normal_cdf(self) -> Self;
-    /// `exp(-x^2 / 2) / sqrt(2 pi)`, the normal density.
-    fn normal_pdf(self) -> Self;
+    /// The same, and `exp(-x^2 / 2) / sqrt(2 pi)`, the normal density: together they cost little more than one.
+    fn normal(self) -> (Self, Self);
     /// The values, if this is f32.
     fn as_f32(_values: &[Self]) -> Option<&[f32]> {
         None
@@ -63,6 +64,69 @@ pub(crate) fn with_values<T: WithDType, R>(
     match &*storage {
         Storage::Cpu(cpu) => f(slice(cpu, layout)?),
         _ => Err(Error::argument("device", "an accelerator", "the CPU").into()),
+    }
+}
+
+/// A vector of `len` values that `f` writes all of. Fresh memory is not set to zero first: for large feature maps that
+/// takes as long as a cheap operator.
+pub(crate) fn results<T: Copy>(len: usize, f: impl FnOnce(&mut [MaybeUninit<T>])) -> Vec<T> {
+    let mut values = Vec::new();
+    refill(&mut values, len, f);
+    values
+}
+
+/// The same in memory that was used before, for scratch.
+pub(crate) fn refill<T: Copy>(values: &mut Vec<T>, len: usize, f: impl FnOnce(&mut [MaybeUninit<T>])) {
+    values.clear();
+    values.reserve_exact(len);
+    f(&mut values.spare_capacity_mut()[..len]);
+    // SAFETY: the capacity is at least `len`, and every caller's `f` writes each of these values: operators write all
+    // of their results.
+    unsafe { values.set_len(len) };
+}
+
+/// Writes values one after the other; there must be one for each place.
+#[inline(always)]
+pub(crate) fn write<T: Copy>(to: &mut [MaybeUninit<T>], values: impl Iterator<Item = T>) {
+    for (to, value) in to.iter_mut().zip(values) {
+        to.write(value);
+    }
+}
+
+/// Calls `f` with the values of `target`, to be changed in place, and those of `source`. Both are f32 on the CPU; every
+/// tensor on the storage of `target` sees the change.
+pub(crate) fn update(target: &Tensor, source: &Tensor, f: impl FnOnce(&mut [f32], &[f32])) -> Result<()> {
+    if source.dims() != target.dims() {
+        let (given, allowed) = (format!("shape {:?}", source.dims()), format!("{:?}", target.dims()));
+        return Err(Error::argument("source of an update", given, allowed));
+    }
+    Ok(target.inplace_op2(&source.contiguous()?, &Update(Cell::new(Some(f))))?)
+}
+
+struct Update<F>(Cell<Option<F>>);
+
+impl<F: FnOnce(&mut [f32], &[f32])> InplaceOp2 for Update<F> {
+    fn name(&self) -> &'static str {
+        "update"
+    }
+
+    fn cpu_fwd(
+        &self,
+        target: &mut CpuStorage,
+        layout: &Layout,
+        source: &CpuStorage,
+        source_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let source = slice(source, source_layout)?;
+        let dtype = target.dtype();
+        let (CpuStorage::F32(target), Some((start, end))) = (target, layout.contiguous_offsets()) else {
+            let given = format!("dtype {dtype:?}, strides {:?}", layout.stride());
+            return Err(Error::argument("target of an update", given, "contiguous f32").into());
+        };
+        if let Some(f) = self.0.take() {
+            f(&mut target[start..end], source);
+        }
+        Ok(())
     }
 }
 

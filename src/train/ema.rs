@@ -1,10 +1,13 @@
 //! Exponential moving average of the weights.
 
-use crate::Result;
 use crate::nn::{Kind, Params};
-use crate::ops::storage::with_values;
+use crate::ops::storage::update;
 use crate::weights::TensorMap;
-use candle_core::Tensor;
+use crate::{Result, profile};
+use rayon::prelude::*;
+
+/// Values per parallel task.
+const CHUNK: usize = 1 << 14;
 
 /// `e <- d * e + (1 - d) * p` after every optimiser step, for all parameters and batch-norm statistics. Angles and
 /// counters are copied.
@@ -31,25 +34,24 @@ impl Ema {
     /// # Errors
     /// If a parameter is not f32.
     pub fn update(&mut self, params: &Params) -> Result<()> {
+        let _span = profile::span("averaging");
         let (keep, take) = (self.decay as f32, (1.0 - self.decay) as f32);
         for (name, param) in params.iter() {
             let Some(average) = self.values.get_mut(name) else { continue };
-            *average = match param.kind {
-                Kind::Theta | Kind::Counter => param.var.as_detached_tensor().copy()?,
-                _ => {
-                    let moved = with_values::<f32, _>(average, |e| {
-                        with_values::<f32, _>(param.var.as_tensor(), |p| {
-                            Ok(e.iter().zip(p).map(|(&e, &p)| keep * e + take * p).collect::<Vec<f32>>())
-                        })
-                    })?;
-                    Tensor::from_vec(moved, param.var.shape(), param.var.device())?
-                }
-            };
+            if matches!(param.kind, Kind::Theta | Kind::Counter) {
+                *average = param.var.as_detached_tensor().copy()?;
+                continue;
+            }
+            update(average, param.var.as_tensor(), |average, values| {
+                average.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(average, values)| {
+                    average.iter_mut().zip(values).for_each(|(e, &p)| *e = keep * *e + take * p);
+                });
+            })?;
         }
         Ok(())
     }
 
-    /// The averaged values.
+    /// The averaged values; the tensors' values move with [`Ema::update`].
     pub fn tensors(&self) -> &TensorMap {
         &self.values
     }

@@ -4,11 +4,12 @@ use candle_core::{DType, Device, Tensor};
 use kernelscope::Result;
 use kernelscope::ops::Layout;
 use kernelscope::ops::depthwise2d::{self, Depthwise2d};
+use kernelscope::ops::fused::{gelu_pointwise, norm_pointwise};
 use kernelscope::ops::gelu::gelu;
 use kernelscope::ops::layer_norm::{EPS, layer_norm};
 use kernelscope::ops::oriented1d::{Options, Oriented1d, SizeMode, channel_angles};
 use kernelscope::ops::pointwise::pointwise;
-use kernelscope::ops::scale_residual::scale_residual;
+use kernelscope::ops::scale_residual::{residual, scale_residual};
 
 /// The result must be an error that names the argument.
 #[track_caller]
@@ -189,6 +190,66 @@ fn scale_residual_arguments() -> Result<()> {
     for dtype in OTHER_DTYPES {
         let x = x.to_dtype(dtype)?;
         refused("input", scale_residual(&x, &x, &gamma.to_dtype(dtype)?, &keep));
+    }
+    Ok(())
+}
+
+#[test]
+fn residual_arguments() -> Result<()> {
+    let (x, keep) = (zeros(&[2, 3, 4, 5]), [1.0; 2]);
+    assert!(residual(&x, &x, &keep).is_ok());
+    refused("input", residual(&zeros(&[3, 4, 5]), &x, &keep));
+    refused("branch", residual(&x, &zeros(&[2, 3, 5, 4]), &keep));
+    refused("keep", residual(&x, &x, &[1.0; 3]));
+    refused("branch", residual(&x, &x.to_dtype(DType::F64)?, &keep));
+    for dtype in OTHER_DTYPES {
+        let x = x.to_dtype(dtype)?;
+        refused("input", residual(&x, &x, &keep));
+    }
+    Ok(())
+}
+
+#[test]
+fn norm_pointwise_arguments() -> Result<()> {
+    let (x, w, b) = (zeros(&[2, 3, 4, 5]), zeros(&[7, 3]), zeros(&[7]));
+    let n = zeros(&[3]);
+    assert_eq!(norm_pointwise(&x, (&n, &n), EPS, &w, &b)?.dims(), [2, 7, 4, 5]);
+    for shape in [&[3, 4, 5][..], &[2, 3, 0, 5], &[2, 0, 4, 5]] {
+        refused("input", norm_pointwise(&zeros(shape), (&n, &n), EPS, &w, &b));
+    }
+    for shape in [&[3, 7][..], &[7, 3, 1, 1], &[21], &[0, 3], &[]] {
+        refused("weight", norm_pointwise(&x, (&n, &n), EPS, &zeros(shape), &b));
+    }
+    refused("norm weight", norm_pointwise(&x, (&b, &n), EPS, &w, &b));
+    refused("norm bias", norm_pointwise(&x, (&n, &b), EPS, &w, &b));
+    refused("bias", norm_pointwise(&x, (&n, &n), EPS, &w, &n));
+    for eps in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        refused("eps", norm_pointwise(&x, (&n, &n), eps, &w, &b));
+    }
+    refused("norm bias", norm_pointwise(&x, (&n, &zeros_of(DType::F64, &[3])), EPS, &w, &b));
+    for dtype in OTHER_DTYPES {
+        let [x, n, w, b] = [&x, &n, &w, &b].map(|t| t.to_dtype(dtype).unwrap());
+        refused("input", norm_pointwise(&x, (&n, &n), EPS, &w, &b));
+    }
+    Ok(())
+}
+
+#[test]
+fn gelu_pointwise_arguments() -> Result<()> {
+    let (h, w, b) = (zeros(&[2, 3, 4, 5]), zeros(&[7, 3]), zeros(&[7]));
+    assert_eq!(gelu_pointwise(&h, &w, &b, &b)?.dims(), [2, 7, 4, 5]);
+    for shape in [&[3, 4, 5][..], &[2, 3, 0, 5], &[2, 0, 4, 5]] {
+        refused("input", gelu_pointwise(&zeros(shape), &w, &b, &b));
+    }
+    for shape in [&[3, 7][..], &[7, 3, 1, 1], &[21], &[0, 3], &[]] {
+        refused("weight", gelu_pointwise(&h, &zeros(shape), &b, &b));
+    }
+    refused("bias", gelu_pointwise(&h, &w, &zeros(&[3]), &b));
+    refused("gamma", gelu_pointwise(&h, &w, &b, &zeros(&[7, 1])));
+    refused("gamma", gelu_pointwise(&h, &w, &b, &zeros_of(DType::F64, &[7])));
+    for dtype in OTHER_DTYPES {
+        let [h, w, b] = [&h, &w, &b].map(|t| t.to_dtype(dtype).unwrap());
+        refused("input", gelu_pointwise(&h, &w, &b, &b));
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod common;
 mod depthwise;
 mod elementwise;
 mod errors;
+mod fused;
 mod layer_norm;
 mod oriented;
 mod pointwise;

@@ -5,6 +5,7 @@ use candle_core::{DType, Tensor};
 use kernelscope::Result;
 use kernelscope::ops::Layout;
 use kernelscope::ops::depthwise2d::{self, Depthwise2d};
+use kernelscope::ops::fused::{gelu_pointwise, norm_pointwise};
 use kernelscope::ops::gelu::gelu;
 use kernelscope::ops::layer_norm::{EPS, layer_norm};
 use kernelscope::ops::oriented1d::{Options, Oriented1d, channel_angles};
@@ -83,4 +84,29 @@ fn gelu_and_scale_residual() {
     assert_independent(std::slice::from_ref(&x), &shape, |args| gelu(&args[0]));
     let args = [x, branch, Arg::fill("gamma", &[17], "gamma")];
     assert_independent(&args, &shape, |args| scale_residual(&args[0], &args[1], &args[2], &[0.0, 1.0, 1.25]));
+}
+
+/// Images that are divided, whole and joined; one image takes threads inside of its products.
+#[test]
+fn fused_operators() {
+    for (images, height, width) in [(1, 40, 24), (3, 40, 24), (2, 14, 14), (9, 7, 7)] {
+        let y_shape = [images, 96, height, width];
+        let args = [
+            maps(images, 80, height, width),
+            Arg::fill("weight", &[96, 80], "weight"),
+            Arg::fill("bias", &[96], "bias"),
+            Arg::fill("gamma", &[96], "gamma"),
+        ];
+        assert_independent(&args, &y_shape, |args| gelu_pointwise(&args[0], &args[1], &args[2], &args[3]));
+        let args = [
+            maps(images, 80, height, width),
+            Arg::fill("weight", &[96, 80], "weight"),
+            Arg::fill("norm weight", &[80], "norm_weight"),
+            Arg::fill("norm bias", &[80], "bias"),
+            Arg::fill("bias", &[96], "bias"),
+        ];
+        assert_independent(&args, &y_shape, |args| {
+            norm_pointwise(&args[0], (&args[2], &args[3]), EPS, &args[1], &args[4])
+        });
+    }
 }

@@ -5,8 +5,9 @@
 //! deviations), which keeps them exact where the mean is large. The backward pass recomputes them.
 
 use crate::ops::Layout;
-use crate::ops::storage::Element;
+use crate::ops::storage::{Element, results, write};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// Positions per block: their sums fit in registers and the first-level cache.
 const BLOCK: usize = 64;
@@ -105,11 +106,11 @@ fn lane_sum<T: Element>(values: impl Iterator<Item = T>) -> T {
 
 /// `y = w * (x - mean) * rstd + b`.
 pub fn forward<T: Element>(sizes: Sizes, x: &[T], w: &[T], b: &[T], eps: T) -> Vec<T> {
-    let mut y = vec![T::zero(); x.len()];
-    y.par_chunks_mut(sizes.group()).zip(x.par_chunks(sizes.group())).for_each(|(y, x)| {
-        pulp::Arch::new().dispatch(Forward { sizes, x, w, b, eps, y });
-    });
-    y
+    results(x.len(), |y| {
+        y.par_chunks_mut(sizes.group()).zip(x.par_chunks(sizes.group())).for_each(|(y, x)| {
+            pulp::Arch::new().dispatch(Forward { sizes, x, w, b, eps, y });
+        });
+    })
 }
 
 struct Forward<'a, T> {
@@ -118,7 +119,7 @@ struct Forward<'a, T> {
     w: &'a [T],
     b: &'a [T],
     eps: T,
-    y: &'a mut [T],
+    y: &'a mut [MaybeUninit<T>],
 }
 
 impl<T: Element> pulp::NullaryFnOnce for Forward<'_, T> {
@@ -132,16 +133,14 @@ impl<T: Element> pulp::NullaryFnOnce for Forward<'_, T> {
                 let len = BLOCK.min(sizes.inner - start);
                 let stats = Stats::of(x, sizes, start, len, eps);
                 if sizes.inner == 1 {
-                    for (((y, &x), &w), &b) in y.iter_mut().zip(x).zip(w).zip(b) {
-                        *y = w * ((x - stats.mean[0]) * stats.rstd[0]) + b;
-                    }
+                    let (mean, rstd) = (stats.mean[0], stats.rstd[0]);
+                    write(y, x.iter().zip(w).zip(b).map(|((&x, &w), &b)| w * ((x - mean) * rstd) + b));
                     continue;
                 }
                 for (c, (y, x)) in y.chunks_exact_mut(sizes.inner).zip(x.chunks_exact(sizes.inner)).enumerate() {
                     let (y, x) = (&mut y[start..start + len], &x[start..start + len]);
-                    for (((y, &x), &m), &r) in y.iter_mut().zip(x).zip(&stats.mean[..len]).zip(&stats.rstd[..len]) {
-                        *y = w[c] * ((x - m) * r) + b[c];
-                    }
+                    let stats = stats.mean[..len].iter().zip(&stats.rstd[..len]);
+                    write(y, x.iter().zip(stats).map(|(&x, (&m, &r))| w[c] * ((x - m) * r) + b[c]));
                 }
             }
         }
@@ -151,17 +150,17 @@ impl<T: Element> pulp::NullaryFnOnce for Forward<'_, T> {
 /// With `h = (x - mean) * rstd` and `g = w * dy`: `dx = rstd * (g - mean_c g - h * mean_c(g h))`, `dw = sum dy * h`,
 /// `db = sum dy`.
 pub fn backward<T: Element>(sizes: Sizes, x: &[T], w: &[T], dy: &[T], eps: T) -> Grads<T> {
-    let mut dx = vec![T::zero(); x.len()];
-    let partial: Vec<(Vec<T>, Vec<T>)> = dx
-        .par_chunks_mut(sizes.group())
-        .zip(x.par_chunks(sizes.group()))
-        .zip(dy.par_chunks(sizes.group()))
-        .map(|((dx, x), dy)| {
+    let group = sizes.group();
+    let mut partial: Vec<(Vec<T>, Vec<T>)> = Vec::new();
+    let dx = results(x.len(), |dx| {
+        let inputs = x.par_chunks(group).zip(dy.par_chunks(group));
+        let sums = dx.par_chunks_mut(group).zip(inputs).map(|(dx, (x, dy))| {
             let (mut dw, mut db) = (vec![T::zero(); sizes.channels], vec![T::zero(); sizes.channels]);
             pulp::Arch::new().dispatch(Backward { sizes, x, w, dy, eps, dx, dw: &mut dw, db: &mut db });
             (dw, db)
-        })
-        .collect();
+        });
+        partial = sums.collect();
+    });
     let (mut dw, mut db) = (vec![T::zero(); sizes.channels], vec![T::zero(); sizes.channels]);
     for (part_w, part_b) in &partial {
         add(&mut dw, part_w);
@@ -182,7 +181,7 @@ struct Backward<'a, T> {
     w: &'a [T],
     dy: &'a [T],
     eps: T,
-    dx: &'a mut [T],
+    dx: &'a mut [MaybeUninit<T>],
     dw: &'a mut [T],
     db: &'a mut [T],
 }
@@ -210,14 +209,22 @@ impl<T: Element> pulp::NullaryFnOnce for Backward<'_, T> {
 
 /// The backward pass of one position with channels last.
 #[inline(always)]
-fn position<T: Element>(x: &[T], w: &[T], dy: &[T], stats: (T, T), dx: &mut [T], dw: &mut [T], db: &mut [T]) {
+fn position<T: Element>(
+    x: &[T],
+    w: &[T],
+    dy: &[T],
+    stats: (T, T),
+    dx: &mut [MaybeUninit<T>],
+    dw: &mut [T],
+    db: &mut [T],
+) {
     let (mean, rstd) = stats;
     let count = T::from_f64(x.len() as f64);
     let g_mean = lane_sum(w.iter().zip(dy).map(|(&w, &dy)| w * dy)) / count;
     let gh_mean = lane_sum(x.iter().zip(w).zip(dy).map(|((&x, &w), &dy)| w * dy * ((x - mean) * rstd))) / count;
     for c in 0..x.len() {
         let h = (x[c] - mean) * rstd;
-        dx[c] = rstd * (w[c] * dy[c] - g_mean - h * gh_mean);
+        dx[c].write(rstd * (w[c] * dy[c] - g_mean - h * gh_mean));
         dw[c] += dy[c] * h;
         db[c] += dy[c];
     }
@@ -230,7 +237,7 @@ fn block<T: Element>(
     (start, len): (usize, usize),
     (x, w, dy): (&[T], &[T], &[T]),
     stats: &Stats<T>,
-    dx: &mut [T],
+    dx: &mut [MaybeUninit<T>],
     (dw, db): (&mut [T], &mut [T]),
 ) {
     let count = T::from_f64(sizes.channels as f64);
@@ -259,7 +266,7 @@ fn block<T: Element>(
         let (x, dy, dx) = (&x[at..at + len], &dy[at..at + len], &mut dx[at..at + len]);
         for i in 0..len {
             let h = (x[i] - mean[i]) * rstd[i];
-            dx[i] = rstd[i] * (w * dy[i] - g_mean[i] - h * gh_mean[i]);
+            dx[i].write(rstd[i] * (w * dy[i] - g_mean[i] - h * gh_mean[i]));
         }
     }
 }

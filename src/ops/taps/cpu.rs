@@ -8,10 +8,9 @@
 use super::lanes::{InstructionSet, Lanes, Stored};
 use super::planes::PlaneEngine;
 use super::{Geometry, Tap, TapTable};
-use crate::ops::storage::Element;
+use crate::ops::storage::{Element, results};
 use rayon::prelude::*;
 use std::collections::HashMap;
-use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Geometries that one layer keeps plans of: training, evaluation and analyses use a few.
@@ -220,16 +219,6 @@ impl Plan {
         assert!(len.is_multiple_of(image), "{len} values are not whole images of {image}");
         len / image
     }
-}
-
-/// A vector of `len` values that `f` writes all of. Fresh memory is not set to zero first: for large feature maps that
-/// takes as long as the convolution.
-fn results<T>(len: usize, f: impl FnOnce(&mut [MaybeUninit<T>])) -> Vec<T> {
-    let mut values = Vec::with_capacity(len);
-    f(&mut values.spare_capacity_mut()[..len]);
-    // SAFETY: each engine writes the planes of its channels, and every channel belongs to one of them.
-    unsafe { values.set_len(len) };
-    values
 }
 
 /// A plan per shape: made when a shape is seen first.

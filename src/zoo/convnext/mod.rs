@@ -140,12 +140,24 @@ impl Block {
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let f = self.norm.forward(&self.conv.forward(x)?, pass.mode)?;
-        let mut f = gelu(&self.expand.forward(&f)?)?;
-        if let Some(second) = &self.second {
-            f = second.forward(&f)?;
-        }
-        let y = self.scale.forward(x, &self.project.forward(&f)?, pass.mode)?;
+        let f = self.conv.forward(x)?;
+        let hidden = match &self.norm {
+            Norm::Layer(norm) => self.expand.forward_normed(norm, &f)?,
+            Norm::Batch(norm) => self.expand.forward(&norm.forward(&f, pass.mode)?)?,
+        };
+        let y = match (&self.norm, &self.second) {
+            (Norm::Layer(_), None) => {
+                let f = self.project.forward_activated(&hidden, &self.scale)?;
+                self.scale.add_scaled(x, &f, pass.mode)?
+            }
+            (_, second) => {
+                let mut f = gelu(&hidden)?;
+                if let Some(second) = second {
+                    f = second.forward(&f)?;
+                }
+                self.scale.forward(x, &self.project.forward(&f)?, pass.mode)?
+            }
+        };
         pass.report(&self.path, &y);
         Ok(y)
     }
