@@ -3,10 +3,12 @@
 //! | engine | computes | types |
 //! |---|---|---|
 //! | [`lanes`](super::lanes) | channels that share their taps with others, many at a time | f32; f16 and bf16 forward |
-//! | [`planes`](super::planes) | the rest, one plane at a time | f32, f64 |
+//! | [`rows`](super::rows) | forward and input gradient of the rest at stride 1 | f32 |
+//! | [`planes`](super::planes) | all else, one plane at a time | f32, f64 |
 
 use super::lanes::{InstructionSet, Lanes, Stored};
 use super::planes::PlaneEngine;
+use super::rows::Rows;
 use super::{Geometry, Tap, TapTable};
 use crate::ops::storage::{Element, results};
 use rayon::prelude::*;
@@ -23,6 +25,8 @@ pub struct Plan {
     geometry: Geometry,
     lanes: Lanes,
     planes: PlaneEngine,
+    /// Forward pass and input gradient of the loose channels at stride 1.
+    rows: Option<[Rows; 2]>,
     /// Whether a channel is computed by planes.
     loose: Vec<bool>,
     /// The same when all are.
@@ -58,11 +62,17 @@ impl Plan {
         }
         // A block costs the same with any number of channels; a plane with few taps half as much per channel.
         let dense: Vec<usize> = (0..sizes.len()).filter(|&group| sizes[group] * 4 >= set.lanes()).collect();
-        let loose = table.group_of_channel().iter().map(|group| !dense.contains(group)).collect();
+        let loose: Vec<bool> = table.group_of_channel().iter().map(|group| !dense.contains(group)).collect();
         let lanes = Lanes::new(set, table.clone(), geometry, &dense);
         let planes = PlaneEngine::new(table.clone(), geometry);
         let all = vec![true; table.channels()];
-        Plan { table, geometry, lanes, planes, loose, all, half: OnceLock::new() }
+        let rows = (geometry.stride == (1, 1) && loose.contains(&true)).then(|| {
+            let groups = table.groups().iter().map(|group| group.taps().to_vec());
+            let back = groups.clone().map(|taps| taps.iter().map(|tap| Tap { dh: -tap.dh, dw: -tap.dw }).collect());
+            let (input, output) = (geometry.input, geometry.output);
+            [Rows::new(set, groups, input, output), Rows::new(set, back, output, input)]
+        });
+        Plan { table, geometry, lanes, planes, rows, loose, all, half: OnceLock::new() }
     }
 
     /// The taps.
@@ -117,7 +127,13 @@ impl Plan {
         results(images * channels * self.out_len(), |y| {
             let by_planes = self.by_planes::<T>();
             if by_planes.contains(&true) {
-                self.planes.forward(x, &self.merged(weights, residual), bias, y, by_planes);
+                let merged = self.merged(weights, residual);
+                match (&self.rows, T::as_f32(x), T::as_f32(bias), T::as_f32_mut(y)) {
+                    (Some([rows, _]), Some(x), Some(bias), Some(y)) => {
+                        rows.apply(x, self.table.group_of_channel(), &as_f32(&merged), bias, y, by_planes);
+                    }
+                    _ => self.planes.forward(x, &merged, bias, y, by_planes),
+                }
             }
             if let (Some(x), Some(weights), Some(bias), Some(y)) =
                 (T::as_f32(x), T::as_f32(weights), T::as_f32(bias), T::as_f32_mut(y))
@@ -175,7 +191,14 @@ impl Plan {
         let input = if wanted[0] {
             Some(results(x.len(), |dx| {
                 if some_by_planes {
-                    self.planes.input_grad(dy, &self.merged(w, residual), dx, by_planes);
+                    let merged = self.merged(w, residual);
+                    match (&self.rows, T::as_f32(dy), T::as_f32_mut(dx)) {
+                        (Some([_, rows]), Some(dy), Some(dx)) => {
+                            let zeros = vec![0.0; channels];
+                            rows.apply(dy, self.table.group_of_channel(), &as_f32(&merged), &zeros, dx, by_planes);
+                        }
+                        _ => self.planes.input_grad(dy, &merged, dx, by_planes),
+                    }
                 }
                 if let Some((((x, dy), w), dx)) = values.zip(T::as_f32_mut(dx)) {
                     self.lanes.gradients([x, dy], (w, residual), Some(dx), spread);
@@ -219,6 +242,11 @@ impl Plan {
         assert!(len.is_multiple_of(image), "{len} values are not whole images of {image}");
         len / image
     }
+}
+
+/// The weights of every channel, if they are f32.
+fn as_f32<T: Element>(merged: &[Vec<T>]) -> Vec<&[f32]> {
+    merged.iter().filter_map(|weights| T::as_f32(weights)).collect()
 }
 
 /// A plan per shape: made when a shape is seen first.

@@ -15,6 +15,7 @@ pub mod cpu;
 mod lanes;
 mod op;
 mod planes;
+mod rows;
 
 pub use lanes::InstructionSet;
 pub use op::TapConv;

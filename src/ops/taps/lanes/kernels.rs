@@ -253,7 +253,15 @@ unsafe fn gather_tile<V: Vector, const WIDTH: usize, const STEP: usize>(
             ahead.advance::<V>();
             let from = source.index(p * gather.stride.0, tile.first * step);
             let from = buffers.source.add(from * V::LANES);
+            let row = gather.start.0 + p * gather.step.0;
+            let to = target.index(row, gather.start.1 + tile.first * gather.step.1);
+            let mut to = buffers.target.add(to * V::LANES);
             let mut sums = [bias; WIDTH];
+            if !tile.starts {
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    *sum = V::load_line(to.add(j * to_step));
+                }
+            }
             let [ones, twos, threes, fours] = tile.runs.each_ref().map(|runs| {
                 let (first, end) = *runs.rows.get_unchecked(p);
                 runs.runs.get_unchecked(first as usize..end as usize)
@@ -264,9 +272,6 @@ unsafe fn gather_tile<V: Vector, const WIDTH: usize, const STEP: usize>(
                 add_threes::<V, WIDTH>(from, threes, buffers.weights, &mut sums);
                 add_fours::<V, WIDTH>(from, fours, buffers.weights, &mut sums);
             }
-            let row = gather.start.0 + p * gather.step.0;
-            let to = target.index(row, gather.start.1 + tile.first * gather.step.1);
-            let mut to = buffers.target.add(to * V::LANES);
             for sum in sums {
                 sum.store_line(to);
                 to = to.wrapping_add(to_step);

@@ -20,8 +20,8 @@
 
 mod kernels;
 mod plan;
-mod scratch;
-mod vector;
+pub(super) mod scratch;
+pub(super) mod vector;
 
 pub use vector::InstructionSet;
 pub(super) use vector::Stored;

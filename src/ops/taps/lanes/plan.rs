@@ -6,6 +6,9 @@ use crate::ops::taps::{Geometry, Tap};
 /// feature maps of 224-pixel images; fewer where a narrower tile reads fewer taps beside the image.
 const WIDTHS: [usize; 6] = [14, 8, 7, 4, 2, 1];
 
+/// What the taps of a slice read for one row of outputs, at most: with the weights and the sums it fits in 32 KiB.
+const SLICE_BYTES: usize = 20 << 10;
+
 /// Neighbouring taps of a row that share their loads.
 pub(super) const MAX_RUN: usize = 4;
 
@@ -64,6 +67,8 @@ pub(super) struct Run {
 pub(super) struct Tile {
     pub first: usize,
     pub width: usize,
+    /// Whether the sums start here, or go on from an earlier tile of the same outputs with other taps.
+    pub starts: bool,
     /// The taps that read inside the image for some output of the tile: single ones, runs of two, three and four.
     pub runs: [Runs; MAX_RUN],
 }
@@ -195,6 +200,32 @@ impl Outline {
         beside.max().unwrap_or(0)
     }
 
+    /// Cuts the taps of a tile between rows, so that what a slice reads for one row of outputs is still in the
+    /// first-level cache for the next.
+    fn slices<'t>(&self, taps: &'t [(Tap, u32)], lanes: usize) -> Vec<&'t [(Tap, u32)]> {
+        let pixels = |row: &[(Tap, u32)]| match row {
+            [(first, _), .., (last, _)] => (self.width - 1) * self.stride.1 + 1 + (last.dw - first.dw) as usize,
+            _ => self.width,
+        };
+        let rows = || taps.chunk_by(|a, b| a.0.dh == b.0.dh);
+        let bytes = rows().map(pixels).sum::<usize>() * lanes * size_of::<f32>();
+        let count = bytes.div_ceil(SLICE_BYTES).max(1);
+        let share = (bytes / size_of::<f32>() / lanes).div_ceil(count);
+        let (mut slices, mut start, mut end, mut filled) = (Vec::new(), 0, 0, 0);
+        for row in rows() {
+            filled += pixels(row);
+            end += row.len();
+            if filled >= share {
+                slices.push(&taps[start..end]);
+                (start, filled) = (end, 0);
+            }
+        }
+        if start < end || slices.is_empty() {
+            slices.push(&taps[start..end]);
+        }
+        slices
+    }
+
     fn resolve_runs(&self, runs: &[&[(Tap, u32)]], sheet: &Sheet, lanes: usize) -> Runs {
         let resolve = |taps: &&[(Tap, u32)]| {
             let (tap, index) = taps[0];
@@ -217,11 +248,15 @@ impl Outline {
     /// The gather for a source sheet; with `runs`, neighbouring taps share their loads.
     pub fn resolve(&self, sheet: &Sheet, lanes: usize, runs: bool) -> Gather {
         let runs = runs && self.stride.1 == 1;
-        let tiles = self.tile_starts(self.width).map(|first| {
+        let tiles = self.tile_starts(self.width).flat_map(|first| {
             let kept: Vec<_> =
                 self.taps.iter().filter(|(tap, _)| self.reads_inside(*tap, first, self.width)).copied().collect();
-            let by_length = split_runs(&kept, runs).map(|runs| self.resolve_runs(&runs, sheet, lanes));
-            Tile { first, width: self.width, runs: by_length }
+            let slices = self.slices(&kept, lanes).into_iter().enumerate();
+            let tile = |(index, taps): (usize, &[(Tap, u32)])| {
+                let runs = split_runs(taps, runs).map(|runs| self.resolve_runs(&runs, sheet, lanes));
+                Tile { first, width: self.width, starts: index == 0, runs }
+            };
+            slices.map(tile).collect::<Vec<_>>()
         });
         let tiles = tiles.collect();
         Gather { stride: self.stride, start: self.start, step: self.step, tiles }

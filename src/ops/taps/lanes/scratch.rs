@@ -10,7 +10,7 @@ struct Line([f32; 16]);
 
 /// Identity of whoever laid out a thread's buffers; margins are zeroed when it changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Owner(u64);
+pub(in crate::ops::taps) struct Owner(u64);
 
 impl Owner {
     pub fn new() -> Self {
@@ -31,7 +31,7 @@ thread_local! {
 
 /// Calls `f` with three buffers of at least `floats` values, aligned to 64 bytes. A buffer is zero when its owner first
 /// sees it on this thread, and afterwards as the owner left it.
-pub(super) fn with_buffers(owner: Owner, floats: [usize; 3], f: impl FnOnce([*mut f32; 3])) {
+pub(in crate::ops::taps) fn with_buffers(owner: Owner, floats: [usize; 3], f: impl FnOnce([*mut f32; 3])) {
     BUFFERS.with_borrow_mut(|buffers| {
         let mut wanted = floats.into_iter();
         let pointers = buffers.each_mut().map(|buffer| {

@@ -37,6 +37,11 @@ unsafe impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        unsafe { Avx2(_mm256_set1_ps(value)) }
+    }
+
+    #[inline(always)]
     unsafe fn multiply_add(self, by: Self, to: Self) -> Self {
         unsafe { Avx2(_mm256_fmadd_ps(self.0, by.0, to.0)) }
     }

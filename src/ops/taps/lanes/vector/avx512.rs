@@ -38,6 +38,11 @@ unsafe impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        unsafe { Avx512(_mm512_set1_ps(value)) }
+    }
+
+    #[inline(always)]
     unsafe fn multiply_add(self, by: Self, to: Self) -> Self {
         unsafe { Avx512(_mm512_fmadd_ps(self.0, by.0, to.0)) }
     }

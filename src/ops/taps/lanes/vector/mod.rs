@@ -17,7 +17,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 /// Most lanes of any vector.
-pub(super) const MAX_LANES: usize = 16;
+pub(in crate::ops::taps) const MAX_LANES: usize = 16;
 
 /// A vector of f32, one lane per channel.
 ///
@@ -35,6 +35,7 @@ pub(in crate::ops::taps) unsafe trait Vector: Copy {
     /// Writes aligned lanes.
     unsafe fn store_line(self, to: *mut f32);
     unsafe fn zero() -> Self;
+    unsafe fn splat(value: f32) -> Self;
     /// `self * by + to`, rounded once where the machine can.
     unsafe fn multiply_add(self, by: Self, to: Self) -> Self;
 
@@ -201,7 +202,7 @@ impl InstructionSet {
 }
 
 /// Work that is compiled once per instruction set.
-pub(super) trait Task {
+pub(in crate::ops::taps) trait Task {
     /// Does the work. Implementations are `#[inline(always)]`, so that they are compiled with the instructions of the
     /// function that calls them.
     ///
@@ -214,7 +215,7 @@ pub(super) trait Task {
 ///
 /// # Safety
 /// The machine has the instruction set: it is one of [`InstructionSet::available`].
-pub(super) unsafe fn dispatch(set: InstructionSet, task: impl Task) {
+pub(in crate::ops::taps) unsafe fn dispatch(set: InstructionSet, task: impl Task) {
     // SAFETY: the caller's promise.
     unsafe {
         match set {

@@ -34,6 +34,11 @@ unsafe impl Vector for Portable {
     }
 
     #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Portable([value; 8])
+    }
+
+    #[inline(always)]
     unsafe fn multiply_add(self, by: Self, to: Self) -> Self {
         // Without the instruction, `mul_add` is a call of a library function for every lane.
         const FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
