@@ -177,30 +177,39 @@ impl Lanes {
 
     /// Adds up the weights of a block's channels per distinct tap: taps by channels, missing channels zero. `residual`
     /// adds the identity at the centre.
-    fn merge(&self, block: &Block, weights: &[f32], residual: bool, to: &mut [f32]) {
+    fn merge(&self, block: &Block, weights: &[f32], residual: bool) -> Aligned {
         let (lanes, k) = (self.set.lanes(), self.table.weights_per_channel());
         let group = &self.table.groups()[block.group];
-        to.fill(0.0);
-        for (lane, &channel) in block.channels.iter().enumerate() {
-            for (&slot, &w) in group.slots().iter().zip(&weights[channel * k..(channel + 1) * k]) {
-                to[slot * lanes + lane] += w;
+        let mut merged = Aligned::zeros(group.taps().len() * lanes);
+        if group.taps().len() == k && block.channels.len() == lanes {
+            // No tap coincides with another, so the weights are only transposed, like planes of one row.
+            let planes = std::array::from_fn(|lane| {
+                let channel = block.channels.get(lane).unwrap_or(&block.channels[0]);
+                weights[channel * k..][..k].as_ptr()
+            });
+            let task = TransposeTask { planes, sheet: Sheet { rows: 1, cols: k, halo: 0 }, to: merged.as_mut() };
+            // SAFETY: the instruction set is available; the planes have k values each, and there is room for all.
+            unsafe { dispatch(self.set, task) };
+        } else {
+            let to = merged.as_mut();
+            for (lane, &channel) in block.channels.iter().enumerate() {
+                for (&slot, &w) in group.slots().iter().zip(&weights[channel * k..(channel + 1) * k]) {
+                    to[slot * lanes + lane] += w;
+                }
             }
         }
         let centre = group.taps().iter().position(|&tap| tap == Tap { dh: 0, dw: 0 });
         if let Some(centre) = centre.filter(|_| residual) {
-            for lane in 0..block.channels.len() {
-                to[centre * lanes + lane] += 1.0;
+            for one in &mut merged.as_mut()[centre * lanes..][..block.channels.len()] {
+                *one += 1.0;
             }
         }
+        merged
     }
 
     /// The weights of each block, as [`Lanes::merge`].
     fn merged(&self, weights: &[f32], residual: bool) -> Vec<Aligned> {
-        let merge = |block: &Block| {
-            let mut merged = Aligned::zeros(self.table.groups()[block.group].taps().len() * self.set.lanes());
-            self.merge(block, weights, residual, merged.as_mut());
-            merged
-        };
+        let merge = |block: &Block| self.merge(block, weights, residual);
         if self.blocks.len() * self.table.weights_per_channel() < PARALLEL_MERGE {
             self.blocks.iter().map(merge).collect()
         } else {
@@ -408,6 +417,21 @@ impl Aligned {
 
     fn as_ptr(&self) -> *const f32 {
         self.as_ref().as_ptr()
+    }
+}
+
+/// The weights of one block, to taps by channels.
+struct TransposeTask<'a> {
+    planes: Planes<f32>,
+    sheet: Sheet,
+    to: &'a mut [f32],
+}
+
+impl Task for TransposeTask<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        // SAFETY: whoever made the task gave planes and room of the sheet's size.
+        unsafe { kernels::copy_in::<V, f32>(&self.planes, &self.sheet, self.to.as_mut_ptr()) };
     }
 }
 
