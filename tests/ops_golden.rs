@@ -12,7 +12,10 @@ use common::{
 use kernelscope::Result;
 use kernelscope::ops::depthwise2d::{self, Depthwise2d};
 use kernelscope::ops::oriented1d::{self, Oriented1d, SizeMode, channel_angles, tap_offsets};
+use kernelscope::ops::taps::cpu::Plan;
+use kernelscope::ops::taps::{Geometry, InstructionSet, TapConv, TapTable};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Single precision: sums of up to a few thousand products of order one.
 const TOLERANCE_F32: f64 = 1e-5;
@@ -36,20 +39,30 @@ impl Errors {
         Errors { f32: 0.0, f64: 0.0, recorded }
     }
 
-    /// Runs a case in both precisions and compares y, dx and dw with the golden values.
+    /// Runs a case in both precisions, in single precision also with every instruction set of this machine, and compares
+    /// y, dx and dw with the golden values.
     fn check(
         &mut self,
         name: &str,
         case: &Value,
-        args: &[Arg; 2],
-        cotangent: &Arg,
+        [args @ .., cotangent]: &[Arg; 3],
+        (table, geometry): (&TapTable, Geometry),
         op: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
     ) -> Result<()> {
-        for (dtype, tolerance) in [(DType::F32, TOLERANCE_F32), (DType::F64, self.recorded)] {
-            let outcome = differentiate(dtype, args, cotangent, |args| op(&args[0], &args[1]))?;
+        let sets = InstructionSet::available().into_iter().map(|set| (DType::F32, Some(set), TOLERANCE_F32));
+        let runs = [(DType::F32, None, TOLERANCE_F32), (DType::F64, None, self.recorded)].into_iter().chain(sets);
+        for (dtype, set, tolerance) in runs {
+            let outcome = differentiate(dtype, args, cotangent, |args| {
+                let Some(set) = set else { return op(&args[0], &args[1]) };
+                let plan = Plan::with_instructions(Arc::new(table.clone()), geometry, set);
+                TapConv::with_plan(Arc::new(plan), false)?.apply(&args[0], &args[1], None)
+            })?;
             for (key, (_, actual)) in ["y", "dx", "dw"].into_iter().zip(&outcome) {
                 let error = max_rel_diff(actual, &numbers(&case[key]));
-                assert!(error < tolerance, "{name}: {key} in {dtype:?} is off by {error:e}, allowed {tolerance:e}");
+                assert!(
+                    error < tolerance,
+                    "{name}: {key} in {dtype:?} {set:?} is off by {error:e}, allowed {tolerance:e}"
+                );
                 let max = if dtype == DType::F32 { &mut self.f32 } else { &mut self.f64 };
                 *max = max.max(error);
             }
@@ -174,10 +187,14 @@ fn oriented_convolution_matches() -> Result<()> {
         let name = format!("K {taps}, {}x{}, stride {stride}, {sizes:?}", size("H"), size("W"));
         let (x_shape, w_shape) = ([size("N"), channels, size("H"), size("W")], [channels, 1, 1, taps]);
         let y_shape = integers(&case["out_shape"]);
-        let args = [Arg::fill("input", &x_shape, "input"), Arg::fill("weight", &w_shape, "weight")];
-        let cotangent = Arg::fill("cotangent", &y_shape, "input");
+        let args = [
+            Arg::fill("input", &x_shape, "input"),
+            Arg::fill("weight", &w_shape, "weight"),
+            Arg::fill("cotangent", &y_shape, "input"),
+        ];
         let op = Oriented1d::new(&theta, taps, oriented1d::Options { stride, sizes, ..Default::default() })?;
-        errors.check(&name, case, &args, &cotangent, |x, w| op.forward(x, w, None))?;
+        let geometry = op.geometry(x_shape[2], x_shape[3])?;
+        errors.check(&name, case, &args, (op.table(), geometry), |x, w| op.forward(x, w, None))?;
     }
     errors.print("op_oriented_conv", array(&file["cases"]).len());
     assert_eq!((array(&file["cases"]).len(), strict), (27, 25));
@@ -192,10 +209,14 @@ fn dense(path: &str, count: usize, options: impl Fn(&Value) -> depthwise2d::Opti
         let options = options(case);
         let (x_shape, y_shape) = (integers(&case["x_shape"]), integers(&case["y_shape"]));
         let w_shape = [x_shape[1], 1, options.kernel.0, options.kernel.1];
-        let args = [Arg::new("x", &x_shape, singles(&case["x"])), Arg::new("w", &w_shape, singles(&case["weight"]))];
-        let cotangent = Arg::new("gy", &y_shape, singles(&case["gy"]));
+        let args = [
+            Arg::new("x", &x_shape, singles(&case["x"])),
+            Arg::new("w", &w_shape, singles(&case["weight"])),
+            Arg::new("gy", &y_shape, singles(&case["gy"])),
+        ];
         let op = Depthwise2d::new(x_shape[1], options)?;
-        errors.check(text(&case["name"]), case, &args, &cotangent, |x, w| op.forward(x, w, None))?;
+        let geometry = op.geometry(x_shape[2], x_shape[3])?;
+        errors.check(text(&case["name"]), case, &args, (op.table(), geometry), |x, w| op.forward(x, w, None))?;
     }
     errors.print(path, array(&file["cases"]).len());
     assert_eq!(array(&file["cases"]).len(), count);

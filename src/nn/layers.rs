@@ -1,6 +1,6 @@
 //! Convolutions and linear maps.
 
-use super::{FeatureShape, Init, Kind, LayerNorm, LayerScale, Scope, Trace};
+use super::{BatchNorm, FeatureShape, Init, Kind, LayerNorm, LayerScale, Mode, Scope, Trace};
 use crate::ops::depthwise2d::{self, Depthwise2d};
 use crate::ops::oriented1d::{self, Oriented1d};
 use crate::ops::{fused, layer_norm, pointwise};
@@ -157,6 +157,42 @@ impl Pointwise {
     /// If the shape does not fit.
     pub fn forward_activated(&self, x: &Tensor, scale: &LayerScale) -> Result<Tensor> {
         fused::gelu_pointwise(x, &self.weight, &self.bias()?, scale.gamma())
+    }
+
+    /// Applies the batch norm `before`, the layer, and the batch norm `after`, where they are given. In evaluation both
+    /// norms are linear and go into the weights, so that no feature map is written for them.
+    ///
+    /// # Errors
+    /// If the shape does not fit, or a training batch has only one value per channel.
+    pub fn forward_between(
+        &self,
+        before: Option<&BatchNorm>,
+        x: &Tensor,
+        after: Option<&BatchNorm>,
+        mode: Mode,
+    ) -> Result<Tensor> {
+        if mode.is_train() {
+            let y = match before {
+                Some(norm) => self.forward(&norm.forward(x, mode)?)?,
+                None => self.forward(x)?,
+            };
+            return match after {
+                Some(norm) => norm.forward(&y, mode),
+                None => Ok(y),
+            };
+        }
+        let (mut weight, mut bias) = (self.weight.clone(), self.bias()?);
+        if let Some(norm) = before {
+            let (scale, shift) = norm.affine()?;
+            bias = (bias + weight.matmul(&shift.unsqueeze(1)?)?.squeeze(1)?)?;
+            weight = weight.broadcast_mul(&scale.unsqueeze(0)?)?;
+        }
+        if let Some(norm) = after {
+            let (scale, shift) = norm.affine()?;
+            bias = ((bias * &scale)? + shift)?;
+            weight = weight.broadcast_mul(&scale.unsqueeze(1)?)?;
+        }
+        pointwise::pointwise(x, &weight, Some(&bias))
     }
 
     /// The bias, or zeros.

@@ -109,6 +109,13 @@ impl BatchNorm {
         batch_norm::batch_norm(x, &self.weight, &self.bias, &statistics, Self::EPS)
     }
 
+    /// Scale and shift of the evaluation: `y = scale * x + shift`, for an operator that takes them into its own weights.
+    pub(super) fn affine(&self) -> Result<(Tensor, Tensor)> {
+        let scale = self.weight.div(&(&self.running_var + Self::EPS)?.sqrt()?)?;
+        let shift = (&self.bias - (&self.running_mean * &scale)?)?;
+        Ok((scale, shift))
+    }
+
     fn update(&self, batch: &batch_norm::Statistics, count: usize) -> Result<()> {
         let unbiased = count as f64 / (count - 1) as f64;
         let tensor = |values: Vec<f64>| Tensor::from_vec(values, self.channels, self.weight.device());

@@ -9,6 +9,7 @@ mod common;
 
 mod depthwise;
 mod elementwise;
+mod engines;
 mod errors;
 mod fused;
 mod layer_norm;

@@ -123,8 +123,8 @@ impl Depthwise2d {
         Ok(Geometry { input: (height, width), output, stride: self.options.stride })
     }
 
-    /// Applies the operator: `x` (N, C, H, W), `weight` (C, 1, kh, kw), `bias` (C). Differentiable in all three; f32
-    /// and f64.
+    /// Applies the operator: `x` (N, C, H, W), `weight` (C, 1, kh, kw), `bias` (C). Differentiable in all three in
+    /// f32 and f64; f16 and bf16, added up in f32, for inference.
     ///
     /// # Errors
     /// If shapes or dtypes do not fit; the message names the argument.

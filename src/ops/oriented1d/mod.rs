@@ -170,7 +170,8 @@ impl Oriented1d {
     }
 
     /// Applies the operator: `x` (N, C, H, W), or (N, H, W, C) with [`Layout::ChannelsLast`]; `weight` (C, 1, 1, K);
-    /// `bias` (C). Differentiable in all three; f32 and f64.
+    /// `bias` (C). Differentiable in all three in f32 and f64; f16 and bf16,
+    /// added up in f32, for inference.
     ///
     /// # Errors
     /// If shapes, dtypes or sizes do not fit; the message names the argument.

@@ -2,9 +2,9 @@
 //!
 //! | engine | computes | types |
 //! |---|---|---|
-//! | [`lanes`](super::lanes) | channels that share their taps with others, many at a time | f32; f16 and bf16 forward |
-//! | [`rows`](super::rows) | forward and input gradient of the rest at stride 1 | f32 |
-//! | [`planes`](super::planes) | all else, one plane at a time | f32, f64 |
+//! | `lanes` | channels that share their taps with others, many at a time | f32; f16 and bf16 forward |
+//! | `rows` | forward and input gradient of the rest at stride 1 | f32 |
+//! | `planes` | all else, one plane at a time | f32, f64 |
 
 use super::lanes::{InstructionSet, Lanes, Stored};
 use super::planes::PlaneEngine;
@@ -63,10 +63,10 @@ impl Plan {
         // A block costs the same with any number of channels; a plane with few taps half as much per channel.
         let dense: Vec<usize> = (0..sizes.len()).filter(|&group| sizes[group] * 4 >= set.lanes()).collect();
         let loose: Vec<bool> = table.group_of_channel().iter().map(|group| !dense.contains(group)).collect();
-        let lanes = Lanes::new(set, table.clone(), geometry, &dense);
-        let planes = PlaneEngine::new(table.clone(), geometry);
+        let lanes = Lanes::new(set, table.clone(), stepped(geometry), &dense);
+        let planes = PlaneEngine::new(table.clone(), stepped(geometry));
         let all = vec![true; table.channels()];
-        let rows = (geometry.stride == (1, 1) && loose.contains(&true)).then(|| {
+        let rows = (stepped(geometry).stride == (1, 1) && loose.contains(&true)).then(|| {
             let groups = table.groups().iter().map(|group| group.taps().to_vec());
             let back = groups.clone().map(|taps| taps.iter().map(|tap| Tap { dh: -tap.dh, dw: -tap.dw }).collect());
             let (input, output) = (geometry.input, geometry.output);
@@ -153,7 +153,7 @@ impl Plan {
         assert!(weights.len() == channels * self.table.weights_per_channel() && bias.len() == channels);
         let lanes = self.half.get_or_init(|| {
             let every: Vec<usize> = (0..self.table.groups().len()).collect();
-            Lanes::new(self.lanes.set(), self.table.clone(), self.geometry, &every)
+            Lanes::new(self.lanes.set(), self.table.clone(), stepped(self.geometry), &every)
         });
         results(images * channels * self.out_len(), |y| lanes.forward(x, (weights, residual), bias, y))
     }
@@ -247,6 +247,14 @@ impl Plan {
 /// The weights of every channel, if they are f32.
 fn as_f32<T: Element>(merged: &[Vec<T>]) -> Vec<&[f32]> {
     merged.iter().filter_map(|weights| T::as_f32(weights)).collect()
+}
+
+/// The same convolution without strides that are never stepped, along axes with one output: work and memory grow with
+/// the stride.
+fn stepped(geometry: Geometry) -> Geometry {
+    let stride = |stride: usize, outputs: usize| if outputs == 1 { 1 } else { stride };
+    let (rows, cols) = geometry.output;
+    Geometry { stride: (stride(geometry.stride.0, rows), stride(geometry.stride.1, cols)), ..geometry }
 }
 
 /// A plan per shape: made when a shape is seen first.

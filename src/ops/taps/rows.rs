@@ -154,7 +154,7 @@ impl Task for PlaneTask<'_> {
             while q < width {
                 // SAFETY: the taps read rows -1 to height + 1 and columns from -margin to what vectors read beyond the
                 // last pixel; all of that is in the padded plane.
-                let sums = unsafe { pair::<V>(padded.add(rows.index(p, q)), pitch, taps, weights, start) };
+                let sums = unsafe { pair::<V>(padded.wrapping_add(rows.index(p, q)), pitch, taps, weights, start) };
                 let cols = (VECTORS * V::LANES).min(width - q);
                 for (row, sums) in sums.iter().enumerate().take(height - p) {
                     let to = &mut y[(p + row) * width + q..][..cols];
@@ -180,7 +180,7 @@ impl Task for PlaneTask<'_> {
 /// The sums of `VECTORS` vectors of outputs in two rows.
 ///
 /// # Safety
-/// `x` is where the first output reads without a tap; all that the taps read from there is in the padded plane; there is
+/// `x` is where the first output reads without a tap, which may be outside; all that the taps read from there is in the padded plane; there is
 /// a weight for each. The machine has the instructions.
 #[inline(always)]
 unsafe fn pair<V: Vector>(
@@ -196,7 +196,7 @@ unsafe fn pair<V: Vector>(
         let mut lower = [V::splat(start); VECTORS];
         for tap in taps {
             let weight = V::splat(*weights.get_unchecked(tap.weight));
-            let from = x.offset(tap.offset);
+            let from = x.wrapping_offset(tap.offset);
             for (i, sum) in upper.iter_mut().enumerate() {
                 *sum = V::load(from.add(i * V::LANES)).multiply_add(weight, *sum);
             }

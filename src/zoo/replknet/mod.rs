@@ -76,12 +76,20 @@ impl ConvNorm {
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let y = match &self.conv {
             Conv::Dense(conv) => conv.forward(x)?,
-            Conv::Pointwise(conv) => conv.forward(x)?,
+            Conv::Pointwise(conv) => return conv.forward_between(None, x, self.norm.as_ref(), mode),
             Conv::Depthwise(conv) => conv.forward(x)?,
         };
         match &self.norm {
             Some(norm) => norm.forward(&y, mode),
             None => Ok(y),
+        }
+    }
+
+    /// The same behind a batch norm.
+    fn forward_normed(&self, before: &BatchNorm, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        match &self.conv {
+            Conv::Pointwise(conv) => conv.forward_between(Some(before), x, self.norm.as_ref(), mode),
+            _ => self.forward(&before.forward(x, mode)?, mode),
         }
     }
 
@@ -167,7 +175,7 @@ impl RepLkBlock {
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let f = self.pw1.forward(&self.norm.forward(x, pass.mode)?, pass.mode)?.relu()?;
+        let f = self.pw1.forward_normed(&self.norm, x, pass.mode)?.relu()?;
         let f = self.large_kernel.forward(&f, pass.mode)?;
         pass.report(&format!("{}.large_kernel", self.path), &f);
         let f = self.pw2.forward(&f.relu()?, pass.mode)?;
@@ -209,7 +217,7 @@ impl ConvFfn {
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let f = gelu(&self.pw1.forward(&self.norm.forward(x, pass.mode)?, pass.mode)?)?;
+        let f = gelu(&self.pw1.forward_normed(&self.norm, x, pass.mode)?)?;
         let y = self.residual.forward(x, &self.pw2.forward(&f, pass.mode)?, pass.mode)?;
         pass.report(&self.path, &y);
         Ok(y)

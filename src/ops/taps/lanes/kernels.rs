@@ -28,8 +28,8 @@ pub(super) unsafe fn copy_in<V: Vector, T: Stored>(planes: &Planes<T>, sheet: &S
         if pixels < V::LANES {
             for pixel in 0..pixels {
                 let line = to.add(sheet.index(pixel / sheet.cols, pixel % sheet.cols) * V::LANES);
-                for lane in 0..V::LANES {
-                    *line.add(lane) = (*planes[lane].add(pixel)).to_f32();
+                for (lane, plane) in planes.iter().enumerate().take(V::LANES) {
+                    *line.add(lane) = (*plane.add(pixel)).to_f32();
                 }
             }
             return;
@@ -118,13 +118,13 @@ unsafe fn copy_out_by<V: Vector, T: Stored, const STREAM: bool>(from: *const f32
             }
             V::transpose(&mut lines);
             if targets.count == V::LANES {
-                for lane in 0..V::LANES {
-                    T::store::<V, STREAM>(lines[lane], targets.planes[lane].add(pixel));
+                for (lane, &line) in lines.iter().enumerate().take(V::LANES) {
+                    T::store::<V, STREAM>(line, targets.planes[lane].add(pixel));
                 }
             } else {
-                for lane in 0..V::LANES {
+                for (lane, &line) in lines.iter().enumerate().take(V::LANES) {
                     if lane < targets.count {
-                        T::store::<V, STREAM>(lines[lane], targets.planes[lane].add(pixel));
+                        T::store::<V, STREAM>(line, targets.planes[lane].add(pixel));
                     }
                 }
             }
@@ -245,14 +245,15 @@ unsafe fn gather_tile<V: Vector, const WIDTH: usize, const STEP: usize>(
     ahead: &mut Ahead,
 ) {
     let step = if STEP == 0 { gather.stride.1 } else { STEP };
-    // SAFETY: rows and columns are inside the sheets; a run's offset leads from there into the sheet or its margin.
+    // SAFETY: a run's offset leads from the tile's first source pixel into the sheet or its margin. The pixel itself may
+    // lie beyond the sheet, where outputs reach beyond the image: hence the wrapping additions. Targets are inside theirs.
     unsafe {
         let bias = V::load_line(buffers.bias);
         let to_step = gather.step.1 * V::LANES;
         for p in 0..tile.runs[0].rows.len() {
             ahead.advance::<V>();
             let from = source.index(p * gather.stride.0, tile.first * step);
-            let from = buffers.source.add(from * V::LANES);
+            let from = buffers.source.wrapping_add(from * V::LANES);
             let row = gather.start.0 + p * gather.step.0;
             let to = target.index(row, gather.start.1 + tile.first * gather.step.1);
             let mut to = buffers.target.add(to * V::LANES);
@@ -295,7 +296,7 @@ unsafe fn add_ones<V: Vector, const WIDTH: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         for run in runs {
-            let from = source.offset(run.offset as isize);
+            let from = source.wrapping_offset(run.offset);
             let weight = V::load_line(weights.add(run.weight as usize));
             for (j, sum) in sums.iter_mut().enumerate() {
                 *sum = V::load_line(from.add(j * step * V::LANES)).multiply_add(weight, *sum);
@@ -321,7 +322,7 @@ macro_rules! add_runs {
             // SAFETY: the caller's promise.
             unsafe {
                 for run in runs {
-                    let from = source.offset(run.offset as isize);
+                    let from = source.wrapping_offset(run.offset);
                     let first = weights.add(run.weight as usize);
                     let step = run.weight_step as isize;
                     $(let $w = V::load_line(first.offset($i * step));)*
@@ -394,21 +395,21 @@ unsafe fn correlate_strip<V: Vector, const TAPS: usize, const STEP: usize>(
 ) {
     let step = if STEP == 0 { stride.1 } else { STEP } * V::LANES;
     // SAFETY: the strip's taps are taps of the chunk, its rows and columns inside dy's sheet; offsets lead from the
-    // source pixel into x's sheet or its margin.
+    // source pixel, which may lie beyond x's sheet, into the sheet or its margin.
     unsafe {
-        let offsets: &[i32; TAPS] = &*chunk.offsets.as_ptr().add(strip.first).cast();
+        let offsets: &[isize; TAPS] = &*chunk.offsets.as_ptr().add(strip.first).cast();
         let taps: &[u32; TAPS] = &*chunk.taps.as_ptr().add(strip.first).cast();
         let mut totals = [V::zero(); TAPS];
         for p in strip.rows.0..strip.rows.1 {
             let mut dy = dy.add(dy_sheet.index(p, strip.cols.0) * V::LANES);
-            let mut from = x.add(x_sheet.index(p * stride.0, 0) * V::LANES + strip.cols.0 * step);
+            let mut from = x.wrapping_add(x_sheet.index(p * stride.0, 0) * V::LANES + strip.cols.0 * step);
             let mut cols = strip.cols.1 - strip.cols.0;
             if V::MANY_REGISTERS && STEP == 1 && strip.neighbours {
                 // Neighbouring taps read neighbouring values: of four outputs, each value is loaded once.
                 while cols >= 4 {
                     let gradient = |j: usize| V::load_line(dy.add(j * V::LANES));
                     let (g0, g1, g2, g3) = (gradient(0), gradient(1), gradient(2), gradient(3));
-                    let first = from.offset(offsets[0] as isize);
+                    let first = from.wrapping_offset(offsets[0]);
                     let value = |i: usize| V::load_line(first.add(i * V::LANES));
                     let (mut x0, mut x1, mut x2) = (value(0), value(1), value(2));
                     for (i, total) in totals.iter_mut().enumerate() {
@@ -420,7 +421,7 @@ unsafe fn correlate_strip<V: Vector, const TAPS: usize, const STEP: usize>(
                         (x0, x1, x2) = (x1, x2, x3);
                     }
                     dy = dy.add(4 * V::LANES);
-                    from = from.add(4 * step);
+                    from = from.wrapping_add(4 * step);
                     cols -= 4;
                 }
             }
@@ -428,17 +429,17 @@ unsafe fn correlate_strip<V: Vector, const TAPS: usize, const STEP: usize>(
             for _ in 0..cols / 2 {
                 let (first, second) = (V::load_line(dy), V::load_line(dy.add(V::LANES)));
                 for (total, &offset) in totals.iter_mut().zip(offsets) {
-                    let from = from.offset(offset as isize);
+                    let from = from.wrapping_offset(offset);
                     *total = V::load_line(from).multiply_add(first, *total);
                     *total = V::load_line(from.add(step)).multiply_add(second, *total);
                 }
                 dy = dy.add(2 * V::LANES);
-                from = from.add(2 * step);
+                from = from.wrapping_add(2 * step);
             }
             if cols % 2 == 1 {
                 let gradient = V::load_line(dy);
                 for (total, &offset) in totals.iter_mut().zip(offsets) {
-                    *total = V::load_line(from.offset(offset as isize)).multiply_add(gradient, *total);
+                    *total = V::load_line(from.wrapping_offset(offset)).multiply_add(gradient, *total);
                 }
             }
         }

@@ -28,7 +28,7 @@ pub(super) use vector::Stored;
 
 use super::{Geometry, Tap, TapTable};
 use kernels::{Ahead, Buffers, Planes, Targets};
-use plan::{Chunk, Chunks, Gather, Outline, Sheet};
+use plan::{Chunk, Chunks, Gather, Numbered, Outline, Sheet};
 use rayon::prelude::*;
 use scratch::{Owner, with_buffers};
 use std::mem::MaybeUninit;
@@ -82,9 +82,9 @@ pub(super) struct Lanes {
 struct Results<T>(*mut T);
 
 // SAFETY: every unit of work writes planes that no other unit touches, and the owner waits for all of them.
-unsafe impl<T> Sync for Results<T> {}
+unsafe impl<T: Send> Sync for Results<T> {}
 // SAFETY: as above.
-unsafe impl<T> Send for Results<T> {}
+unsafe impl<T: Send> Send for Results<T> {}
 
 impl Lanes {
     /// Plans for the channels of `groups` (indices into the table's groups).
@@ -112,11 +112,16 @@ impl Lanes {
         self.geometry.output.0 * self.geometry.output.1
     }
 
-    /// The taps of each group; none for groups that have no blocks here.
-    fn planned_taps(&self) -> Vec<&[Tap]> {
+    /// The taps of each group that ever read inside the image; none for groups that have no blocks here. The others,
+    /// which a dilation may carry arbitrarily far, would only widen the margins.
+    fn planned_taps(&self) -> Vec<Vec<Numbered>> {
         let planned = |group| self.blocks.iter().any(|block| block.group == group);
-        let groups = self.table.groups().iter().enumerate();
-        groups.map(|(index, group)| if planned(index) { group.taps() } else { &[] }).collect()
+        let reads = |&(tap, _): &Numbered| self.geometry.valid(tap).count() > 0;
+        let groups = self.table.groups().iter().enumerate().map(|(index, group)| {
+            let taps = if planned(index) { group.taps() } else { &[] };
+            taps.iter().copied().zip(0..).filter(reads).collect()
+        });
+        groups.collect()
     }
 
     fn input(&self, halo: usize) -> Sheet {
@@ -141,7 +146,7 @@ impl Lanes {
                 self.blocks.iter().map(|block| block.channels.len()).sum::<usize>(),
                 self.blocks.len(),
                 self.set,
-                taps.iter().map(|taps| taps.len()).collect::<Vec<_>>(),
+                taps.iter().map(Vec::len).collect::<Vec<_>>(),
                 gathers.iter().filter_map(|gather| gather.tiles.first()).map(|tile| tile.width).collect::<Vec<_>>(),
                 x.halo,
             );
@@ -503,5 +508,64 @@ impl Task for BackwardTask<'_> {
                 kernels::add_up::<V>(dy_sheet, dy, sums.as_mut_ptr().add(sums.len() - V::LANES));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `f` on uninitialised room for `len` values that starts at a cache line, or one value behind it.
+    fn room(len: usize, aligned: bool, f: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+        let mut values = vec![MaybeUninit::new(f32::NAN); len + MAX_LANES + 1];
+        let start = values.as_ptr().align_offset(64) + usize::from(!aligned);
+        f(&mut values[start..start + len]);
+        // SAFETY: every value was initialised at the start.
+        values[start..start + len].iter().map(|value| unsafe { value.assume_init() }).collect()
+    }
+
+    /// Results are written past the caches where planes are aligned to vectors, which 57x55 ones are not.
+    #[test]
+    fn streamed_results_are_the_same() -> crate::Result<()> {
+        let offsets: Vec<Tap> = (-2..=2).map(|t| Tap { dh: -t, dw: 2 * t }).collect();
+        for (height, width) in [(56, 56), (57, 55)] {
+            let pixels = height * width;
+            let channels = STREAM_BYTES / 4 / pixels + 3;
+            let table = Arc::new(TapTable::shared(channels, &offsets)?);
+            let geometry = Geometry { input: (height, width), output: (height, width), stride: (1, 1) };
+            let value = |i: usize, period: usize| (i % period) as f32 / period as f32 - 0.5;
+            let x: Vec<f32> = (0..channels * pixels).map(|i| value(i, 1009)).collect();
+            let weights: Vec<f32> = (0..channels * offsets.len()).map(|i| value(i, 31)).collect();
+            let bias: Vec<f32> = (0..channels).map(|i| value(i, 17)).collect();
+            for set in InstructionSet::available() {
+                let lanes = Lanes::new(set, table.clone(), geometry, &[0]);
+                let forward = |y: &mut [MaybeUninit<f32>]| lanes.forward(&x, (&weights, false), &bias, y);
+                let backward = |dx: &mut [MaybeUninit<f32>]| {
+                    lanes.gradients([&x, &x], (&weights, false), Some(dx), None::<fn(usize, &[f32], f32)>);
+                };
+                for (sign, bias, run) in
+                    [(1, &bias[..], &forward as &dyn Fn(&mut _)), (-1, &vec![0.0; channels], &backward)]
+                {
+                    let (streamed, plain) = (room(x.len(), true, run), room(x.len(), false, run));
+                    assert!(streamed.iter().zip(&plain).all(|(a, b)| a.to_bits() == b.to_bits()), "{set}");
+                    for channel in (0..channels).step_by(101).chain([channels - 1]) {
+                        for pixel in 0..pixels {
+                            let mut sum = f64::from(bias[channel]);
+                            for (k, tap) in offsets.iter().enumerate() {
+                                let row = (pixel / width) as i64 + i64::from(sign * tap.dh);
+                                let col = (pixel % width) as i64 + i64::from(sign * tap.dw);
+                                if (0..height as i64).contains(&row) && (0..width as i64).contains(&col) {
+                                    let from = channel * pixels + row as usize * width + col as usize;
+                                    sum += f64::from(weights[channel * offsets.len() + k]) * f64::from(x[from]);
+                                }
+                            }
+                            let y = f64::from(streamed[channel * pixels + pixel]);
+                            assert!((y - sum).abs() < 1e-6, "{set}: channel {channel}, pixel {pixel}: {y} for {sum}");
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -21,6 +21,9 @@ const STRIP_ROWS: usize = 16;
 /// Columns of a strip when its taps lie in many rows: 16 columns of 14 rows stay in the first-level cache.
 const STRIP_COLS: usize = 16;
 
+/// A tap and the index of its weight.
+pub(super) type Numbered = (Tap, u32);
+
 /// The pixels of one plane for a block of channels: a row-major grid of vectors with `halo` zeros between rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sheet {
@@ -40,8 +43,8 @@ impl Sheet {
     }
 
     /// Floats from a pixel to where a tap reads.
-    pub fn offset(&self, tap: Tap, lanes: usize) -> i32 {
-        ((i64::from(tap.dh) * self.pitch() as i64 + i64::from(tap.dw)) * lanes as i64) as i32
+    pub fn offset(&self, tap: Tap, lanes: usize) -> isize {
+        (tap.dh as isize * self.pitch() as isize + tap.dw as isize) * lanes as isize
     }
 
     /// Vectors before a pixel.
@@ -55,7 +58,7 @@ impl Sheet {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
     /// In floats.
-    pub offset: i32,
+    pub offset: isize,
     /// In floats from the first weight of the block.
     pub weight: u32,
     /// Floats from one tap's weight to the next one's.
@@ -101,20 +104,19 @@ pub(super) struct Outline {
     stride: (usize, usize),
     start: (usize, usize),
     step: (usize, usize),
-    /// Sorted by rows, then columns; with the index of the weight.
-    taps: Vec<(Tap, u32)>,
+    /// Sorted by rows, then columns.
+    taps: Vec<Numbered>,
     width: usize,
 }
 
 impl Outline {
     /// The forward pass of a geometry.
-    pub fn forward(taps: &[Tap], geometry: &Geometry) -> Self {
-        let taps = taps.iter().copied().zip(0..).collect();
-        Self::new(taps, geometry.input, geometry.output, geometry.stride, ((0, 0), (1, 1)))
+    pub fn forward(taps: &[Numbered], geometry: &Geometry) -> Self {
+        Self::new(taps.to_vec(), geometry.input, geometry.output, geometry.stride, ((0, 0), (1, 1)))
     }
 
     /// The input gradient: for each phase of the stride, the taps that reach it, read backwards.
-    pub fn backward(taps: &[Tap], geometry: &Geometry) -> Vec<Self> {
+    pub fn backward(taps: &[Numbered], geometry: &Geometry) -> Vec<Self> {
         let (sh, sw) = (geometry.stride.0 as i32, geometry.stride.1 as i32);
         let (height, width) = geometry.input;
         let mut phases = Vec::new();
@@ -122,9 +124,8 @@ impl Outline {
             for b in 0..sw.min(width as i32) {
                 let reaching = taps
                     .iter()
-                    .zip(0..)
                     .filter(|(tap, _)| (a - tap.dh).rem_euclid(sh) == 0 && (b - tap.dw).rem_euclid(sw) == 0)
-                    .map(|(tap, index)| (Tap { dh: (a - tap.dh) / sh, dw: (b - tap.dw) / sw }, index))
+                    .map(|&(tap, index)| (Tap { dh: (a - tap.dh) / sh, dw: (b - tap.dw) / sw }, index))
                     .collect();
                 let start = (a as usize, b as usize);
                 let grid = ((height - start.0).div_ceil(sh as usize), (width - start.1).div_ceil(sw as usize));
@@ -135,7 +136,7 @@ impl Outline {
     }
 
     fn new(
-        mut taps: Vec<(Tap, u32)>,
+        mut taps: Vec<Numbered>,
         source: (usize, usize),
         grid: (usize, usize),
         stride: (usize, usize),
@@ -202,8 +203,8 @@ impl Outline {
 
     /// Cuts the taps of a tile between rows, so that what a slice reads for one row of outputs is still in the
     /// first-level cache for the next.
-    fn slices<'t>(&self, taps: &'t [(Tap, u32)], lanes: usize) -> Vec<&'t [(Tap, u32)]> {
-        let pixels = |row: &[(Tap, u32)]| match row {
+    fn slices<'t>(&self, taps: &'t [Numbered], lanes: usize) -> Vec<&'t [Numbered]> {
+        let pixels = |row: &[Numbered]| match row {
             [(first, _), .., (last, _)] => (self.width - 1) * self.stride.1 + 1 + (last.dw - first.dw) as usize,
             _ => self.width,
         };
@@ -226,8 +227,8 @@ impl Outline {
         slices
     }
 
-    fn resolve_runs(&self, runs: &[&[(Tap, u32)]], sheet: &Sheet, lanes: usize) -> Runs {
-        let resolve = |taps: &&[(Tap, u32)]| {
+    fn resolve_runs(&self, runs: &[&[Numbered]], sheet: &Sheet, lanes: usize) -> Runs {
+        let resolve = |taps: &&[Numbered]| {
             let (tap, index) = taps[0];
             let next = taps.get(1).map_or(index, |&(_, next)| next);
             Run {
@@ -264,7 +265,7 @@ impl Outline {
 }
 
 /// Cuts sorted taps into runs of up to four neighbours whose weights are evenly spaced; lists by length.
-fn split_runs(taps: &[(Tap, u32)], runs: bool) -> [Vec<&[(Tap, u32)]>; MAX_RUN] {
+fn split_runs(taps: &[Numbered], runs: bool) -> [Vec<&[Numbered]>; MAX_RUN] {
     let mut by_length: [Vec<_>; MAX_RUN] = Default::default();
     let mut rest = taps;
     while !rest.is_empty() {
@@ -293,7 +294,7 @@ pub(super) struct Chunk {
     /// Indices of the taps, in the order of `offsets`.
     pub taps: Vec<u32>,
     /// Where the taps read relative to the source pixel of an output, in floats.
-    pub offsets: Vec<i32>,
+    pub offsets: Vec<isize>,
     pub strips: Vec<Strip>,
 }
 
@@ -312,14 +313,14 @@ pub(super) struct Strip {
 /// The chunks of a weight gradient before the layout of the source is known.
 pub(super) struct Chunks<'a> {
     geometry: &'a Geometry,
-    chunks: Vec<(Vec<(Tap, u32)>, Vec<Strip>)>,
+    chunks: Vec<(Vec<Numbered>, Vec<Strip>)>,
 }
 
 impl<'a> Chunks<'a> {
-    pub fn new(taps: &[Tap], geometry: &'a Geometry) -> Self {
-        let mut sorted: Vec<(Tap, u32)> = taps.iter().copied().zip(0..).collect();
+    pub fn new(taps: &[Numbered], geometry: &'a Geometry) -> Self {
+        let mut sorted = taps.to_vec();
         sorted.sort_unstable();
-        let mut chunks: Vec<Vec<(Tap, u32)>> = Vec::new();
+        let mut chunks: Vec<Vec<Numbered>> = Vec::new();
         for row in sorted.chunk_by(|a, b| a.0.dh == b.0.dh) {
             match chunks.last_mut() {
                 Some(last) if last.len() + row.len() <= MAX_CHUNK => last.extend(row),
@@ -349,7 +350,7 @@ impl<'a> Chunks<'a> {
     }
 
     pub fn resolve(self, sheet: &Sheet, lanes: usize) -> Vec<Chunk> {
-        let resolve = |(taps, strips): (Vec<(Tap, u32)>, Vec<Strip>)| Chunk {
+        let resolve = |(taps, strips): (Vec<Numbered>, Vec<Strip>)| Chunk {
             offsets: taps.iter().map(|&(tap, _)| sheet.offset(tap, lanes)).collect(),
             taps: taps.into_iter().map(|(_, index)| index).collect(),
             strips,
@@ -359,7 +360,7 @@ impl<'a> Chunks<'a> {
 }
 
 /// The rectangles of a chunk: rows in which the same taps read inside the image, cut to the sizes above.
-fn strips(taps: &[(Tap, u32)], geometry: &Geometry) -> Vec<Strip> {
+fn strips(taps: &[Numbered], geometry: &Geometry) -> Vec<Strip> {
     let rows_spanned = taps.last().map_or(0, |last| last.0.dh - taps[0].0.dh) as usize + 1;
     let most_cols = if rows_spanned > 3 { STRIP_COLS } else { usize::MAX };
     let active = |p: usize| {
@@ -389,4 +390,100 @@ fn strips(taps: &[(Tap, u32)], geometry: &Geometry) -> Vec<Strip> {
         }
     }
     strips
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LANES: usize = 8;
+
+    /// Reads are unchecked, so this is what makes them sound: each stays in its sheet, and reads there the pixel that
+    /// its tap means, or a margin if that is beside the image.
+    fn check_read(sheet: &Sheet, pixel: (usize, usize), offset: isize, column: i64, what: &str) {
+        let at = (sheet.index(pixel.0, pixel.1) * LANES) as isize + offset;
+        assert!(at >= 0 && at < (sheet.len() * LANES) as isize, "{what} reads {at} of {sheet:?}");
+        assert_eq!(at % LANES as isize, 0, "{what}");
+        let from_row = at / LANES as isize - sheet.halo as isize;
+        let (row, col) = (from_row.div_euclid(sheet.pitch() as isize), from_row.rem_euclid(sheet.pitch() as isize));
+        if (0..sheet.cols as i64).contains(&column) {
+            assert!(row >= 0 && col as i64 == column, "{what} reads column {col} for {column}");
+        } else {
+            assert!(row < 0 || col >= sheet.cols as isize, "{what} reads a pixel for column {column}");
+        }
+    }
+
+    fn check_gather(outline: &Outline, sheet: &Sheet) {
+        for tile in outline.resolve(sheet, LANES, true).tiles {
+            for (length, runs) in (1..).zip(&tile.runs) {
+                for (p, &(first, end)) in runs.rows.iter().enumerate() {
+                    for run in &runs.runs[first as usize..end as usize] {
+                        for (i, j) in (0..length).flat_map(|i| (0..tile.width).map(move |j| (i, j))) {
+                            let pixel = (p * outline.stride.0, (tile.first + j) * outline.stride.1);
+                            let index = (run.weight as i32 + i as i32 * run.weight_step) as u32 / LANES as u32;
+                            let tap = outline.taps.iter().find(|tap| tap.1 == index).map(|tap| tap.0);
+                            let column = pixel.1 as i64 + i64::from(tap.map_or(i32::MIN, |tap| tap.dw));
+                            check_read(sheet, pixel, run.offset + (i * LANES) as isize, column, "a gather");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn check_chunks(taps: &[Numbered], geometry: &Geometry) {
+        let chunks = Chunks::new(taps, geometry);
+        let sheet = Sheet { rows: geometry.input.0, cols: geometry.input.1, halo: chunks.halo() };
+        let chunks = chunks.resolve(&sheet, LANES);
+        for chunk in &chunks {
+            for strip in &chunk.strips {
+                assert!(strip.count <= MAX_CHUNK && strip.first + strip.count <= chunk.taps.len());
+                for (p, q) in
+                    (strip.rows.0..strip.rows.1).flat_map(|p| (strip.cols.0..strip.cols.1).map(move |q| (p, q)))
+                {
+                    let pixel = (p * geometry.stride.0, q * geometry.stride.1);
+                    for i in strip.first..strip.first + strip.count {
+                        let tap = taps.iter().find(|tap| tap.1 == chunk.taps[i]).map(|tap| tap.0);
+                        let column = pixel.1 as i64 + i64::from(tap.map_or(i32::MIN, |tap| tap.dw));
+                        check_read(&sheet, pixel, chunk.offsets[i], column, "a chunk");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_read_is_the_pixel_of_its_tap_or_a_margin() {
+        let line = |dh: i32, dw: i32| (-15..=15).map(move |t| Tap { dh: dh * t / 2, dw: dw * t / 2 });
+        let rectangle = (0..35).map(|i| Tap { dh: i / 5 - 3, dw: i % 5 - 2 });
+        let scattered = (0..20).map(|i| Tap { dh: i * 37 % 23 - 11, dw: i * 59 % 41 - 20 });
+        let lists: [Vec<Tap>; 6] = [
+            line(0, 2).collect(),
+            line(-2, 0).collect(),
+            line(-1, 2).collect(),
+            rectangle.clone().collect(),
+            rectangle.map(|tap| Tap { dh: 3 * tap.dh, dw: 1000 * tap.dw }).collect(),
+            scattered.collect(),
+        ];
+        for (taps, stride) in
+            lists.iter().flat_map(|taps| [(1, 1), (2, 1), (1, 2), (3, 3)].map(|stride| (taps, stride)))
+        {
+            for input in [(1usize, 1usize), (3, 60), (17, 9), (20, 29)] {
+                for beyond in [0, 4] {
+                    let output = (input.0.div_ceil(stride.0) + beyond, input.1.div_ceil(stride.1) + beyond);
+                    let geometry = Geometry { input, output, stride };
+                    let reads = |&(tap, _): &Numbered| geometry.valid(tap).count() > 0;
+                    let mut seen = std::collections::HashSet::new();
+                    let distinct = taps.iter().copied().filter(|&tap| seen.insert(tap));
+                    let taps: Vec<Numbered> = distinct.zip(0..).filter(reads).collect();
+                    let forward = Outline::forward(&taps, &geometry);
+                    check_gather(&forward, &Sheet { rows: input.0, cols: input.1, halo: forward.halo() });
+                    for outline in Outline::backward(&taps, &geometry) {
+                        check_gather(&outline, &Sheet { rows: output.0, cols: output.1, halo: outline.halo() });
+                    }
+                    check_chunks(&taps, &geometry);
+                }
+            }
+        }
+    }
 }

@@ -163,6 +163,8 @@ impl InstructionSet {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c")
             {
                 all.push(InstructionSet::Avx512);
             }
@@ -225,5 +227,98 @@ pub(in crate::ops::taps) unsafe fn dispatch(set: InstructionSet, task: impl Task
             InstructionSet::Avx2 => avx2::run(task),
             _ => task.run::<Portable>(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Transpose<'a> {
+        from: &'a [f32],
+        to: &'a mut Vec<f32>,
+    }
+
+    impl Task for Transpose<'_> {
+        #[inline(always)]
+        unsafe fn run<V: Vector>(self) {
+            // SAFETY: the machine has the instructions.
+            let mut rows = [unsafe { V::zero() }; MAX_LANES];
+            for (row, from) in rows.iter_mut().zip(self.from.chunks_exact(V::LANES)).take(V::LANES) {
+                // SAFETY: a chunk has V::LANES values, and the machine has the instructions.
+                *row = unsafe { V::load(from.as_ptr()) };
+            }
+            // SAFETY: as above.
+            unsafe { V::transpose(&mut rows) };
+            self.to.resize(V::LANES * V::LANES, 0.0);
+            for (row, to) in rows.iter().zip(self.to.chunks_exact_mut(V::LANES)) {
+                // SAFETY: as above.
+                unsafe { row.store(to.as_mut_ptr()) };
+            }
+        }
+    }
+
+    #[test]
+    fn transposing_swaps_rows_and_columns() {
+        for set in InstructionSet::available() {
+            let lanes = set.lanes();
+            let from: Vec<f32> = (0..MAX_LANES * MAX_LANES).map(|i| i as f32).collect();
+            let mut to = Vec::new();
+            // SAFETY: the set is available.
+            unsafe { dispatch(set, Transpose { from: &from, to: &mut to }) };
+            let expected: Vec<f32> = (0..lanes * lanes).map(|i| from[i % lanes * lanes + i / lanes]).collect();
+            assert_eq!(to, expected, "{set}");
+        }
+    }
+
+    /// Stores single-precision values in a type and loads them again.
+    struct Convert<'a, T> {
+        from: &'a [f32],
+        stored: &'a mut [T],
+        loaded: &'a mut [f32],
+    }
+
+    impl<T: Stored> Task for Convert<'_, T> {
+        #[inline(always)]
+        unsafe fn run<V: Vector>(self) {
+            let chunks = self.from.chunks_exact(V::LANES).zip(self.stored.chunks_exact_mut(V::LANES));
+            for ((from, stored), loaded) in chunks.zip(self.loaded.chunks_exact_mut(V::LANES)) {
+                // SAFETY: the chunks have V::LANES values, and the machine has the instructions.
+                unsafe {
+                    T::store::<V, false>(V::load(from.as_ptr()), stored.as_mut_ptr());
+                    T::load::<V>(stored.as_ptr()).store(loaded.as_mut_ptr());
+                }
+            }
+        }
+    }
+
+    /// Every value of the type, the ties between two neighbours, values just beside the ties, and all NaNs' high bits.
+    fn check_conversions<T: Stored + fmt::Debug>(zero: T, to_bits: impl Fn(T) -> u16, values: impl Fn(u16) -> f32) {
+        let mut from = Vec::new();
+        for bits in 0..=u16::MAX {
+            let (value, next) = (values(bits), values(bits.wrapping_add(1)));
+            let tie = ((f64::from(value) + f64::from(next)) / 2.0) as f32;
+            from.extend([value, tie, f32::from_bits(tie.to_bits() ^ 1), f32::from_bits(tie.to_bits().wrapping_add(1))]);
+        }
+        from.resize(from.len().next_multiple_of(MAX_LANES), 0.0);
+        for set in InstructionSet::available() {
+            let (mut stored, mut loaded) = (vec![zero; from.len()], vec![0.0; from.len()]);
+            // SAFETY: the set is available.
+            unsafe { dispatch(set, Convert { from: &from, stored: &mut stored, loaded: &mut loaded }) };
+            for ((&from, &stored), &loaded) in from.iter().zip(&stored).zip(&loaded) {
+                if from.is_nan() {
+                    assert!(stored.to_f32().is_nan() && loaded.is_nan(), "{set}: {:x}", from.to_bits());
+                } else {
+                    assert_eq!(to_bits(stored), to_bits(T::from_f32(from)), "{set}: {from:e} becomes {stored:?}");
+                    assert_eq!(loaded.to_bits(), stored.to_f32().to_bits(), "{set}: {stored:?} becomes {loaded:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn half_precision_rounds_to_the_nearest() {
+        check_conversions(f16::ZERO, f16::to_bits, |bits| f16::from_bits(bits).to_f32());
+        check_conversions(bf16::ZERO, bf16::to_bits, |bits| bf16::from_bits(bits).to_f32());
     }
 }
