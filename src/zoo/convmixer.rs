@@ -4,7 +4,7 @@
 //! (15); that the replacement keeps its bias, has 8 directions and is not rotated from layer to layer is our reading.
 
 use super::config::{Directions, MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, MAX_PATCH, check_count, check_kernel};
-use super::{Features, Model};
+use super::{Family, Features, Model, set_field};
 use crate::Result;
 use crate::nn::{
     BatchNorm, DepthwiseConv, FeatureShape, Linear, OrientedConv, Pass, PatchConv, Pointwise, Scope, Trace, global_mean,
@@ -147,6 +147,28 @@ impl ConvMixer {
                 .collect::<Result<_>>()?,
             head: Linear::new(&scope.child("head"), config.dim, config.classes, 1.0)?,
         })
+    }
+}
+
+impl Family for ConvMixerConfig {
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn set_classes(&mut self, classes: usize) {
+        self.classes = classes;
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        set_field(self, key, value)
+    }
+
+    fn adapt(&mut self, tensors: &TensorMap) {
+        self.adapt(tensors);
+    }
+
+    fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
+        Ok(Box::new(ConvMixer::new(self, scope)?))
     }
 }
 

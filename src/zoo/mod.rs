@@ -82,25 +82,65 @@ pub enum Merge {
     Norms,
 }
 
+/// What the configuration of a family implements, so that adding a family changes two lists: [`ModelConfig`] and
+/// [`ModelConfig::family`].
+pub(crate) trait Family {
+    fn classes(&self) -> usize;
+    fn set_classes(&mut self, classes: usize);
+    /// See [`ModelConfig::set`].
+    fn set(&mut self, key: &str, value: &str) -> Result<()>;
+    /// See [`ModelConfig::adapt`].
+    fn adapt(&mut self, tensors: &TensorMap);
+    fn build(&self, scope: &Scope) -> Result<Box<dyn Model>>;
+
+    /// See [`ModelConfig::has_classifier`].
+    fn has_classifier(&self) -> bool {
+        true
+    }
+
+    /// See [`ModelConfig::is_merged`].
+    fn is_merged(&self) -> bool {
+        false
+    }
+
+    /// See [`ModelConfig::for_inference`]; `None` if it is the same form.
+    fn for_inference(&self) -> Option<ModelConfig> {
+        None
+    }
+
+    /// See [`ModelConfig::merge`].
+    fn merge(&self, _tensors: &TensorMap, _how: Merge) -> Result<(ModelConfig, TensorMap)> {
+        Err(Error::argument("network", "one without parallel kernels to merge", "a re-parameterisable network"))
+    }
+}
+
 impl ModelConfig {
+    fn family(&self) -> &dyn Family {
+        match self {
+            ModelConfig::ConvNext(c) => c,
+            ModelConfig::ConvMixer(c) => c,
+            ModelConfig::MobileNetV3(c) => c,
+            ModelConfig::RepLkNet(c) => c,
+        }
+    }
+
+    fn family_mut(&mut self) -> &mut dyn Family {
+        match self {
+            ModelConfig::ConvNext(c) => c,
+            ModelConfig::ConvMixer(c) => c,
+            ModelConfig::MobileNetV3(c) => c,
+            ModelConfig::RepLkNet(c) => c,
+        }
+    }
+
     /// Number of classes.
     pub fn classes(&self) -> usize {
-        match self {
-            ModelConfig::ConvNext(c) => c.classes,
-            ModelConfig::ConvMixer(c) => c.classes,
-            ModelConfig::MobileNetV3(c) => c.classes,
-            ModelConfig::RepLkNet(c) => c.classes,
-        }
+        self.family().classes()
     }
 
     /// Sets the number of classes.
     pub fn set_classes(&mut self, classes: usize) {
-        match self {
-            ModelConfig::ConvNext(c) => c.classes = classes,
-            ModelConfig::ConvMixer(c) => c.classes = classes,
-            ModelConfig::MobileNetV3(c) => c.classes = classes,
-            ModelConfig::RepLkNet(c) => c.classes = classes,
-        }
+        self.family_mut().set_classes(classes);
     }
 
     /// Replaces one field, as `--set key=value` does.
@@ -108,40 +148,27 @@ impl ModelConfig {
     /// # Errors
     /// If the field does not exist in this family or the value does not fit.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        match self {
-            ModelConfig::ConvNext(c) => set_field(c, key, value),
-            ModelConfig::ConvMixer(c) => set_field(c, key, value),
-            ModelConfig::MobileNetV3(c) => set_field(c, key, value),
-            ModelConfig::RepLkNet(c) => set_field(c, key, value),
-        }
+        self.family_mut().set(key, value)
     }
 
     /// Takes what a checkpoint's shapes tell (kernel sizes, classes); what does not fit is found when building.
     pub fn adapt(&mut self, tensors: &TensorMap) {
-        match self {
-            ModelConfig::ConvNext(c) => c.adapt(tensors),
-            ModelConfig::ConvMixer(c) => c.adapt(tensors),
-            ModelConfig::MobileNetV3(c) => c.adapt(tensors),
-            ModelConfig::RepLkNet(c) => c.adapt(tensors),
-        }
+        self.family_mut().adapt(tensors);
     }
 
     /// Whether the network ends with a classifier. A backbone does not: it has feature maps alone.
     pub fn has_classifier(&self) -> bool {
-        !matches!(self, ModelConfig::RepLkNet(c) if c.backbone)
+        self.family().has_classifier()
     }
 
     /// Whether this is a re-parameterised form.
     pub fn is_merged(&self) -> bool {
-        matches!(self, ModelConfig::RepLkNet(c) if c.merged)
+        self.family().is_merged()
     }
 
     /// The form in which a trained network runs: re-parameterised kernels, if the family has them.
     pub fn for_inference(&self) -> Self {
-        match self {
-            ModelConfig::RepLkNet(c) => ModelConfig::RepLkNet(replknet::RepLkNetConfig { merged: true, ..c.clone() }),
-            other => other.clone(),
-        }
+        self.family().for_inference().unwrap_or_else(|| self.clone())
     }
 
     /// Configuration and parameters of a re-parameterised form, from those of this form; see [`Network::merged`].
@@ -149,27 +176,7 @@ impl ModelConfig {
     /// # Errors
     /// If the family has no such form, this already is one that goes as far, or the parameters do not fit.
     pub fn merge(&self, tensors: &TensorMap, how: Merge) -> Result<(Self, TensorMap)> {
-        let ModelConfig::RepLkNet(config) = self else {
-            return Err(Error::argument("network", "one without parallel kernels to merge", "a RepLKNet"));
-        };
-        let (config, tensors) = match how {
-            Merge::Kernels => replknet::merge(config, tensors)?,
-            Merge::Norms if config.merged => replknet::fold(config, tensors)?,
-            Merge::Norms => {
-                let (config, tensors) = replknet::merge(config, tensors)?;
-                replknet::fold(&config, &tensors)?
-            }
-        };
-        Ok((ModelConfig::RepLkNet(config), tensors))
-    }
-
-    fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
-        Ok(match self {
-            ModelConfig::ConvNext(c) => Box::new(convnext::ConvNext::new(c, scope)?),
-            ModelConfig::ConvMixer(c) => Box::new(convmixer::ConvMixer::new(c, scope)?),
-            ModelConfig::MobileNetV3(c) => Box::new(mobilenet_v3::MobileNetV3::new(c, scope)?),
-            ModelConfig::RepLkNet(c) => Box::new(replknet::RepLkNet::new(c, scope)?),
-        })
+        self.family().merge(tensors, how)
     }
 }
 
@@ -276,7 +283,7 @@ impl Network {
     pub fn build(spec: ModelSpec, options: BuildOptions) -> Result<Self> {
         let device = options.device.clone();
         let builder = Builder::new(options);
-        let model = spec.config.build(&builder.root())?;
+        let model = spec.config.family().build(&builder.root())?;
         Ok(Network { spec, params: builder.finish()?, model, device })
     }
 

@@ -13,7 +13,7 @@ mod config;
 
 pub use config::{ConvNextConfig, NormKind, Stem, Variant, WeightInit};
 
-use super::{Features, Model};
+use super::{Family, Features, Model, set_field};
 use crate::Result;
 use crate::nn::{
     BatchNorm, DenseConv, DepthwiseConv, DropPath, FeatureShape, Init, LayerNorm, LayerScale, Linear, Mode,
@@ -21,6 +21,7 @@ use crate::nn::{
 };
 use crate::ops::oriented1d::{self, channel_angles};
 use crate::ops::{Layout, depthwise2d, gelu::gelu};
+use crate::weights::TensorMap;
 use candle_core::Tensor;
 
 /// A normalisation of either kind, for feature maps (N, C, H, W).
@@ -308,6 +309,28 @@ impl ConvNext {
             norm: Norm::new(&scope.child("norm"), config, last)?,
             head: Linear::new(&head, last, config.classes, config.head_scale)?,
         })
+    }
+}
+
+impl Family for ConvNextConfig {
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn set_classes(&mut self, classes: usize) {
+        self.classes = classes;
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        set_field(self, key, value)
+    }
+
+    fn adapt(&mut self, tensors: &TensorMap) {
+        self.adapt(tensors);
+    }
+
+    fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
+        Ok(Box::new(ConvNext::new(self, scope)?))
     }
 }
 

@@ -28,12 +28,13 @@ mod merge;
 pub use config::RepLkNetConfig;
 pub use merge::{fold, merge};
 
-use super::{Features, Model};
+use super::{Family, Features, Merge, Model, ModelConfig, set_field};
 use crate::nn::{
     BatchNorm, DenseConv, DepthwiseConv, DropPath, FeatureShape, Init, LayerScale, Linear, Mode, Pass, Pointwise,
     Scope, Trace, global_mean,
 };
 use crate::ops::{depthwise2d, gelu::gelu};
+use crate::weights::TensorMap;
 use crate::{Error, Result};
 use candle_core::Tensor;
 
@@ -327,6 +328,52 @@ impl RepLkNet {
             Ok::<_, Error>((norm, Linear::uniform(&scope.child("head"), dim(3), config.classes)?))
         });
         Ok(RepLkNet { stem, stages, transitions, head: head.transpose()? })
+    }
+}
+
+impl Family for RepLkNetConfig {
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn set_classes(&mut self, classes: usize) {
+        self.classes = classes;
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        set_field(self, key, value)
+    }
+
+    fn adapt(&mut self, tensors: &TensorMap) {
+        self.adapt(tensors);
+    }
+
+    fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
+        Ok(Box::new(RepLkNet::new(self, scope)?))
+    }
+
+    fn has_classifier(&self) -> bool {
+        !self.backbone
+    }
+
+    fn is_merged(&self) -> bool {
+        self.merged
+    }
+
+    fn for_inference(&self) -> Option<ModelConfig> {
+        Some(ModelConfig::RepLkNet(RepLkNetConfig { merged: true, ..self.clone() }))
+    }
+
+    fn merge(&self, tensors: &TensorMap, how: Merge) -> Result<(ModelConfig, TensorMap)> {
+        let (config, tensors) = match how {
+            Merge::Kernels => merge(self, tensors)?,
+            Merge::Norms if self.merged => fold(self, tensors)?,
+            Merge::Norms => {
+                let (config, tensors) = merge(self, tensors)?;
+                fold(&config, &tensors)?
+            }
+        };
+        Ok((ModelConfig::RepLkNet(config), tensors))
     }
 }
 
