@@ -1,6 +1,6 @@
 //! The inner loops. Everything is compiled into the task that calls it, with that task's instructions.
 
-use super::plan::{Chunk, Gather, Run, Sheet, Strip, Tile};
+use super::plan::{Chunk, Gather, Pairs, Run, Runs, Sheet, Strip, Tile};
 use super::vector::{MAX_LANES, Stored, Vector};
 
 /// The planes of a block of channels in a tensor; missing channels repeat the first.
@@ -250,34 +250,160 @@ unsafe fn gather_tile<V: Vector, const WIDTH: usize, const STEP: usize>(
     unsafe {
         let bias = V::load_line(buffers.bias);
         let to_step = gather.step.1 * V::LANES;
-        for p in 0..tile.runs[0].rows.len() {
-            ahead.advance::<V>();
-            let from = source.index(p * gather.stride.0, tile.first * step);
-            let from = buffers.source.wrapping_add(from * V::LANES);
+        let from = |p: usize| {
+            let pixel = source.index(p * gather.stride.0, tile.first * step);
+            buffers.source.wrapping_add(pixel * V::LANES)
+        };
+        let to = |p: usize| {
             let row = gather.start.0 + p * gather.step.0;
-            let to = target.index(row, gather.start.1 + tile.first * gather.step.1);
-            let mut to = buffers.target.add(to * V::LANES);
-            let mut sums = [bias; WIDTH];
-            if !tile.starts {
-                for (j, sum) in sums.iter_mut().enumerate() {
-                    *sum = V::load_line(to.add(j * to_step));
-                }
+            let pixel = target.index(row, gather.start.1 + tile.first * gather.step.1);
+            buffers.target.add(pixel * V::LANES)
+        };
+        let rows = tile.runs[0].rows.len();
+        let mut p = 0;
+        if let Some(pairs) = tile.pairs.as_ref().filter(|_| V::MANY_REGISTERS && STEP == 1) {
+            while p + 1 < rows {
+                ahead.advance::<V>();
+                ahead.advance::<V>();
+                let mut upper = begin::<V, WIDTH>(tile, bias, to(p), to_step);
+                let mut lower = begin::<V, WIDTH>(tile, bias, to(p + 1), to_step);
+                add_pairs::<V, WIDTH>(from(p), pairs, p, buffers.weights, [&mut upper, &mut lower]);
+                end(upper, to(p), to_step);
+                end(lower, to(p + 1), to_step);
+                p += 2;
             }
-            let [ones, twos, threes, fours] = tile.runs.each_ref().map(|runs| {
-                let (first, end) = *runs.rows.get_unchecked(p);
-                runs.runs.get_unchecked(first as usize..end as usize)
-            });
+        }
+        while p < rows {
+            ahead.advance::<V>();
+            let from = from(p);
+            let mut sums = begin::<V, WIDTH>(tile, bias, to(p), to_step);
+            let [ones, twos, threes, fours] = tile.runs.each_ref().map(|runs| of_row(runs, p));
             add_ones::<V, WIDTH>(from, ones, buffers.weights, step, &mut sums);
             if STEP == 1 {
                 add_twos::<V, WIDTH>(from, twos, buffers.weights, &mut sums);
                 add_threes::<V, WIDTH>(from, threes, buffers.weights, &mut sums);
                 add_fours::<V, WIDTH>(from, fours, buffers.weights, &mut sums);
             }
-            for sum in sums {
-                sum.store_line(to);
-                to = to.wrapping_add(to_step);
+            end(sums, to(p), to_step);
+            p += 1;
+        }
+    }
+}
+
+/// What the sums of a row of a tile start from.
+///
+/// # Safety
+/// As [`gather`].
+#[inline(always)]
+unsafe fn begin<V: Vector, const WIDTH: usize>(tile: &Tile, bias: V, to: *const f32, step: usize) -> [V; WIDTH] {
+    let mut sums = [bias; WIDTH];
+    if !tile.starts {
+        for (j, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            *sum = unsafe { V::load_line(to.add(j * step)) };
+        }
+    }
+    sums
+}
+
+/// Stores the sums of a row of a tile.
+///
+/// # Safety
+/// As [`gather`].
+#[inline(always)]
+unsafe fn end<V: Vector, const WIDTH: usize>(sums: [V; WIDTH], mut to: *mut f32, step: usize) {
+    for sum in sums {
+        // SAFETY: the caller's promise; the last pointer is not used.
+        unsafe { sum.store_line(to) };
+        to = to.wrapping_add(step);
+    }
+}
+
+/// The runs that read inside the image for a row of outputs.
+///
+/// # Safety
+/// The row is one of the gather's.
+#[inline(always)]
+unsafe fn of_row(runs: &Runs, row: usize) -> &[Run] {
+    // SAFETY: there is a range for every row, of existing runs.
+    unsafe {
+        let (first, end) = *runs.rows.get_unchecked(row);
+        runs.runs.get_unchecked(first as usize..end as usize)
+    }
+}
+
+/// Adds the taps of two rows of outputs, `row` and the next.
+///
+/// # Safety
+/// As [`gather`]; the horizontal stride is 1.
+#[inline(always)]
+unsafe fn add_pairs<V: Vector, const WIDTH: usize>(
+    source: *const f32,
+    pairs: &Pairs,
+    row: usize,
+    weights: *const f32,
+    [upper, lower]: [&mut [V; WIDTH]; 2],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let [below, right, left] = pairs.shared.each_ref().map(|runs| of_row(runs, row));
+        for run in below {
+            let (from, [a, b]) = pair(source, run, weights);
+            for j in 0..WIDTH {
+                let value: V = V::load_line(from.add(j * V::LANES));
+                upper[j] = value.multiply_add(a, upper[j]);
+                lower[j] = value.multiply_add(b, lower[j]);
             }
         }
+        for run in right {
+            let (from, [a, b]) = pair(source, run, weights);
+            add_aside(from, [b, a], [&mut *lower, &mut *upper]);
+        }
+        for run in left {
+            let (from, [a, b]) = pair(source, run, weights);
+            add_aside(from, [a, b], [&mut *upper, &mut *lower]);
+        }
+        let [of_upper, of_lower] = pairs.single.each_ref().map(|runs| of_row(runs, row));
+        add_ones::<V, WIDTH>(source, of_upper, weights, 1, upper);
+        add_ones::<V, WIDTH>(source, of_lower, weights, 1, lower);
+    }
+}
+
+/// Where a pair of taps reads, and its weights.
+///
+/// # Safety
+/// As [`gather`].
+#[inline(always)]
+unsafe fn pair<V: Vector>(source: *const f32, run: &Run, weights: *const f32) -> (*const f32, [V; 2]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let first = weights.add(run.weight as usize);
+        (
+            source.wrapping_offset(run.offset),
+            [V::load_line(first), V::load_line(first.offset(run.weight_step as isize))],
+        )
+    }
+}
+
+/// Adds two taps of which the first reads one column to the right of the second.
+///
+/// # Safety
+/// As [`gather`].
+#[inline(always)]
+unsafe fn add_aside<V: Vector, const WIDTH: usize>(
+    from: *const f32,
+    [right, left]: [V; 2],
+    [of_right, of_left]: [&mut [V; WIDTH]; 2],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        of_left[0] = V::load_line(from).multiply_add(left, of_left[0]);
+        for j in 1..WIDTH {
+            let value: V = V::load_line(from.add(j * V::LANES));
+            of_left[j] = value.multiply_add(left, of_left[j]);
+            of_right[j - 1] = value.multiply_add(right, of_right[j - 1]);
+        }
+        of_right[WIDTH - 1] = V::load_line(from.add(WIDTH * V::LANES)).multiply_add(right, of_right[WIDTH - 1]);
     }
 }
 

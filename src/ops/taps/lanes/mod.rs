@@ -124,19 +124,11 @@ impl Lanes {
         groups.collect()
     }
 
-    fn input(&self, halo: usize) -> Sheet {
-        Sheet { rows: self.geometry.input.0, cols: self.geometry.input.1, halo }
-    }
-
-    fn output(&self, halo: usize) -> Sheet {
-        Sheet { rows: self.geometry.output.0, cols: self.geometry.output.1, halo }
-    }
-
     fn forward_plan(&self) -> &Forward {
         self.forward.get_or_init(|| {
             let taps = self.planned_taps();
             let outlines: Vec<_> = taps.iter().map(|taps| Outline::forward(taps, &self.geometry)).collect();
-            let x = self.input(outlines.iter().map(Outline::halo).max().unwrap_or(0));
+            let x = Outline::source_sheet(&outlines.iter().collect::<Vec<_>>(), self.geometry.input, self.set.lanes());
             let gathers: Vec<Gather> =
                 outlines.iter().map(|o| o.resolve(&x, self.set.lanes(), self.set.has_many_registers())).collect();
             tracing::debug!(
@@ -159,9 +151,10 @@ impl Lanes {
             let taps = self.planned_taps();
             let outlines: Vec<_> = taps.iter().map(|taps| Outline::backward(taps, &self.geometry)).collect();
             let chunks: Vec<_> = taps.iter().map(|taps| Chunks::new(taps, &self.geometry)).collect();
-            let dy = self.output(outlines.iter().flatten().map(Outline::halo).max().unwrap_or(0));
-            let x = self.input(chunks.iter().map(Chunks::halo).max().unwrap_or(0));
             let lanes = self.set.lanes();
+            let dy = Outline::source_sheet(&outlines.iter().flatten().collect::<Vec<_>>(), self.geometry.output, lanes);
+            let halo = chunks.iter().map(Chunks::halo).max().unwrap_or(0);
+            let x = Sheet { halo, ..Sheet::bare(self.geometry.input) };
             let gathers: Vec<Vec<Gather>> = outlines
                 .iter()
                 .map(|phases| phases.iter().map(|o| o.resolve(&dy, lanes, self.set.has_many_registers())).collect())
@@ -280,7 +273,7 @@ impl Lanes {
         let lanes = self.set.lanes();
         let images = x.len() / (self.table.channels() * self.in_len());
         let weights = self.merged(weights, residual);
-        let target = self.output(0);
+        let target = Sheet::bare(self.geometry.output);
         let results = (Results(y.as_mut_ptr().cast::<T>()), y.len());
         self.for_units(images, |block, index, image| {
             let mut start = Start([0.0; MAX_LANES]);
@@ -324,7 +317,7 @@ impl Lanes {
         let merged = if dx.is_some() { self.merged(weights, residual) } else { Vec::new() };
         let results = dx.map(|dx| (Results(dx.as_mut_ptr().cast::<f32>()), dx.len()));
         let sums: Vec<OnceLock<Aligned>> = (0..images * self.blocks.len()).map(|_| OnceLock::new()).collect();
-        let (start, target) = (Start([0.0; MAX_LANES]), self.input(0));
+        let (start, target) = (Start([0.0; MAX_LANES]), Sheet::bare(self.geometry.input));
         let floats = [plan.dy.len() * lanes, plan.x.len() * lanes, target.len() * lanes];
         self.for_units(images, |block, index, image| {
             let mut unit_sums = None;

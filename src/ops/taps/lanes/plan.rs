@@ -1,6 +1,7 @@
 //! Decisions made once per shape: tiles of outputs, the taps each needs, and how much margin the sheets carry.
 
 use crate::ops::taps::{Geometry, Tap};
+use std::collections::BTreeSet;
 
 /// Accumulators of a kernel. 14 of them, a weight and a value leave room in 16 registers, and 14 divides the sides of
 /// feature maps of 224-pixel images; fewer where a narrower tile reads fewer taps beside the image.
@@ -8,6 +9,12 @@ const WIDTHS: [usize; 6] = [14, 8, 7, 4, 2, 1];
 
 /// What the taps of a slice read for one row of outputs, at most: with the weights and the sums it fits in 32 KiB.
 const SLICE_BYTES: usize = 20 << 10;
+
+/// The first-level cache in lines of 64 bytes: sets, and how much of it the source of a tile may fill beside weights and
+/// sums. Margins may be this much wider than needed, so that lines fall into different sets.
+const CACHE_SETS: usize = 64;
+const CACHE_LINES: usize = 6 * CACHE_SETS;
+const MOST_SPREAD: usize = 8;
 
 /// Neighbouring taps of a row that share their loads.
 pub(super) const MAX_RUN: usize = 4;
@@ -33,6 +40,11 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
+    /// Without margins.
+    pub fn bare((rows, cols): (usize, usize)) -> Self {
+        Sheet { rows, cols, halo: 0 }
+    }
+
     pub fn pitch(&self) -> usize {
         self.cols + self.halo
     }
@@ -74,6 +86,19 @@ pub(super) struct Tile {
     pub starts: bool,
     /// The taps that read inside the image for some output of the tile: single ones, runs of two, three and four.
     pub runs: [Runs; MAX_RUN],
+    /// The same taps for two rows of outputs at a time, where these can share more loads.
+    pub pairs: Option<Pairs>,
+}
+
+/// Taps of two neighbouring rows of outputs: what the upper row reads with one tap, the lower one reads with another,
+/// which lies one row higher and at most one column aside. Offsets lead from the source pixel of the upper row.
+#[derive(Debug)]
+pub(super) struct Pairs {
+    /// Both in the same column; the lower row's a column to the right; or to the left. The first weight is that of the
+    /// upper row, and offsets are those of the left tap.
+    pub shared: [Runs; 3],
+    /// Taps that share nothing, of the upper and of the lower row.
+    pub single: [Runs; 2],
 }
 
 /// The runs of one length.
@@ -201,6 +226,34 @@ impl Outline {
         beside.max().unwrap_or(0)
     }
 
+    /// How many lines of cache the taps of a tile would evict that it reads again in the next row, with this pitch of the
+    /// source: taps on a line step through the sheet at equal distances, which can all fall into the same few sets.
+    fn conflicts(&self, pitch: usize, lanes: usize) -> usize {
+        if self.taps.len() > CACHE_LINES {
+            // Slices of whole rows, which lie beside each other in the cache.
+            return 0;
+        }
+        let line = |vector: i64| (vector * (lanes * size_of::<f32>()) as i64).div_euclid(64);
+        let read = |&(tap, _): &Numbered| {
+            let first = i64::from(tap.dh) * pitch as i64 + i64::from(tap.dw);
+            (0..self.width).map(move |j| line(first + (j * self.stride.1) as i64))
+        };
+        let lines: BTreeSet<i64> = self.taps.iter().flat_map(read).collect();
+        let mut sets = [0usize; CACHE_SETS];
+        for line in lines {
+            sets[line.rem_euclid(CACHE_SETS as i64) as usize] += 1;
+        }
+        sets.iter().map(|&lines| lines.saturating_sub(CACHE_LINES / CACHE_SETS)).sum()
+    }
+
+    /// The sheet that some gathers read from, with the least margin that has the fewest conflicts.
+    pub fn source_sheet(outlines: &[&Outline], (rows, cols): (usize, usize), lanes: usize) -> Sheet {
+        let least = outlines.iter().map(|outline| outline.halo()).max().unwrap_or(0);
+        let conflicts = |halo: &usize| outlines.iter().map(|o| o.conflicts(cols + halo, lanes)).sum::<usize>();
+        let halo = (least..=least + MOST_SPREAD).min_by_key(conflicts).unwrap_or(least);
+        Sheet { rows, cols, halo }
+    }
+
     /// Cuts the taps of a tile between rows, so that what a slice reads for one row of outputs is still in the
     /// first-level cache for the next.
     fn slices<'t>(&self, taps: &'t [Numbered], lanes: usize) -> Vec<&'t [Numbered]> {
@@ -227,23 +280,62 @@ impl Outline {
         slices
     }
 
-    fn resolve_runs(&self, runs: &[&[Numbered]], sheet: &Sheet, lanes: usize) -> Runs {
-        let resolve = |taps: &&[Numbered]| {
-            let (tap, index) = taps[0];
-            let next = taps.get(1).map_or(index, |&(_, next)| next);
-            Run {
-                offset: sheet.offset(tap, lanes),
-                weight: index * lanes as u32,
-                weight_step: (i64::from(next) - i64::from(index)) as i32 * lanes as i32,
-            }
+    /// Runs from their first taps, the index of the first weight and that of the next.
+    fn resolve_runs(&self, runs: &[(Tap, u32, u32)], sheet: &Sheet, lanes: usize) -> Runs {
+        let resolve = |&(tap, index, next): &(Tap, u32, u32)| Run {
+            offset: sheet.offset(tap, lanes),
+            weight: index * lanes as u32,
+            weight_step: (i64::from(next) - i64::from(index)) as i32 * lanes as i32,
         };
         let height = self.source.0 as i64;
-        let before = |row: i64| runs.partition_point(|taps| i64::from(taps[0].0.dh) < row) as u32;
+        let before = |row: i64| runs.partition_point(|run| i64::from(run.0.dh) < row) as u32;
         let rows = (0..self.grid.0).map(|p| (p * self.stride.0) as i64);
         Runs {
             runs: runs.iter().map(resolve).collect(),
             rows: rows.map(|row| (before(-row), before(height - row).max(before(-row)))).collect(),
         }
+    }
+
+    /// Two rows at a time, if most taps then share their loads and neighbours in a row would not.
+    fn pairs(&self, taps: &[Numbered], sheet: &Sheet, lanes: usize) -> Option<Pairs> {
+        if self.stride != (1, 1) || self.grid.0 < 2 {
+            return None;
+        }
+        let (mut shared, mut single) = <([Vec<_>; 3], [Vec<_>; 2])>::default();
+        let of_row = |dh: i32| {
+            let first = taps.partition_point(|(tap, _)| tap.dh < dh);
+            taps[first..].iter().take_while(move |(tap, _)| tap.dh == dh).copied().peekable()
+        };
+        let (first, last) = (taps.first()?.0.dh, taps.last()?.0.dh);
+        for dh in first..=last + 1 {
+            let (mut uppers, mut lowers) = (of_row(dh), of_row(dh - 1));
+            loop {
+                let at = |dw: i32| Tap { dh, dw };
+                match (uppers.peek().copied(), lowers.peek().copied()) {
+                    (Some((a, upper)), Some((b, lower))) if a.dw.abs_diff(b.dw) <= 1 => {
+                        let aside = (b.dw - a.dw).rem_euclid(3) as usize;
+                        shared[aside].push((at(a.dw.min(b.dw)), upper, lower));
+                        uppers.next();
+                        lowers.next();
+                    }
+                    (Some((a, upper)), lower) if lower.is_none_or(|(b, _)| a.dw < b.dw) => {
+                        single[0].push((at(a.dw), upper, upper));
+                        uppers.next();
+                    }
+                    (_, Some((b, lower))) => {
+                        single[1].push((at(b.dw), lower, lower));
+                        lowers.next();
+                    }
+                    _ => break,
+                }
+            }
+        }
+        let saved = shared.iter().map(Vec::len).sum::<usize>();
+        let in_runs = taps.windows(2).filter(|pair| follows(pair)).count();
+        (saved > 2 * in_runs && 2 * saved > taps.len()).then(|| Pairs {
+            shared: shared.map(|runs| self.resolve_runs(&runs, sheet, lanes)),
+            single: single.map(|runs| self.resolve_runs(&runs, sheet, lanes)),
+        })
     }
 
     /// The gather for a source sheet; with `runs`, neighbouring taps share their loads.
@@ -254,8 +346,9 @@ impl Outline {
                 self.taps.iter().filter(|(tap, _)| self.reads_inside(*tap, first, self.width)).copied().collect();
             let slices = self.slices(&kept, lanes).into_iter().enumerate();
             let tile = |(index, taps): (usize, &[(Tap, u32)])| {
+                let pairs = if runs { self.pairs(taps, sheet, lanes) } else { None };
                 let runs = split_runs(taps, runs).map(|runs| self.resolve_runs(&runs, sheet, lanes));
-                Tile { first, width: self.width, starts: index == 0, runs }
+                Tile { first, width: self.width, starts: index == 0, runs, pairs }
             };
             slices.map(tile).collect::<Vec<_>>()
         });
@@ -265,7 +358,7 @@ impl Outline {
 }
 
 /// Cuts sorted taps into runs of up to four neighbours whose weights are evenly spaced; lists by length.
-fn split_runs(taps: &[Numbered], runs: bool) -> [Vec<&[Numbered]>; MAX_RUN] {
+fn split_runs(taps: &[Numbered], runs: bool) -> [Vec<(Tap, u32, u32)>; MAX_RUN] {
     let mut by_length: [Vec<_>; MAX_RUN] = Default::default();
     let mut rest = taps;
     while !rest.is_empty() {
@@ -275,10 +368,15 @@ fn split_runs(taps: &[Numbered], runs: bool) -> [Vec<&[Numbered]>; MAX_RUN] {
         };
         let length = 1 + (1..rest.len().min(MAX_RUN)).take_while(|i| runs && continues(i)).count();
         let (run, after) = rest.split_at(length);
-        by_length[length - 1].push(run);
+        by_length[length - 1].push((run[0].0, run[0].1, run[run.len().min(2) - 1].1));
         rest = after;
     }
     by_length
+}
+
+/// Whether the second of two taps is the right neighbour of the first.
+fn follows(pair: &[Numbered]) -> bool {
+    pair[1].0 == Tap { dh: pair[0].0.dh, dw: pair[0].0.dw + 1 }
 }
 
 /// Outputs p for which `0 <= stride * p + offset < size`.
@@ -382,8 +480,7 @@ fn strips(taps: &[Numbered], geometry: &Geometry) -> Vec<Strip> {
         let to = valid.iter().map(|cols| cols.end).max().unwrap_or(0);
         let tiles = (to - from).div_ceil(most_cols).max(1);
         let width = (to - from).div_ceil(tiles).max(1);
-        let neighbours =
-            taps[first..end].windows(2).all(|pair| pair[1].0 == Tap { dh: pair[0].0.dh, dw: pair[0].0.dw + 1 });
+        let neighbours = taps[first..end].windows(2).all(follows);
         for start in (from..to).step_by(width) {
             let cols = (start, (start + width).min(to));
             strips.push(Strip { first, count: end - first, rows, cols, neighbours });
@@ -413,22 +510,64 @@ mod tests {
         }
     }
 
-    fn check_gather(outline: &Outline, sheet: &Sheet) {
+    fn check_gather(outline: &Outline, sheet: &Sheet) -> bool {
+        let tap = |weight: i64| {
+            let index = weight as u32 / LANES as u32;
+            outline.taps.iter().find(|tap| tap.1 == index).map_or(Tap { dh: i32::MIN, dw: i32::MIN }, |tap| tap.0)
+        };
+        let mut paired = false;
         for tile in outline.resolve(sheet, LANES, true).tiles {
+            if let Some(Pairs { shared: [below, right, left], single: [upper, lower] }) = &tile.pairs {
+                paired = true;
+                // Row of outputs, column of the run's pixels and whether its second weight is meant, for each read.
+                let lists = [
+                    (below, vec![(0, 0, false), (1, 0, true)]),
+                    (right, vec![(0, 0, false), (1, 1, true)]),
+                    (left, vec![(0, 1, false), (1, 0, true)]),
+                    (upper, vec![(0, 0, false)]),
+                    (lower, vec![(1, 0, false)]),
+                ];
+                for p in (0..outline.grid.0 - 1).step_by(2) {
+                    let mut read = BTreeSet::new();
+                    for (runs, reads) in &lists {
+                        let (first, end) = runs.rows[p];
+                        for run in &runs.runs[first as usize..end as usize] {
+                            for &(below, aside, second) in reads {
+                                let step = if second { i64::from(run.weight_step) } else { 0 };
+                                let tap = tap(i64::from(run.weight) + step);
+                                assert!(read.insert((below, tap)), "{tap:?} is added twice");
+                                for j in 0..tile.width {
+                                    let column = (tile.first + j) as i64 + i64::from(tap.dw);
+                                    let offset = run.offset + (aside * LANES) as isize;
+                                    check_read(sheet, (p, tile.first + j), offset, column, "a pair");
+                                }
+                            }
+                        }
+                    }
+                    // Each row has as many taps as it has without pairs.
+                    let counts = [0, 1].map(|below| {
+                        let of_row = |(length, runs): (usize, &Runs)| {
+                            length * (runs.rows[p + below].1 - runs.rows[p + below].0) as usize
+                        };
+                        (1..).zip(&tile.runs).map(of_row).sum::<usize>()
+                    });
+                    assert_eq!([0, 1].map(|row| read.iter().filter(|tap| tap.0 == row).count()), counts);
+                }
+            }
             for (length, runs) in (1..).zip(&tile.runs) {
                 for (p, &(first, end)) in runs.rows.iter().enumerate() {
                     for run in &runs.runs[first as usize..end as usize] {
                         for (i, j) in (0..length).flat_map(|i| (0..tile.width).map(move |j| (i, j))) {
                             let pixel = (p * outline.stride.0, (tile.first + j) * outline.stride.1);
-                            let index = (run.weight as i32 + i as i32 * run.weight_step) as u32 / LANES as u32;
-                            let tap = outline.taps.iter().find(|tap| tap.1 == index).map(|tap| tap.0);
-                            let column = pixel.1 as i64 + i64::from(tap.map_or(i32::MIN, |tap| tap.dw));
+                            let tap = tap(i64::from(run.weight) + i as i64 * i64::from(run.weight_step));
+                            let column = pixel.1 as i64 + i64::from(tap.dw);
                             check_read(sheet, pixel, run.offset + (i * LANES) as isize, column, "a gather");
                         }
                     }
                 }
             }
         }
+        paired
     }
 
     fn check_chunks(taps: &[Numbered], geometry: &Geometry) {
@@ -457,14 +596,17 @@ mod tests {
         let line = |dh: i32, dw: i32| (-15..=15).map(move |t| Tap { dh: dh * t / 2, dw: dw * t / 2 });
         let rectangle = (0..35).map(|i| Tap { dh: i / 5 - 3, dw: i % 5 - 2 });
         let scattered = (0..20).map(|i| Tap { dh: i * 37 % 23 - 11, dw: i * 59 % 41 - 20 });
-        let lists: [Vec<Tap>; 6] = [
+        let lists: [Vec<Tap>; 8] = [
             line(0, 2).collect(),
             line(-2, 0).collect(),
             line(-1, 2).collect(),
+            line(2, 1).collect(),
+            line(2, -2).collect(),
             rectangle.clone().collect(),
             rectangle.map(|tap| Tap { dh: 3 * tap.dh, dw: 1000 * tap.dw }).collect(),
             scattered.collect(),
         ];
+        let mut paired = 0;
         for (taps, stride) in
             lists.iter().flat_map(|taps| [(1, 1), (2, 1), (1, 2), (3, 3)].map(|stride| (taps, stride)))
         {
@@ -477,13 +619,15 @@ mod tests {
                     let distinct = taps.iter().copied().filter(|&tap| seen.insert(tap));
                     let taps: Vec<Numbered> = distinct.zip(0..).filter(reads).collect();
                     let forward = Outline::forward(&taps, &geometry);
-                    check_gather(&forward, &Sheet { rows: input.0, cols: input.1, halo: forward.halo() });
+                    let sheet = Sheet { halo: forward.halo(), ..Sheet::bare(input) };
+                    paired += usize::from(check_gather(&forward, &sheet));
                     for outline in Outline::backward(&taps, &geometry) {
-                        check_gather(&outline, &Sheet { rows: output.0, cols: output.1, halo: outline.halo() });
+                        check_gather(&outline, &Outline::source_sheet(&[&outline], output, LANES));
                     }
                     check_chunks(&taps, &geometry);
                 }
             }
         }
+        assert!(paired > 10, "{paired} gathers in pairs");
     }
 }
