@@ -284,6 +284,7 @@ unsafe fn gather_tile<V: Vector, const WIDTH: usize, const STEP: usize>(
                 add_threes::<V, WIDTH>(from, threes, buffers.weights, &mut sums);
                 add_fours::<V, WIDTH>(from, fours, buffers.weights, &mut sums);
             }
+            add_whole_rows::<V, WIDTH>(from, of_row(&tile.whole, p), buffers.weights, source.cols, &mut sums);
             end(sums, to(p), to_step);
             p += 1;
         }
@@ -404,6 +405,55 @@ unsafe fn add_aside<V: Vector, const WIDTH: usize>(
             of_right[j - 1] = value.multiply_add(right, of_right[j - 1]);
         }
         of_right[WIDTH - 1] = V::load_line(from.add(WIDTH * V::LANES)).multiply_add(right, of_right[WIDTH - 1]);
+    }
+}
+
+/// Adds rows of taps that read all of a row of the image: `sums[j] += sum_i w[i - j] * row[i]`. Every pixel is loaded
+/// once, and weights are read from memory.
+///
+/// # Safety
+/// As [`gather`].
+#[inline(always)]
+unsafe fn add_whole_rows<V: Vector, const WIDTH: usize>(
+    source: *const f32,
+    runs: &[Run],
+    weights: *const f32,
+    cols: usize,
+    sums: &mut [V; WIDTH],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for run in runs {
+            let (from, weight) = (source.wrapping_offset(run.offset), weights.wrapping_add(run.weight as usize));
+            if run.weight_step > 0 {
+                add_whole_row::<V, WIDTH, 1>(from, weight, cols, sums);
+            } else {
+                add_whole_row::<V, WIDTH, -1>(from, weight, cols, sums);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`gather`].
+#[inline(always)]
+unsafe fn add_whole_row<V: Vector, const WIDTH: usize, const STEP: isize>(
+    mut from: *const f32,
+    mut weight: *const f32,
+    cols: usize,
+    sums: &mut [V; WIDTH],
+) {
+    // SAFETY: the caller's promise: there is a tap for every column as seen from every output of the tile.
+    unsafe {
+        for _ in 0..cols {
+            let value = V::load_line(from);
+            for (j, sum) in sums.iter_mut().enumerate() {
+                let weight = V::load_line(weight.wrapping_offset(-(j as isize) * STEP * V::LANES as isize));
+                *sum = weight.multiply_add(value, *sum);
+            }
+            from = from.wrapping_add(V::LANES);
+            weight = weight.wrapping_offset(STEP * V::LANES as isize);
+        }
     }
 }
 

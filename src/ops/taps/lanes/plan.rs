@@ -86,6 +86,9 @@ pub(super) struct Tile {
     pub starts: bool,
     /// The taps that read inside the image for some output of the tile: single ones, runs of two, three and four.
     pub runs: [Runs; MAX_RUN],
+    /// Rows of taps that read the whole row of the image for every output of the tile. Offset and weight are those of
+    /// the first column for the first output; weights lie beside each other, in this order or backwards.
+    pub whole: Runs,
     /// The same taps for two rows of outputs at a time, where these can share more loads.
     pub pairs: Option<Pairs>,
 }
@@ -196,28 +199,44 @@ impl Outline {
         valid_range(tap.dh, self.source.0, self.stride.0, self.grid.0).len()
     }
 
+    /// Whether the taps of a row read the whole row of the image for every output of a tile. Going through the image in
+    /// place of the taps then computes no product with a margin.
+    fn reads_whole_row(&self, row: &[Numbered], first: usize, width: usize) -> bool {
+        let [(left, _), .., (right, _)] = row else { return false };
+        let step = |pair: &[Numbered]| i64::from(pair[1].1) - i64::from(pair[0].1);
+        self.stride.1 == 1
+            && self.source.1 > 1
+            && i64::from(left.dw) <= -((first + width - 1) as i64)
+            && i64::from(right.dw) >= self.source.1 as i64 - 1 - first as i64
+            && step(row).abs() == 1
+            && row.windows(2).all(|pair| follows(pair) && step(pair) == step(row))
+    }
+
     /// Time of one block with tiles of this width, in eighths of a fused multiply-add: a tap of a tile takes `width` of
     /// them and half a load more than these hide; a row of a tile takes about ten more, and its stores.
     fn cost(&self, width: usize) -> usize {
-        let rows_of_taps: Vec<usize> = self.taps.iter().map(|&(tap, _)| self.valid_rows(tap)).collect();
+        let rows: Vec<_> = self.taps.chunk_by(same_row).map(|row| (row, self.valid_rows(row[0].0))).collect();
         self.tile_starts(width)
             .map(|first| {
-                let taps: usize = self
-                    .taps
-                    .iter()
-                    .zip(&rows_of_taps)
-                    .filter(|((tap, _), _)| self.reads_inside(*tap, first, width))
-                    .map(|(_, &rows)| rows)
-                    .sum();
-                taps * (8 * width + 4) + self.grid.0 * 8 * (width + 10)
+                let of_row = |&(row, outputs): &(&[Numbered], usize)| {
+                    let taps = if self.reads_whole_row(row, first, width) {
+                        self.source.1
+                    } else {
+                        row.iter().filter(|(tap, _)| self.reads_inside(*tap, first, width)).count()
+                    };
+                    taps * outputs
+                };
+                rows.iter().map(of_row).sum::<usize>() * (8 * width + 4) + self.grid.0 * 8 * (width + 10)
             })
             .sum()
     }
 
     /// Margin that the tiles need left or right of the source.
     pub fn halo(&self) -> usize {
+        let rows = || self.taps.chunk_by(same_row);
         let beside = self.tile_starts(self.width).flat_map(|first| {
-            let kept = self.taps.iter().filter(move |(tap, _)| self.reads_inside(*tap, first, self.width));
+            let by_taps = rows().filter(move |row| !self.reads_whole_row(row, first, self.width)).flatten();
+            let kept = by_taps.filter(move |(tap, _)| self.reads_inside(*tap, first, self.width));
             kept.map(move |&(tap, _)| {
                 let (start, end) = self.columns(tap, first, self.width);
                 (-start).max(end - (self.source.1 as i64 - 1)).max(0) as usize
@@ -256,12 +275,14 @@ impl Outline {
 
     /// Cuts the taps of a tile between rows, so that what a slice reads for one row of outputs is still in the
     /// first-level cache for the next.
-    fn slices<'t>(&self, taps: &'t [Numbered], lanes: usize) -> Vec<&'t [Numbered]> {
+    fn slices<'t>(&self, taps: &'t [Numbered], tile: usize, lanes: usize) -> Vec<&'t [Numbered]> {
         let pixels = |row: &[Numbered]| match row {
+            // Here the weights fill more of the cache than the pixels.
+            row if self.reads_whole_row(row, tile, self.width) => self.source.1 + row.len(),
             [(first, _), .., (last, _)] => (self.width - 1) * self.stride.1 + 1 + (last.dw - first.dw) as usize,
             _ => self.width,
         };
-        let rows = || taps.chunk_by(|a, b| a.0.dh == b.0.dh);
+        let rows = || taps.chunk_by(same_row);
         let bytes = rows().map(pixels).sum::<usize>() * lanes * size_of::<f32>();
         let count = bytes.div_ceil(SLICE_BYTES).max(1);
         let share = (bytes / size_of::<f32>() / lanes).div_ceil(count);
@@ -344,11 +365,16 @@ impl Outline {
         let tiles = self.tile_starts(self.width).flat_map(|first| {
             let kept: Vec<_> =
                 self.taps.iter().filter(|(tap, _)| self.reads_inside(*tap, first, self.width)).copied().collect();
-            let slices = self.slices(&kept, lanes).into_iter().enumerate();
-            let tile = |(index, taps): (usize, &[(Tap, u32)])| {
-                let pairs = if runs { self.pairs(taps, sheet, lanes) } else { None };
-                let runs = split_runs(taps, runs).map(|runs| self.resolve_runs(&runs, sheet, lanes));
-                Tile { first, width: self.width, starts: index == 0, runs, pairs }
+            let slices = self.slices(&kept, first, lanes).into_iter().enumerate();
+            let tile = |(index, taps): (usize, &[Numbered])| {
+                let (whole, others): (Vec<&[Numbered]>, Vec<_>) =
+                    taps.chunk_by(same_row).partition(|row| self.reads_whole_row(row, first, self.width));
+                let others = others.concat();
+                let pairs = if runs && whole.is_empty() { self.pairs(&others, sheet, lanes) } else { None };
+                let runs = split_runs(&others, runs).map(|runs| self.resolve_runs(&runs, sheet, lanes));
+                let whole: Vec<_> = whole.into_iter().map(|row| whole_row(row, first)).collect();
+                let whole = self.resolve_runs(&whole, sheet, lanes);
+                Tile { first, width: self.width, starts: index == 0, runs, whole, pairs }
             };
             slices.map(tile).collect::<Vec<_>>()
         });
@@ -372,6 +398,17 @@ fn split_runs(taps: &[Numbered], runs: bool) -> [Vec<(Tap, u32, u32)>; MAX_RUN] 
         rest = after;
     }
     by_length
+}
+
+fn same_row(a: &Numbered, b: &Numbered) -> bool {
+    a.0.dh == b.0.dh
+}
+
+/// A row of taps as a run that begins where its taps read the first column of the image for a tile's first output.
+fn whole_row(row: &[Numbered], first: usize) -> (Tap, u32, u32) {
+    let dw = -(first as i32);
+    let index = |dw: i32| row[(dw - row[0].0.dw).clamp(0, row.len() as i32 - 1) as usize].1;
+    (Tap { dh: row[0].0.dh, dw }, index(dw), index(dw + 1))
 }
 
 /// Whether the second of two taps is the right neighbour of the first.
@@ -419,7 +456,7 @@ impl<'a> Chunks<'a> {
         let mut sorted = taps.to_vec();
         sorted.sort_unstable();
         let mut chunks: Vec<Vec<Numbered>> = Vec::new();
-        for row in sorted.chunk_by(|a, b| a.0.dh == b.0.dh) {
+        for row in sorted.chunk_by(same_row) {
             match chunks.last_mut() {
                 Some(last) if last.len() + row.len() <= MAX_CHUNK => last.extend(row),
                 // Evenly, so that no short chunk waits for its sums.
@@ -554,6 +591,25 @@ mod tests {
                     assert_eq!([0, 1].map(|row| read.iter().filter(|tap| tap.0 == row).count()), counts);
                 }
             }
+            for (p, &(first, end)) in tile.whole.rows.iter().enumerate() {
+                for run in &tile.whole.runs[first as usize..end as usize] {
+                    assert_eq!(run.weight_step.unsigned_abs() as usize, LANES);
+                    for (column, j) in
+                        (0..sheet.cols as i64).flat_map(|column| (0..tile.width).map(move |j| (column, j)))
+                    {
+                        let steps = (column - j as i64) * i64::from(run.weight_step);
+                        let read = tap(i64::from(run.weight) + steps);
+                        assert_eq!(i64::from(read.dw), column - (tile.first + j) as i64);
+                        check_read(
+                            sheet,
+                            (p * outline.stride.0, tile.first),
+                            run.offset + column as isize * LANES as isize,
+                            column,
+                            "a row",
+                        );
+                    }
+                }
+            }
             for (length, runs) in (1..).zip(&tile.runs) {
                 for (p, &(first, end)) in runs.rows.iter().enumerate() {
                     for run in &runs.runs[first as usize..end as usize] {
@@ -596,7 +652,7 @@ mod tests {
         let line = |dh: i32, dw: i32| (-15..=15).map(move |t| Tap { dh: dh * t / 2, dw: dw * t / 2 });
         let rectangle = (0..35).map(|i| Tap { dh: i / 5 - 3, dw: i % 5 - 2 });
         let scattered = (0..20).map(|i| Tap { dh: i * 37 % 23 - 11, dw: i * 59 % 41 - 20 });
-        let lists: [Vec<Tap>; 8] = [
+        let lists: [Vec<Tap>; 9] = [
             line(0, 2).collect(),
             line(-2, 0).collect(),
             line(-1, 2).collect(),
@@ -605,12 +661,13 @@ mod tests {
             rectangle.clone().collect(),
             rectangle.map(|tap| Tap { dh: 3 * tap.dh, dw: 1000 * tap.dw }).collect(),
             scattered.collect(),
+            (0..15 * 5).map(|i| Tap { dh: i / 15 - 2, dw: i % 15 - 7 }).collect(),
         ];
         let mut paired = 0;
         for (taps, stride) in
             lists.iter().flat_map(|taps| [(1, 1), (2, 1), (1, 2), (3, 3)].map(|stride| (taps, stride)))
         {
-            for input in [(1usize, 1usize), (3, 60), (17, 9), (20, 29)] {
+            for input in [(1usize, 1usize), (3, 60), (17, 9), (20, 29), (5, 7)] {
                 for beyond in [0, 4] {
                     let output = (input.0.div_ceil(stride.0) + beyond, input.1.div_ceil(stride.1) + beyond);
                     let geometry = Geometry { input, output, stride };
