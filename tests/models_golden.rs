@@ -7,7 +7,8 @@ mod common;
 
 use candle_core::{DType, Device, Tensor};
 use common::{
-    array, fill_kind, fill_signed, golden, integer, integers as shape_of, max_rel_diff, numbers, text, values,
+    array, fill_kind, fill_signed, fill_u, golden, integer, integers as shape_of, max_abs_diff, max_rel_diff, numbers,
+    text, values,
 };
 use kernelscope::analysis::erf::{Erf, Probe, THRESHOLDS, area_ratios};
 use kernelscope::nn::{BuildOptions, FoldedConv, Mode, Pass};
@@ -220,6 +221,64 @@ macro_rules! replknet {
 
 replknet!(replknet_3, "replknet-3");
 replknet!(replknet_31b, "replknet-31b");
+
+/// The golden file without the points that a merged form does not have.
+fn without_branches(golden: &Value) -> Value {
+    let mut golden = golden.clone();
+    for run in golden["runs"].as_array_mut().unwrap() {
+        run["points"].as_array_mut().unwrap().retain(|point| !text(&point["name"]).contains("LoRA"));
+    }
+    golden
+}
+
+#[test]
+fn slak_t() {
+    let golden = golden("replk/slak_t.json");
+    let network = filled("slak-t", &golden, BuildOptions::frozen());
+    let names: Vec<&str> = network.params().iter().map(|(name, _)| name).collect();
+    let official: Vec<&str> = array(&golden["params"]).iter().map(|p| text(&p["name"])).collect();
+    assert_eq!(names, official, "the order is that of the checkpoints");
+    check_runs("slak-t", &network, &golden, 2e-5);
+    check_macs(&network, &golden);
+    for (form, reference) in [("rectangles", "slak_two_rect"), ("cross", "slak_square")] {
+        let mut spec = network.spec().clone();
+        spec.config.set("merge_form", form).unwrap();
+        let (config, tensors) = spec.config.merge(&network.params().tensors(), Merge::Kernels).unwrap();
+        let options = BuildOptions { weights: Some((tensors, "merged".into())), ..BuildOptions::frozen() };
+        let merged = Network::build(ModelSpec { config, ..spec }, options).unwrap();
+        assert_eq!(merged.params().count(), integer(&golden["merged"][reference]["param_count"]), "{form}");
+        check_runs(&format!("slak-t, {form}"), &merged, &without_branches(&golden), 2e-5);
+    }
+    check_masked(&network, &golden["masked"]);
+}
+
+/// Logits with the weights of 2 and 4 axes set to zero where a mask made from their name says so.
+fn check_masked(network: &Network, golden: &Value) {
+    let density = golden["density"].as_f64().unwrap();
+    let (mut kept, mut numel) = (0, 0);
+    for (name, param) in network.params().iter() {
+        let dims = param.var.dims();
+        if !matches!(dims.len(), 2 | 4) {
+            continue;
+        }
+        let u = fill_u(&format!("mask:{name}"), param.var.elem_count());
+        let mask: Vec<f32> = u.into_iter().map(|u| if f64::from(u) < density { 1.0 } else { 0.0 }).collect();
+        let nonzero = mask.iter().filter(|&&m| m > 0.0).count();
+        assert_eq!([nonzero, mask.len()], shape_of(&golden["nonzero"][name])[..], "{name}");
+        (kept, numel) = (kept + nonzero, numel + mask.len());
+        let mask = Tensor::from_vec(mask, dims, &Device::Cpu).unwrap();
+        param.var.set(&(param.var.as_tensor() * mask).unwrap()).unwrap();
+    }
+    assert_eq!((kept, numel), (integer(&golden["masked_nonzero"]), integer(&golden["masked_numel"])));
+    // A few of the values that the masks leave are zero themselves.
+    let counted = network.params().iter().filter(|(_, p)| p.kind.counted());
+    let nonzero: usize = counted.map(|(_, p)| values(p.var.as_tensor()).iter().filter(|&&v| v != 0.0).count()).sum();
+    assert_eq!(nonzero, integer(&golden["model_nonzero_params"]));
+    let logits = values(&network.forward(&input(&shape_of(&golden["input_shape"]))).unwrap());
+    let off = max_abs_diff(&logits, &numbers(&golden["logits"]));
+    println!("{}: masked logits off by at most {off:.2e}", network.spec().name);
+    assert!(off < 2e-5, "masked logits off by {off:e}");
+}
 
 #[test]
 fn replknet_kernels_merge_as_in_the_reference() {

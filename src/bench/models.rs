@@ -341,6 +341,11 @@ mod tests {
             check(&config, "replknet", &["small_kernel", "dw_ratio", "ffn_ratio"], &["merged"]);
             assert_eq!(config["merged"], merged);
         }
+        for (task, merged) in [(Task::Training, false), (Task::Inference, true)] {
+            let config = Subject::new("slak-t", task).unwrap().config;
+            check(&config, "slak", &["small_kernel", "width", "layer_scale"], &["decompose", "merged", "merge_form"]);
+            assert_eq!((&config["merged"], &config["merge_form"]), (&merged.into(), &"rectangles".into()));
+        }
         // What the peer reads as no small kernel.
         assert_eq!(Subject::new("replknet-xl", Task::Training).unwrap().config["small_kernel"], "none");
     }

@@ -244,12 +244,47 @@ class RepLKNet(nn.Module):
         return self.head(self.layers(x).mean((2, 3)))
 
 
+class SLaKKernel(nn.Module):
+    """Parallel depthwise convolutions: a norm after each in training, one bias when merged."""
+
+    def __init__(self, dim, kernel, config):
+        super().__init__()
+        small, pair, merged = config["small_kernel"], config["decompose"], config["merged"]
+        kernels = [(kernel, small), (small, kernel)] if pair else [(kernel, kernel)]
+        if merged:
+            kernels = [(kernel, kernel)] if config["merge_form"] == "cross" else kernels
+            branches = [depthwise(dim, sides, bias=index == 0) for index, sides in enumerate(kernels)]
+        else:
+            kernels += [(small, small)] if small != "none" and small < kernel else []
+            branches = [nn.Sequential(depthwise(dim, sides, bias=False), nn.BatchNorm2d(dim)) for sides in kernels]
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x):
+        first, *others = [branch(x) for branch in self.branches]
+        return sum(others, first)
+
+
+class SLaK(ConvNeXt):
+    """A ConvNeXt with other depthwise convolutions and wider stages."""
+
+    def __init__(self, config):
+        dims = [int(dim * config["width"]) for dim in config["dims"]]
+        like = {"dims": dims, "variant": "2d", "norm": "layer", "stem": "patch", "stem_channels": 0}
+        super().__init__({**config, **like})
+        stages = [stage for stage, depth in enumerate(config["depths"]) for _ in range(depth)]
+        blocks = [layer for layer in self.layers if isinstance(layer, ConvNeXtBlock)]
+        for stage, block in zip(stages, blocks):
+            block.dwconv = SLaKKernel(dims[stage], config["kernel"][stage], config)
+
+
 def build(config):
     torch.manual_seed(0)
     if config["family"] == "convnext":
         return ConvNeXt(config)
     if config["family"] == "replknet":
         return RepLKNet(config)
+    if config["family"] == "slak":
+        return SLaK(config)
     raise Unsupported(config["family"])
 
 

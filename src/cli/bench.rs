@@ -100,7 +100,8 @@ struct OpsArgs {
     kernelscope bench models convnext-t convnext-t-1d --train --peer torch\n  \
     kernelscope bench models convnext-t-1d --batch 1 --threads 1 --profile\n\n\
     Inference runs with frozen weights; a training step is a forward pass, the loss, all gradients and AdamW. PyTorch\n\
-    runs ConvNeXt, with rows in place of oriented kernels, and RepLKNet. Inference runs a RepLKNet in its merged form.")]
+    runs ConvNeXt, with rows in place of oriented kernels, RepLKNet and SLaK. Inference runs the merged forms of the\n\
+    latter two.")]
 struct ModelsArgs {
     /// Registered networks (see `kernelscope models`)
     #[arg(default_value = "convnext-t-1d")]

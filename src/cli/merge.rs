@@ -15,9 +15,11 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     kernelscope merge --model replknet-31b --weights RepLKNet-31B_ImageNet-1K_224.pth --output merged.safetensors\n  \
-    kernelscope merge --run runs/replk --output merged.safetensors --fold-norms\n\n\
-    Every large kernel, the small kernel beside it and their batch norms become one convolution with a bias. Logits\n\
-    stay the same but for rounding: how far they are apart is printed. `predict --merged` runs the result.")]
+    kernelscope merge --run runs/replk --output merged.safetensors --fold-norms\n  \
+    kernelscope merge --model slak-t --weights slak_tiny.pth --set merge_form=cross --output merged.safetensors\n\n\
+    Every large kernel, the small kernel beside it and their batch norms become one convolution with a bias; the\n\
+    decomposed kernels of a SLaK become two rectangles or, with merge_form=cross, one square. Logits stay the same\n\
+    but for rounding: how far they are apart is printed. `predict --merged` runs the result.")]
 pub struct Args {
     #[command(flatten)]
     network: NetworkArgs,

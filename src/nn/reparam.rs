@@ -60,15 +60,44 @@ impl FoldedConv {
             let given = format!("weights of shapes {large:?} and {small:?}");
             return Err(Error::argument("parallel convolutions", given, "(outputs, inputs, height, width) for both"));
         };
-        let fits = |k: usize, s: usize| s <= k && (k - s).is_multiple_of(2);
-        if (so, si) != (o, i) || !fits(kh, sh) || !fits(kw, sw) {
+        if (so, si) != (o, i) || !is_centred(kh, sh) || !is_centred(kw, sw) {
             let allowed = format!("({o}, {i}, height, width) with sides up to {kh}x{kw} that have the same centre");
             return Err(Error::argument("smaller kernel", format!("shape {small:?}"), allowed));
         }
-        let (rows, cols) = ((kh - sh) / 2, (kw - sw) / 2);
-        let padded = smaller.weight.pad_with_zeros(2, rows, rows)?.pad_with_zeros(3, cols, cols)?;
-        let (weight, bias) = ((&self.weight + padded)?, (&self.bias + &smaller.bias)?);
+        let padded = smaller.padded_to(kh, kw)?;
+        let (weight, bias) = ((&self.weight + padded.weight)?, (&self.bias + padded.bias)?);
         Ok(FoldedConv { weight, bias, dtype: self.dtype })
+    }
+
+    /// This convolution with zeros on all sides of its kernel (O, I, kh, kw), to `height` rows and `width` columns.
+    ///
+    /// # Errors
+    /// If the kernel is larger, or cannot be centred on that size.
+    pub fn padded_to(&self, height: usize, width: usize) -> Result<Self> {
+        let dims = self.weight.dims();
+        let &[_, _, kh, kw] = dims else {
+            let allowed = "(outputs, inputs, height, width)";
+            return Err(Error::argument("kernel to pad", format!("shape {dims:?}"), allowed));
+        };
+        if !is_centred(height, kh) || !is_centred(width, kw) {
+            let allowed = format!("sides up to {height}x{width} that have the same centre");
+            return Err(Error::argument("kernel to pad", format!("shape {dims:?}"), allowed));
+        }
+        let (rows, cols) = ((height - kh) / 2, (width - kw) / 2);
+        let weight = self.weight.pad_with_zeros(2, rows, rows)?.pad_with_zeros(3, cols, cols)?;
+        Ok(FoldedConv { weight, bias: self.bias.clone(), dtype: self.dtype })
+    }
+
+    /// This convolution with the bias of a parallel one added to its own, for two that stay apart and need one bias.
+    ///
+    /// # Errors
+    /// If the two have different numbers of outputs.
+    pub fn plus_bias_of(&self, other: &FoldedConv) -> Result<Self> {
+        if self.bias.dims() != other.bias.dims() {
+            let (given, own) = (other.bias.elem_count(), self.bias.elem_count());
+            return Err(Error::argument("parallel convolution", format!("{given} outputs"), format!("{own}")));
+        }
+        Ok(FoldedConv { bias: (&self.bias + &other.bias)?, ..self.clone() })
     }
 
     /// Adds weight and bias to `tensors` as the parameters of the module at `path`, in the dtype of the weight that was
@@ -77,10 +106,24 @@ impl FoldedConv {
     /// # Errors
     /// If the values cannot be converted.
     pub fn insert_into(&self, tensors: &mut TensorMap, path: &str) -> Result<()> {
-        tensors.insert(format!("{path}.weight"), self.weight.to_dtype(self.dtype)?);
+        self.insert_weight_into(tensors, path)?;
         tensors.insert(format!("{path}.bias"), self.bias.to_dtype(self.dtype)?);
         Ok(())
     }
+
+    /// The same without the bias.
+    ///
+    /// # Errors
+    /// If the values cannot be converted.
+    pub fn insert_weight_into(&self, tensors: &mut TensorMap, path: &str) -> Result<()> {
+        tensors.insert(format!("{path}.weight"), self.weight.to_dtype(self.dtype)?);
+        Ok(())
+    }
+}
+
+/// Whether zeros on both sides make `k` of a side `s`.
+fn is_centred(k: usize, s: usize) -> bool {
+    s <= k && (k - s).is_multiple_of(2)
 }
 
 #[cfg(test)]
@@ -116,7 +159,29 @@ mod tests {
     }
 
     #[test]
+    fn two_rectangles_become_a_cross() {
+        let cross = folded(&[2, 1, 5, 1]).padded_to(5, 5).unwrap().plus(&folded(&[2, 1, 1, 5])).unwrap();
+        let rows = cross.weight.get(1).unwrap().get(0).unwrap().to_vec2::<f64>().unwrap();
+        for (i, row) in rows.iter().enumerate() {
+            let expected = if i == 2 { [1.5, 1.5, 3.0, 1.5, 1.5] } else { [0.0, 0.0, 1.5, 0.0, 0.0] };
+            assert_eq!(row, &expected, "row {i}");
+        }
+        let rectangle = folded(&[2, 1, 5, 1]).plus_bias_of(&folded(&[2, 1, 1, 5])).unwrap();
+        assert_eq!(rectangle.weight.dims(), [2, 1, 5, 1]);
+        for both in [cross, rectangle] {
+            assert_eq!(both.bias.to_vec1::<f64>().unwrap(), [-2.0, -2.0]);
+        }
+    }
+
+    #[test]
     fn what_does_not_fit_is_named() {
+        for (height, width) in [(4, 5), (6, 5), (5, 4), (3, 5)] {
+            let error = folded(&[2, 1, 5, 5]).padded_to(height, width).unwrap_err().to_string();
+            assert!(error.contains("[2, 1, 5, 5]") && error.contains(&format!("{height}x{width}")), "{error}");
+        }
+        assert!(folded(&[2, 5]).padded_to(7, 7).unwrap_err().to_string().contains("[2, 5]"));
+        let error = folded(&[2, 1, 5, 1]).plus_bias_of(&folded(&[3, 1, 1, 5])).unwrap_err().to_string();
+        assert!(error.contains("3 outputs"), "{error}");
         let large = folded(&[2, 1, 5, 5]);
         for small in [&[2, 1, 7, 5][..], &[2, 1, 4, 5], &[3, 1, 5, 5], &[2, 2, 3, 3]] {
             let error = large.plus(&folded(small)).unwrap_err().to_string();

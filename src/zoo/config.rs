@@ -40,6 +40,37 @@ pub(super) fn check_scale(name: &str, value: f64) -> Result<()> {
     Err(Error::argument(name, value, format!("0 to {MAX_SCALE}")))
 }
 
+/// `channels * ratio`, rounded down; 0 for what is no number.
+pub(super) fn scaled(channels: usize, ratio: f64) -> usize {
+    (channels as f64 * ratio) as usize
+}
+
+/// A number or the word "none", since TOML cannot say that nothing is there.
+pub(super) mod number_or_none {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &Option<usize>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => serializer.serialize_u64(*value as u64),
+            None => serializer.serialize_str("none"),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a number or \"none\"")]
+        enum Form {
+            Number(usize),
+            Word(String),
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Number(value) => Ok(Some(value)),
+            Form::Word(word) if word == "none" => Ok(None),
+            Form::Word(word) => Err(serde::de::Error::custom(format!("got \"{word}\", allowed: a number or \"none\""))),
+        }
+    }
+}
+
 /// A value for each of four stages. Reads from a list of four or from one value for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(transparent)]

@@ -6,6 +6,7 @@ pub mod convnext;
 pub mod mobilenet_v3;
 mod registry;
 pub mod replknet;
+pub mod slak;
 
 pub use config::{Directions, KernelChoice, PerStage, set_field};
 pub use registry::{Entry, Preprocessing, Published, entry, registry};
@@ -71,6 +72,8 @@ pub enum ModelConfig {
     MobileNetV3(mobilenet_v3::MobileNetV3Config),
     /// RepLKNet in all sizes and forms.
     RepLkNet(replknet::RepLkNetConfig),
+    /// SLaK in all sizes and forms, and ConvNeXt with large kernels.
+    Slak(slak::SlakConfig),
 }
 
 /// How far a re-parameterised form goes.
@@ -121,6 +124,7 @@ impl ModelConfig {
             ModelConfig::ConvMixer(c) => c,
             ModelConfig::MobileNetV3(c) => c,
             ModelConfig::RepLkNet(c) => c,
+            ModelConfig::Slak(c) => c,
         }
     }
 
@@ -130,6 +134,7 @@ impl ModelConfig {
             ModelConfig::ConvMixer(c) => c,
             ModelConfig::MobileNetV3(c) => c,
             ModelConfig::RepLkNet(c) => c,
+            ModelConfig::Slak(c) => c,
         }
     }
 

@@ -4,7 +4,7 @@ use super::convmixer::ConvMixerConfig;
 use super::convnext::{ConvNextConfig, Variant};
 use super::mobilenet_v3::MobileNetV3Config;
 use super::replknet::RepLkNetConfig;
-use super::{ModelConfig, PerStage};
+use super::{ModelConfig, PerStage, slak};
 use crate::weights::Checkpoint;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -93,7 +93,7 @@ pub struct Entry {
 const ORIENTED: &str = "Kirchmeyer and Deng, Convolutional Networks with Oriented 1D Kernels, ICCV 2023";
 const ORIENTED_WEIGHTS: &str =
     "pretrained/image_classification of the princeton-vl/Oriented1D repository's drive folder";
-const NO_WEIGHTS: &str = "none published";
+pub(super) const NO_WEIGHTS: &str = "none published";
 const OWN: &str = "small network of this project for its built-in data";
 
 const fn published(params_m: f64, gmacs: f64, top1: f64, remark: &'static str) -> Published {
@@ -113,7 +113,7 @@ fn convnext(name: &'static str, config: fn() -> ModelConfig, published: Publishe
     }
 }
 
-fn nano(name: &'static str, config: fn() -> ModelConfig) -> Entry {
+pub(super) fn nano(name: &'static str, config: fn() -> ModelConfig) -> Entry {
     Entry { name, paper: OWN, config, published: UNPUBLISHED, preprocessing: NANO, weights: NO_WEIGHTS }
 }
 
@@ -291,6 +291,7 @@ pub fn registry() -> Vec<Entry> {
         nano("nano-1dpp", || ConvNext(ConvNextConfig::nano(Variant::OneDPlus))),
         nano("nano-replk", || RepLkNet(RepLkNetConfig::nano())),
     ]);
+    all.extend(slak::entries());
     all
 }
 

@@ -2,7 +2,7 @@
 
 use crate::weights::TensorMap;
 use crate::zoo::PerStage;
-use crate::zoo::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel};
+use crate::zoo::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel, number_or_none, scaled};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -39,32 +39,6 @@ pub struct RepLkNetConfig {
     pub backbone: bool,
     /// A batch norm on every stage's feature map, as RepLKNet-XL has for detection and segmentation. Backbones only.
     pub stage_norms: bool,
-}
-
-/// A number or the word "none", since TOML cannot say that nothing is there.
-mod number_or_none {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(value: &Option<usize>, serializer: S) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(value) => serializer.serialize_u64(*value as u64),
-            None => serializer.serialize_str("none"),
-        }
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a number or \"none\"")]
-        enum Form {
-            Number(usize),
-            Word(String),
-        }
-        match Form::deserialize(deserializer)? {
-            Form::Number(value) => Ok(Some(value)),
-            Form::Word(word) if word == "none" => Ok(None),
-            Form::Word(word) => Err(serde::de::Error::custom(format!("got \"{word}\", allowed: a number or \"none\""))),
-        }
-    }
 }
 
 impl Default for RepLkNetConfig {
@@ -208,9 +182,4 @@ impl RepLkNetConfig {
     pub(super) fn ffn_channels(&self, stage: usize) -> usize {
         scaled(self.dims.stage(stage), self.ffn_ratio)
     }
-}
-
-/// `channels * ratio`, rounded down; 0 for what is no number.
-fn scaled(channels: usize, ratio: f64) -> usize {
-    (channels as f64 * ratio) as usize
 }
