@@ -134,6 +134,32 @@ macro_rules! number_or_keyword {
 
 number_or_keyword!(Directions, Count, Channels, "channels");
 
+/// A number or the word "none", since TOML cannot say that nothing is there.
+pub(super) mod number_or_none {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &Option<usize>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => serializer.serialize_u64(*value as u64),
+            None => serializer.serialize_str("none"),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a number or \"none\"")]
+        enum Form {
+            Number(usize),
+            Word(String),
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Number(value) => Ok(Some(value)),
+            Form::Word(word) if word == "none" => Ok(None),
+            Form::Word(word) => Err(serde::de::Error::custom(format!("got \"{word}\", allowed: a number or \"none\""))),
+        }
+    }
+}
+
 /// Length of the oriented kernels that replace square ones: a number, or the side of the kernel replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KernelChoice {

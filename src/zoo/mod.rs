@@ -1,11 +1,14 @@
 //! The networks: one file per family, and a registry of named configurations.
 
 mod config;
+mod conv_norm;
 pub mod convmixer;
 pub mod convnext;
+pub mod mobilenet_v2;
 pub mod mobilenet_v3;
 mod registry;
 pub mod replknet;
+pub mod resnet;
 
 pub use config::{Directions, KernelChoice, PerStage, set_field};
 pub use registry::{Entry, Preprocessing, Published, entry, registry};
@@ -71,6 +74,10 @@ pub enum ModelConfig {
     MobileNetV3(mobilenet_v3::MobileNetV3Config),
     /// RepLKNet in all sizes and forms.
     RepLkNet(replknet::RepLkNetConfig),
+    /// MobileNetV2 with kernels of any size.
+    MobileNetV2(mobilenet_v2::MobileNetV2Config),
+    /// ResNet with bottleneck blocks.
+    ResNet(resnet::ResNetConfig),
 }
 
 /// How far a re-parameterised form goes.
@@ -110,7 +117,11 @@ pub(crate) trait Family {
 
     /// See [`ModelConfig::merge`].
     fn merge(&self, _tensors: &TensorMap, _how: Merge) -> Result<(ModelConfig, TensorMap)> {
-        Err(Error::argument("network", "one without parallel kernels to merge", "a re-parameterisable network"))
+        Err(Error::argument(
+            "network",
+            "one without parallel kernels to merge",
+            "a re-parameterisable network, as a RepLKNet is",
+        ))
     }
 }
 
@@ -121,6 +132,8 @@ impl ModelConfig {
             ModelConfig::ConvMixer(c) => c,
             ModelConfig::MobileNetV3(c) => c,
             ModelConfig::RepLkNet(c) => c,
+            ModelConfig::MobileNetV2(c) => c,
+            ModelConfig::ResNet(c) => c,
         }
     }
 
@@ -130,6 +143,8 @@ impl ModelConfig {
             ModelConfig::ConvMixer(c) => c,
             ModelConfig::MobileNetV3(c) => c,
             ModelConfig::RepLkNet(c) => c,
+            ModelConfig::MobileNetV2(c) => c,
+            ModelConfig::ResNet(c) => c,
         }
     }
 

@@ -21,7 +21,7 @@ pub struct RepLkNetConfig {
     pub kernel: PerStage,
     /// Side of the kernel beside the large one in the training form; "none" in files and for `--set` where there is no
     /// such branch.
-    #[serde(with = "number_or_none")]
+    #[serde(with = "crate::zoo::config::number_or_none")]
     pub small_kernel: Option<usize>,
     /// Channels of the large kernels by those of their stage; the product is rounded down.
     pub dw_ratio: f64,
@@ -39,32 +39,6 @@ pub struct RepLkNetConfig {
     pub backbone: bool,
     /// A batch norm on every stage's feature map, as RepLKNet-XL has for detection and segmentation. Backbones only.
     pub stage_norms: bool,
-}
-
-/// A number or the word "none", since TOML cannot say that nothing is there.
-mod number_or_none {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(value: &Option<usize>, serializer: S) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(value) => serializer.serialize_u64(*value as u64),
-            None => serializer.serialize_str("none"),
-        }
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a number or \"none\"")]
-        enum Form {
-            Number(usize),
-            Word(String),
-        }
-        match Form::deserialize(deserializer)? {
-            Form::Number(value) => Ok(Some(value)),
-            Form::Word(word) if word == "none" => Ok(None),
-            Form::Word(word) => Err(serde::de::Error::custom(format!("got \"{word}\", allowed: a number or \"none\""))),
-        }
-    }
 }
 
 impl Default for RepLkNetConfig {
