@@ -55,9 +55,10 @@ pub(super) fn table_5() -> Result<CostTable> {
              5), at 224x224 on ImageNet. `training` has a 5x5 kernel beside every larger one, `merged` has taken it and \
              its norm in, `folded` has also folded all other norms that follow a convolution, and `weights` are those of \
              the merged convolutions and of the classifier, without biases and norms.",
-            "The paper rounds or cuts off. That RepLKNet-3 has no 5x5 kernels is our reading: its code allows none that are \
-             larger than the others. The costs on ADE20K are those of a segmentation network around the backbone, which \
-             this project does not have; they are not known to us.",
+            "Figures are equal here if ours prints as theirs by rounding or by cutting off. It takes both: 13.063 is \
+             printed as 13.1, and 15.354 as 15.3. That RepLKNet-3 has no 5x5 kernels is our reading: its code allows \
+             none that are larger than the others. The costs on ADE20K are those of a segmentation network around the \
+             backbone, which this project does not have; they are not known to us.",
         ],
         columns: vec![
             column("training params", Unit::Million, false),
