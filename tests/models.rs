@@ -34,6 +34,9 @@ fn small(name: &str) -> ModelSpec {
         ModelConfig::RepLkNet(_) => &["depths=1,1,2,1", "dims=16,24,32,40", "classes=10", "drop_path=0"],
         ModelConfig::Slak(_) if name.starts_with("nano") => &["drop_path=0"],
         ModelConfig::Slak(_) => &["depths=1,1,2,1", "dims=16,24,32,40", "classes=10", "drop_path=0", "layer_scale=0.5"],
+        ModelConfig::MobileNetV2(_) if name.starts_with("nano") => &[],
+        ModelConfig::MobileNetV2(_) => &["classes=10", "last=64"],
+        ModelConfig::ResNet(_) => &["depths=1,2,1,1", "width=8", "classes=10"],
     };
     spec.with_overrides(changes).unwrap()
 }
@@ -139,6 +142,8 @@ fn stage_prefix(config: &ModelConfig, stage: usize) -> String {
     match config {
         ModelConfig::ConvNext(_) | ModelConfig::RepLkNet(_) | ModelConfig::Slak(_) => format!("stages.{stage}."),
         ModelConfig::MobileNetV3(_) => format!("blocks.{stage}."),
+        ModelConfig::MobileNetV2(c) => format!("features.{}.", c.stage_ends()[stage]),
+        ModelConfig::ResNet(_) => format!("layer{}.", stage + 1),
         ModelConfig::ConvMixer(c) => format!("blocks.{}.", c.depth * (stage + 1) / 4 - 1),
     }
 }
@@ -166,10 +171,23 @@ fn traces_predict_the_shapes_of_every_network() {
     for entry in registry() {
         // RepLKNets and SLaKs of full size differ from the small ones in sizes alone, and would take a minute.
         let network = match (entry.config)() {
-            ModelConfig::RepLkNet(_) | ModelConfig::Slak(_) => build(small(entry.name), BuildOptions::shapes_only()),
+            ModelConfig::RepLkNet(_) | ModelConfig::Slak(_) | ModelConfig::ResNet(_) => {
+                build(small(entry.name), BuildOptions::shapes_only())
+            }
             _ => outline(entry.name, &[]),
         };
-        let stages = if matches!(network.spec().config, ModelConfig::MobileNetV3(_)) { 6 } else { 4 };
+        let stages = match &network.spec().config {
+            ModelConfig::MobileNetV3(_) => 6,
+            // One per resolution.
+            ModelConfig::MobileNetV2(_) => {
+                if entry.name.starts_with("nano") {
+                    3
+                } else {
+                    5
+                }
+            }
+            _ => 4,
+        };
         let trace = check_trace(&network, 64, 32);
         assert_eq!(trace.macs(), trace.layers.iter().map(|l| l.macs).sum::<u64>());
         let x = Tensor::zeros((1, 3, 64, 32), DType::F32, &Device::Cpu).unwrap();
@@ -219,7 +237,7 @@ fn saved_networks_come_back_bit_for_bit() {
 
 #[test]
 fn a_seed_decides_every_value() {
-    for name in ["nano-2d", "nano-1d", "nano-1dpp", "nano-replk", "nano-slak"] {
+    for name in ["nano-2d", "nano-1d", "nano-1dpp", "nano-replk", "nano-slak", "nano-mbv2"] {
         let (a, b, c) = (nano(name, &[], 5), nano(name, &[], 5), nano(name, &[], 6));
         assert_eq!(snapshot(a.params()), snapshot(b.params()), "{name}");
         for (path, p) in a.params().iter().filter(|(_, p)| p.kind == Kind::Weight) {
@@ -496,6 +514,37 @@ fn wrong_settings_are_named() {
             ],
         ),
         ("convnext-t-31", &["small_kernel=4", "small_kernel=0", "small_kernel=28"]),
+        (
+            "nano-mbv2",
+            &[
+                "kernel=8",
+                "kernel=65",
+                "kernel=0",
+                "kernel=7,7,7,7",
+                "small_kernel=9",
+                "small_kernel=2",
+                "small_kernel=0",
+                "small_kernel=five",
+                "dilation=0",
+                "dilation=65",
+                "dilation=18446744073709551615",
+                "where=first",
+                "shortcut=maybe",
+                "rows=[]",
+                "rows=[[1,8,1]]",
+                "rows=[[1,8,1,3]]",
+                "rows=[[0,8,1,1]]",
+                "rows=[[1,70000,1,1]]",
+                "stem=0",
+                "last=1000000000000",
+                "dropout=1",
+                "dropout=nan",
+                "classes=0",
+                "merged=perhaps",
+                "folded=true",
+            ],
+        ),
+        ("resnet-50", &["depths=0", "depths=1001", "width=0", "width=1000000000000", "classes=0", "classes=1000001"]),
         (
             "mobilenetv3-small-1d",
             &[

@@ -20,7 +20,11 @@ use std::collections::BTreeMap;
 
 /// The network with every parameter filled by its name; angles keep their constructed values.
 fn filled(name: &str, golden: &Value, options: BuildOptions) -> Network {
-    let spec = ModelSpec::named(name).unwrap();
+    filled_as(ModelSpec::named(name).unwrap(), golden, options)
+}
+
+fn filled_as(spec: ModelSpec, golden: &Value, options: BuildOptions) -> Network {
+    let name = spec.name.as_str();
     let fresh = Network::build(spec.clone(), BuildOptions::shapes_only()).unwrap();
     let expected: BTreeMap<String, Vec<usize>> = golden["params"]
         .as_array()
@@ -168,7 +172,8 @@ fn mobilenetv3_small() {
 /// The merged form against the same values, and the form whose norms are folded too.
 fn check_merged(network: &Network, golden: &Value) {
     let name = &network.spec().name;
-    let reference = &golden["merged"]["structural_reparam"];
+    let reference = &golden["merged"];
+    let reference = reference.get("structural_reparam").unwrap_or(&reference["reparam"]);
     let merged = network.merged(Merge::Kernels).unwrap();
     assert_eq!(merged.params().count(), integer(&reference["param_count"]), "{name}");
     for state in array(&reference["state"]) {
@@ -278,6 +283,19 @@ fn check_masked(network: &Network, golden: &Value) {
     let off = max_abs_diff(&logits, &numbers(&golden["logits"]));
     println!("{}: masked logits off by at most {off:.2e}", network.spec().name);
     assert!(off < 2e-5, "masked logits off by {off:e}");
+}
+
+#[test]
+fn mobilenetv2_k13_rep3() {
+    let golden = golden("replk/mobilenetv2_k13_rep3.json");
+    let spec = ModelSpec::named("mobilenetv2-k13").unwrap().with_overrides(&["small_kernel=3"]).unwrap();
+    let network = filled_as(spec, &golden, BuildOptions::frozen());
+    let names: Vec<&str> = network.params().iter().map(|(name, _)| name).collect();
+    let official: Vec<&str> = array(&golden["params"]).iter().map(|p| text(&p["name"])).collect();
+    assert_eq!(names, official, "the order is that of torchvision");
+    check_runs("mobilenetv2-k13", &network, &golden, 2e-6);
+    check_macs(&network, &golden);
+    check_merged(&network, &golden);
 }
 
 #[test]

@@ -1,4 +1,6 @@
-//! Costs per layer: parameters, multiply-adds and activation memory.
+//! Costs per layer: parameters, multiply-adds and activation memory; and the papers' tables of costs.
+
+pub mod tables;
 
 use crate::Result;
 use crate::nn::{FeatureShape, Params};

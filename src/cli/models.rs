@@ -2,7 +2,7 @@
 
 use super::output::{grouped, print_json, say, table};
 use crate::Result;
-use crate::analysis::cost::{CostReport, costs};
+use crate::analysis::cost::{CostReport, costs, tables};
 use crate::data::check_side;
 use crate::nn::BuildOptions;
 use crate::zoo::{Entry, ModelSpec, Network, Published, entry, registry};
@@ -11,7 +11,8 @@ use serde::Serialize;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  kernelscope models\n  kernelscope models convnext-t-1d --set directions=4 --layers\n  \
-    kernelscope models --json"
+    kernelscope models --json\n  kernelscope models --table replknet-5\n  \
+    kernelscope models --table all --markdown"
 )]
 pub struct Args {
     /// Only these networks
@@ -25,6 +26,13 @@ pub struct Args {
     /// Also list every layer with its shape, parameters, multiply-adds and activation memory
     #[arg(long)]
     layers: bool,
+    /// Print a paper's table of costs, ours beside theirs, instead: shift-wise-equations, shift-wise-4, oriented-1d-1,
+    /// replknet-5, or all of them
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["names", "overrides", "size", "layers"])]
+    table: Option<String>,
+    /// Print the table in Markdown
+    #[arg(long, requires = "table", conflicts_with = "json")]
+    markdown: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -45,6 +53,9 @@ struct Row {
 }
 
 pub fn run(args: &Args) -> Result<()> {
+    if let Some(name) = &args.table {
+        return published_tables(name, args);
+    }
     check_side("--size", args.size)?;
     let entries: Vec<Entry> = if args.names.is_empty() {
         registry()
@@ -81,6 +92,29 @@ pub fn run(args: &Args) -> Result<()> {
         if args.layers {
             say(format_args!("\n{}", layer_table(report)))?;
         }
+    }
+    Ok(())
+}
+
+/// The table of this name, or all.
+fn published_tables(name: &str, args: &Args) -> Result<()> {
+    let names: &[&str] = if name == "all" { &tables::NAMES } else { &[name] };
+    let found = names.iter().map(|name| tables::table(name)).collect::<Result<Vec<_>>>()?;
+    if args.json {
+        return print_json(&found);
+    }
+    for (index, found) in found.iter().enumerate() {
+        if index > 0 {
+            say("")?;
+        }
+        if args.markdown {
+            say(found.markdown().trim_end())?;
+            continue;
+        }
+        say(format_args!("{}\n\n{}\n", found.title, found.about.join("\n\n")))?;
+        let header = found.header();
+        say(table(&header.iter().map(String::as_str).collect::<Vec<_>>(), found.cells()))?;
+        found.differences().iter().try_for_each(say)?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Dense convolutions with few input channels: the first layer of a network.
+//! Dense convolutions: the first layer of a network, and the 3x3 layers of ResNets.
 
 use super::{FeatureShape, Init, Kind, Scope, Trace};
 use crate::Result;
@@ -16,7 +16,7 @@ enum DenseTaps {
     Line(Oriented1d),
 }
 
-/// A dense convolution with few input channels, meant for stems on images, which have 3.
+/// A dense convolution. Both forms copy every pixel once per tap, so they are meant for few channels or small maps.
 ///
 /// On a square, the pixels that every output reads are laid out as channels, and a pointwise map makes the outputs of
 /// them. Along lines, which differ from output to output, every pair (output, input) is one depthwise filter on a

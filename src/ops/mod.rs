@@ -12,6 +12,7 @@
 //! | [`batch_norm`] | normalisation by the batch's statistics | ConvMixer, MobileNetV3, the small networks |
 //! | [`pointwise`] | 1x1 convolution | every network |
 //! | [`gelu`] | `x * Phi(x)` | ConvNeXt, ConvMixer |
+//! | [`max_pool`] | maximum over windows | ResNet |
 //! | [`scale_residual`] | `x + s * gamma * f` | ConvNeXt blocks |
 //! | [`fused`] | layer norm or GELU with the pointwise convolution that follows | ConvNeXt blocks |
 //!
@@ -23,6 +24,7 @@ pub mod fused;
 pub mod gelu;
 pub mod layer_norm;
 mod matrix;
+pub mod max_pool;
 pub mod oriented1d;
 pub mod pointwise;
 pub mod scale_residual;

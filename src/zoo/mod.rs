@@ -1,11 +1,14 @@
 //! The networks: one file per family, and a registry of named configurations.
 
 mod config;
+mod conv_norm;
 pub mod convmixer;
 pub mod convnext;
+pub mod mobilenet_v2;
 pub mod mobilenet_v3;
 mod registry;
 pub mod replknet;
+pub mod resnet;
 pub mod slak;
 
 pub use config::{Directions, KernelChoice, PerStage, set_field};
@@ -74,6 +77,10 @@ pub enum ModelConfig {
     RepLkNet(replknet::RepLkNetConfig),
     /// SLaK in all sizes and forms, and ConvNeXt with large kernels.
     Slak(slak::SlakConfig),
+    /// MobileNetV2 with kernels of any size.
+    MobileNetV2(mobilenet_v2::MobileNetV2Config),
+    /// ResNet with bottleneck blocks.
+    ResNet(resnet::ResNetConfig),
 }
 
 /// How far a re-parameterised form goes.
@@ -113,7 +120,11 @@ pub(crate) trait Family {
 
     /// See [`ModelConfig::merge`].
     fn merge(&self, _tensors: &TensorMap, _how: Merge) -> Result<(ModelConfig, TensorMap)> {
-        Err(Error::argument("network", "one without parallel kernels to merge", "a re-parameterisable network"))
+        Err(Error::argument(
+            "network",
+            "one without parallel kernels to merge",
+            "a re-parameterisable network, as a RepLKNet is",
+        ))
     }
 }
 
@@ -125,6 +136,8 @@ impl ModelConfig {
             ModelConfig::MobileNetV3(c) => c,
             ModelConfig::RepLkNet(c) => c,
             ModelConfig::Slak(c) => c,
+            ModelConfig::MobileNetV2(c) => c,
+            ModelConfig::ResNet(c) => c,
         }
     }
 
@@ -135,6 +148,8 @@ impl ModelConfig {
             ModelConfig::MobileNetV3(c) => c,
             ModelConfig::RepLkNet(c) => c,
             ModelConfig::Slak(c) => c,
+            ModelConfig::MobileNetV2(c) => c,
+            ModelConfig::ResNet(c) => c,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::convmixer::ConvMixerConfig;
 use super::convnext::{ConvNextConfig, Variant};
+use super::mobilenet_v2::MobileNetV2Config;
 use super::mobilenet_v3::MobileNetV3Config;
 use super::replknet::RepLkNetConfig;
 use super::{ModelConfig, PerStage, slak};
@@ -201,7 +202,7 @@ fn replknets() -> Vec<Entry> {
 
 /// All registered networks, in the order of the papers.
 pub fn registry() -> Vec<Entry> {
-    use ModelConfig::{ConvMixer, ConvNext, MobileNetV3, RepLkNet};
+    use ModelConfig::{ConvMixer, ConvNext, MobileNetV2, MobileNetV3, RepLkNet};
     const MIXER: &str = "Trockman and Kolter, Patches Are All You Need?, 2022";
     const MOBILE: &str = "Howard et al., Searching for MobileNetV3, ICCV 2019";
     let mut all = vec![
@@ -285,11 +286,14 @@ pub fn registry() -> Vec<Entry> {
         ),
     ];
     all.extend(replknets());
+    all.extend(super::mobilenet_v2::entries());
+    all.extend(super::resnet::entries());
     all.extend([
         nano("nano-2d", || ConvNext(ConvNextConfig::nano(Variant::TwoD))),
         nano("nano-1d", || ConvNext(ConvNextConfig::nano(Variant::OneD))),
         nano("nano-1dpp", || ConvNext(ConvNextConfig::nano(Variant::OneDPlus))),
         nano("nano-replk", || RepLkNet(RepLkNetConfig::nano())),
+        nano("nano-mbv2", || MobileNetV2(MobileNetV2Config::nano())),
     ]);
     all.extend(slak::entries());
     all

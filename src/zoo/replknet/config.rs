@@ -21,7 +21,7 @@ pub struct RepLkNetConfig {
     pub kernel: PerStage,
     /// Side of the kernel beside the large one in the training form; "none" in files and for `--set` where there is no
     /// such branch.
-    #[serde(with = "number_or_none")]
+    #[serde(with = "crate::zoo::config::number_or_none")]
     pub small_kernel: Option<usize>,
     /// Channels of the large kernels by those of their stage; the product is rounded down.
     pub dw_ratio: f64,

@@ -1,0 +1,96 @@
+//! A convolution and the batch norm after it, as torchvision's networks have them: the two are neighbours in the module
+//! tree, and their initial weights follow He et al. (2015).
+
+use crate::Result;
+use crate::nn::{BatchNorm, DenseConv, DepthwiseConv, Init, Mode, Pointwise, Scope, Trace};
+use crate::ops::depthwise2d;
+use candle_core::Tensor;
+
+/// Where a convolution has its parameters, and where its batch norm does.
+pub(super) struct Place {
+    conv: Scope,
+    norm: Option<Scope>,
+}
+
+impl Place {
+    /// A convolution at `conv` with its norm at `norm`. Without a norm, which was folded into it, it has a bias.
+    pub fn new(conv: Scope, norm: Option<Scope>) -> Self {
+        Place { conv, norm }
+    }
+
+    /// The convolution's scope, with normal weights of variance `2 / fan_out`. PyTorch's count of the values that one
+    /// input of a depthwise convolution reaches is that of a dense one, so that it is `outputs * area` for both.
+    fn conv(&self, outputs: usize, area: usize) -> Scope {
+        let std = (2.0 / (outputs * area).max(1) as f64).sqrt();
+        self.conv.with_init(Init::TruncatedNormal { std, bound: f64::INFINITY })
+    }
+}
+
+/// A convolution of one of three kinds.
+enum Conv {
+    Dense(DenseConv),
+    Pointwise(Pointwise),
+    Depthwise(DepthwiseConv),
+}
+
+/// A convolution and its batch norm; once folded, a convolution with a bias.
+pub(super) struct ConvNorm {
+    conv: Conv,
+    norm: Option<BatchNorm>,
+}
+
+impl ConvNorm {
+    fn new(place: &Place, conv: Conv, outputs: usize) -> Result<Self> {
+        let norm = place.norm.as_ref().map(|scope| BatchNorm::new(scope, outputs)).transpose()?;
+        Ok(ConvNorm { conv, norm })
+    }
+
+    /// A square convolution that is not grouped, padded by half its side.
+    pub fn dense(place: &Place, channels: usize, outputs: usize, kernel: usize, stride: usize) -> Result<Self> {
+        if (kernel, stride) == (1, 1) {
+            return ConvNorm::pointwise(place, channels, outputs);
+        }
+        let scope = place.conv(outputs, kernel * kernel);
+        let conv = DenseConv::square(&scope, channels, outputs, kernel, stride, place.norm.is_none())?;
+        ConvNorm::new(place, Conv::Dense(conv), outputs)
+    }
+
+    /// A 1x1 convolution.
+    pub fn pointwise(place: &Place, channels: usize, outputs: usize) -> Result<Self> {
+        let conv = Pointwise::conv(&place.conv(outputs, 1), channels, outputs, place.norm.is_none())?;
+        ConvNorm::new(place, Conv::Pointwise(conv), outputs)
+    }
+
+    /// A depthwise convolution.
+    pub fn depthwise(place: &Place, channels: usize, options: depthwise2d::Options) -> Result<Self> {
+        let scope = place.conv(channels, options.kernel.0 * options.kernel.1);
+        let conv = DepthwiseConv::new(&scope, channels, place.norm.is_none(), options)?;
+        ConvNorm::new(place, Conv::Depthwise(conv), channels)
+    }
+
+    /// Applies both to (N, C, H, W).
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        let y = match &self.conv {
+            Conv::Dense(conv) => conv.forward(x)?,
+            Conv::Pointwise(conv) => return conv.forward_between(None, x, self.norm.as_ref(), mode),
+            Conv::Depthwise(conv) => conv.forward(x)?,
+        };
+        match &self.norm {
+            Some(norm) => norm.forward(&y, mode),
+            None => Ok(y),
+        }
+    }
+
+    /// Adds both to a trace.
+    pub fn trace(&self, trace: &mut Trace) -> Result<()> {
+        match &self.conv {
+            Conv::Dense(conv) => conv.trace(trace)?,
+            Conv::Pointwise(conv) => conv.trace(trace),
+            Conv::Depthwise(conv) => conv.trace(trace)?,
+        }
+        if let Some(norm) = &self.norm {
+            norm.trace(trace);
+        }
+        Ok(())
+    }
+}
