@@ -13,6 +13,7 @@ mod output;
 mod predict;
 mod quickstart;
 mod shape_bias;
+mod sparse;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -113,23 +114,37 @@ mod tests {
     fn options_of_a_new_run_do_not_go_with_an_existing_one() {
         let mut command = Cli::command();
         command.build();
-        let options = command.find_subcommand("train").unwrap().get_arguments();
-        let names: Vec<&str> = options.filter_map(|arg| arg.get_long()).collect();
-        assert!(names.contains(&"epochs") && names.contains(&"weight-decay"), "{names:?}");
-        for name in names.iter().filter(|name| !["help", "version"].contains(name)) {
-            let (option, value) = (format!("--{name}"), if *name == "augment" { "light" } else { "64" });
-            if *name != "resume" {
-                let both = train(&["--resume", "run", &option, value]);
+        let options: Vec<_> = command.find_subcommand("train").unwrap().get_arguments().collect();
+        let names: Vec<&str> = options.iter().filter_map(|arg| arg.get_long()).collect();
+        assert!(["epochs", "weight-decay", "sparse"].iter().all(|name| names.contains(name)), "{names:?}");
+        for arg in options.iter().filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())) {
+            let name = arg.get_long().unwrap();
+            let (option, values) = (format!("--{name}"), arg.get_possible_values());
+            let value = values.first().map_or("64", |value| value.get_name());
+            let given = if arg.get_action().takes_values() { vec![&option[..], value] } else { vec![&option[..]] };
+            if name != "resume" {
+                let both = train(&[&["--resume", "run"], &given[..]].concat());
                 assert_eq!(both, Err(ErrorKind::ArgumentConflict), "--resume {option}");
             }
-            if !["resume", "config", "out", "set"].contains(name) {
-                let both = train(&["--config", "run.toml", "--out", "run", &option, value]);
+            if !["resume", "config", "out", "set"].contains(&name) {
+                let both = train(&[&["--config", "run.toml", "--out", "run"], &given[..]].concat());
                 assert_eq!(both, Err(ErrorKind::ArgumentConflict), "--config {option}");
             }
         }
         assert_eq!(train(&["--resume", "run"]), Ok(()));
         assert_eq!(train(&["--config", "run.toml", "--out", "run", "--set", "kernel=7"]), Ok(()));
         assert_eq!(train(&["--model", "nano-1d", "--out", "run", "--epochs", "3"]), Ok(()));
+    }
+
+    #[test]
+    fn options_of_sparse_training_need_its_type() {
+        let run = ["--model", "nano-replk", "--out", "run"];
+        for option in [&["--sparsity", "0.4"][..], &["--growth", "random"], &["--only-large"], &["--moments", "reset"]]
+        {
+            assert_eq!(train(&[&run, option].concat()), Err(ErrorKind::MissingRequiredArgument), "{option:?}");
+            assert_eq!(train(&[&run, option, &["--sparse", "fine"]].concat()), Ok(()), "{option:?}");
+        }
+        assert_eq!(train(&[&run[..], &["--sparse", "medium"]].concat()), Err(ErrorKind::InvalidValue));
     }
 
     #[test]

@@ -144,11 +144,12 @@ impl Observer for TrainingBar {
     fn step(&mut self, r: &StepReport) {
         self.bar.set_position(r.step as u64);
         self.bar.set_message(format!(
-            "epoch {}/{}  loss {:.3}  acc {:.1} %  {:.0} img/s",
+            "epoch {}/{}  loss {:.3}  acc {:.1} %{}  {:.0} img/s",
             r.epoch,
             self.epochs,
             r.loss,
             100.0 * r.accuracy,
+            density(r.density),
             r.images_per_second
         ));
     }
@@ -156,13 +157,14 @@ impl Observer for TrainingBar {
     fn epoch(&mut self, r: &EpochReport) {
         let ema = r.ema.map(|e| format!("  averaged {:.2} %", 100.0 * e.accuracy)).unwrap_or_default();
         let line = format!(
-            "{}  epoch {}/{}  train loss {:.4}  val loss {:.4}  val accuracy {:.2} %{ema}  {:.0} img/s",
+            "{}  epoch {}/{}  train loss {:.4}  val loss {:.4}  val accuracy {:.2} %{ema}{}  {:.0} img/s",
             self.label,
             r.epoch,
             self.epochs,
             r.train_loss,
             r.validation.loss,
             100.0 * r.validation.accuracy,
+            density(r.density),
             r.images_per_second
         );
         if self.bar.is_hidden() {
@@ -171,6 +173,11 @@ impl Observer for TrainingBar {
             self.bar.println(line);
         }
     }
+}
+
+/// The part of a progress line on sparse training.
+fn density(density: Option<f64>) -> String {
+    density.map(|d| format!("  density {:.1} %", 100.0 * d)).unwrap_or_default()
 }
 
 /// A count with thousands separated, as in `28,589,128`.

@@ -2,6 +2,7 @@
 
 use super::network::NetworkArgs;
 use super::output::{TrainingBar, print_json, say};
+use super::sparse::SparseArgs;
 use crate::data::{Augment, Dataset, Loader, LoaderConfig, MixConfig, Transform};
 use crate::run::{DataConfig, DataSource, RunConfig, TrainConfig};
 use crate::train::{AdamWConfig, Trainer, evaluate};
@@ -24,7 +25,7 @@ enum Recipe {
 }
 
 /// What describes a new run. It would be ignored beside a run or a configuration that exists.
-const DESCRIPTION: [&str; 16] = [
+const DESCRIPTION: [&str; 18] = [
     "model",
     "data",
     "size",
@@ -41,6 +42,8 @@ const DESCRIPTION: [&str; 16] = [
     "keep",
     "workers",
     "seed",
+    "weights",
+    "SparseArgs",
 ];
 
 #[derive(Debug, clap::Args)]
@@ -49,6 +52,9 @@ const DESCRIPTION: [&str; 16] = [
     kernelscope train --model nano-1dpp --data folder:digits --size 32 --epochs 20 --out runs/digits\n  \
     kernelscope train --model convnext-t-1d --set kernel=31,31,27,15 --data folder:imagenet --size 224 \\\n      \
     --augment imagenet --epochs 300 --warmup 20 --lr 4e-3 --ema 0.9999 --out runs/t1d\n  \
+    kernelscope train --model nano-replk --sparse fine --sparsity 0.6 --update-frequency 20 --epochs 20 --out runs/sparse\n  \
+    kernelscope train --model nano-replk --weights runs/sparse/checkpoints/epoch-0020.safetensors --sparse fine \\\n      \
+    --sparse-init resume --data folder:digits --out runs/tuned\n  \
     kernelscope train --resume runs/t1d")]
 pub struct TrainArgs {
     /// Registered network (see `kernelscope models`)
@@ -111,6 +117,11 @@ pub struct TrainArgs {
     /// Seed of everything random
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: u64,
+    /// Start from these weights instead of fresh ones; names and shapes must fit the network
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    #[command(flatten)]
+    sparse: SparseArgs,
 }
 
 impl TrainArgs {
@@ -153,6 +164,8 @@ impl TrainArgs {
             optimizer: AdamWConfig { weight_decay: self.weight_decay, ..AdamWConfig::default() },
             mix: MixConfig { smoothing: self.smoothing.unwrap_or(mix.smoothing), ..mix },
             augment,
+            weights: self.weights.clone(),
+            sparse: self.sparse.config(),
             ..TrainConfig::default()
         };
         Ok(RunConfig { train, data, model: spec })

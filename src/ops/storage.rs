@@ -2,7 +2,7 @@
 
 use crate::{Error, Result, profile};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, DType, InplaceOp2, Layout, Shape, Storage, Tensor, WithDType};
+use candle_core::{CpuStorage, CustomOp3, DType, InplaceOp1, InplaceOp2, Layout, Shape, Storage, Tensor, WithDType};
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
@@ -118,15 +118,45 @@ impl<F: FnOnce(&mut [f32], &[f32])> InplaceOp2 for Update<F> {
         source_layout: &Layout,
     ) -> candle_core::Result<()> {
         let source = slice(source, source_layout)?;
-        let dtype = target.dtype();
-        let (CpuStorage::F32(target), Some((start, end))) = (target, layout.contiguous_offsets()) else {
-            let given = format!("dtype {dtype:?}, strides {:?}", layout.stride());
-            return Err(Error::argument("target of an update", given, "contiguous f32").into());
-        };
+        let target = slice_mut(target, layout)?;
         if let Some(f) = self.0.take() {
-            f(&mut target[start..end], source);
+            f(target, source);
         }
         Ok(())
+    }
+}
+
+/// Calls `f` with the values of `target`, f32 on the CPU, to be changed in place; every tensor on its storage sees the
+/// change.
+pub(crate) fn modify(target: &Tensor, f: impl FnOnce(&mut [f32])) -> Result<()> {
+    Ok(target.inplace_op1(&Modify(Cell::new(Some(f))))?)
+}
+
+struct Modify<F>(Cell<Option<F>>);
+
+impl<F: FnOnce(&mut [f32])> InplaceOp1 for Modify<F> {
+    fn name(&self) -> &'static str {
+        "modify"
+    }
+
+    fn cpu_fwd(&self, target: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let target = slice_mut(target, layout)?;
+        if let Some(f) = self.0.take() {
+            f(target);
+        }
+        Ok(())
+    }
+}
+
+/// The values of a contiguous f32 storage, to be changed.
+fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> candle_core::Result<&'a mut [f32]> {
+    let dtype = storage.dtype();
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
+        _ => {
+            let given = format!("dtype {dtype:?}, strides {:?}", layout.stride());
+            Err(Error::argument("target of an update", given, "contiguous f32").into())
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::data::{
     ShapesTexturesConfig, TrainTransform,
 };
 use crate::train::AdamWConfig;
+use crate::train::sparse::SparseConfig;
 use crate::zoo::{ModelSpec, Preprocessing};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -218,12 +219,18 @@ pub struct TrainConfig {
     pub workers: usize,
     /// Seed of everything random.
     pub seed: u64,
+    /// Weights to start from instead of fresh ones; names and shapes must fit the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
     /// Optimiser.
     pub optimizer: AdamWConfig,
     /// Mixing of images and label smoothing.
     pub mix: MixConfig,
     /// Augmentation of single images.
     pub augment: Augment,
+    /// Masks of weights; without, training is dense.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sparse: Option<SparseConfig>,
 }
 
 impl Default for TrainConfig {
@@ -240,9 +247,11 @@ impl Default for TrainConfig {
             keep_checkpoints: 0,
             workers: 2,
             seed: 0,
+            weights: None,
             optimizer: AdamWConfig::default(),
             mix: MixConfig::default(),
             augment: Augment::default(),
+            sparse: None,
         }
     }
 }
@@ -281,6 +290,7 @@ impl TrainConfig {
             return bad("clip norm", &self.clip_norm, "a finite number, not negative");
         }
         self.optimizer.check()?;
+        self.sparse.map_or(Ok(()), |sparse| sparse.check())?;
         self.augment.check()?;
         self.mix.check()
     }

@@ -3,8 +3,10 @@
 use crate::analysis::report::{HistoryPoint, RunHistory};
 use crate::files::write_atomically;
 use crate::{Error, Result};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 /// What a row reports.
@@ -44,21 +46,25 @@ pub struct Row {
     pub images_per_second: f64,
 }
 
-/// Appends rows to a run's metrics.
-pub struct MetricsWriter {
+/// Appends rows to a CSV file that grows while a run goes on.
+pub struct RowWriter<R> {
     path: PathBuf,
     writer: csv::Writer<File>,
+    rows: PhantomData<R>,
 }
 
-impl MetricsWriter {
-    /// Opens the file for appending, keeping only the rows up to `last_epoch`: those after it belong to an epoch that
-    /// was not finished.
+/// Appends rows to a run's metrics.
+pub type MetricsWriter = RowWriter<Row>;
+
+impl<R: Serialize + DeserializeOwned> RowWriter<R> {
+    /// Opens the file for appending, with the rows that `keep` accepts: the others belong to an epoch that was not
+    /// finished.
     ///
     /// # Errors
     /// If the file cannot be read or written.
-    pub fn open(path: &Path, last_epoch: usize) -> Result<Self> {
-        let kept: Vec<Row> = if path.exists() { read_rows(path)? } else { Vec::new() };
-        let kept = kept.into_iter().filter(|row| row.epoch <= last_epoch);
+    pub fn open(path: &Path, keep: impl Fn(&R) -> bool) -> Result<Self> {
+        let kept: Vec<R> = if path.exists() { read_table(path)? } else { Vec::new() };
+        let kept = kept.into_iter().filter(|row| keep(row));
         write_atomically(path, |file| {
             let mut writer = csv::Writer::from_writer(file);
             for row in kept {
@@ -69,15 +75,25 @@ impl MetricsWriter {
         let empty = std::fs::metadata(path).map_err(Error::io("read", path))?.len() == 0;
         let file = OpenOptions::new().append(true).open(path).map_err(Error::io("write", path))?;
         let writer = csv::WriterBuilder::new().has_headers(empty).from_writer(file);
-        Ok(MetricsWriter { path: path.to_path_buf(), writer })
+        Ok(RowWriter { path: path.to_path_buf(), writer, rows: PhantomData })
     }
 
     /// Appends a row and hands it to the operating system at once.
     ///
     /// # Errors
     /// If the disk is full or the file is gone.
-    pub fn append(&mut self, row: &Row) -> Result<()> {
-        self.writer.serialize(row).map_err(|e| Error::file(&self.path, format!("cannot append: {e}")))?;
+    pub fn append(&mut self, row: &R) -> Result<()> {
+        self.append_all(std::slice::from_ref(row))
+    }
+
+    /// Appends rows and hands them to the operating system together.
+    ///
+    /// # Errors
+    /// If the disk is full or the file is gone.
+    pub fn append_all(&mut self, rows: &[R]) -> Result<()> {
+        for row in rows {
+            self.writer.serialize(row).map_err(|e| Error::file(&self.path, format!("cannot append: {e}")))?;
+        }
         self.writer.flush().map_err(Error::io("write", &self.path))
     }
 }
@@ -87,6 +103,11 @@ impl MetricsWriter {
 /// # Errors
 /// If the file cannot be read or a row other than the last is damaged.
 pub fn read_rows(path: &Path) -> Result<Vec<Row>> {
+    read_table(path)
+}
+
+/// [`read_rows`] for rows of any kind.
+pub(super) fn read_table<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>> {
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
     let complete = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
     csv::Reader::from_reader(complete.as_bytes())

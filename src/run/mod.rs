@@ -5,21 +5,25 @@
 //! RUN/metrics.csv                       a row per logged step and per epoch
 //! RUN/checkpoints/epoch-0001.safetensors      weights, with the network's configuration and preprocessing inside
 //! RUN/checkpoints/epoch-0001-ema.safetensors  averaged weights, where averaging is on
+//! RUN/checkpoints/epoch-0001.masks.safetensors  masks of the weights, in sparse training
+//! RUN/masks.csv                         a row per layer and update of the masks, in sparse training
 //! RUN/state/                            what resuming needs: optimiser moments, and progress.toml, written last
 //! RUN/analysis/                         results of analyses
 //! RUN/figures/                          pictures
 //! RUN/report.html                       one self-contained page
 //! ```
 //!
-//! Every file is written to a temporary name and renamed, but for `metrics.csv`, which grows row by row (a row that a
-//! crash cut off is left out when reading). `state/progress.toml` names the last complete epoch; whatever
+//! Every file is written to a temporary name and renamed, but for `metrics.csv` and `masks.csv`, which grow row by row (a
+//! row that a crash cut off is left out when reading). `state/progress.toml` names the last complete epoch; whatever
 //! is newer is ignored and overwritten when the run resumes.
 
 mod config;
+mod masks;
 pub mod metrics;
 
 pub use config::{DataConfig, DataSource, RunConfig, Splits, TrainConfig};
-pub use metrics::{MetricsWriter, Row, RowKind};
+pub use masks::{MaskRow, MaskWriter, read_mask_rows};
+pub use metrics::{MetricsWriter, Row, RowKind, RowWriter};
 
 use crate::analysis::report::RunHistory;
 use crate::files::write_atomically;
@@ -134,6 +138,22 @@ impl RunFolder {
     pub fn checkpoint_path(&self, epoch: usize, ema: bool) -> PathBuf {
         let suffix = if ema { "-ema" } else { "" };
         self.checkpoints_dir().join(format!("epoch-{epoch:04}{suffix}.safetensors"))
+    }
+
+    /// Path of an epoch's masks: one u8 tensor per sparse weight, by its name, 1 where weights are kept. Its shape is the
+    /// weight's, or (outputs, 1, 1, 1) for coarse masks.
+    pub fn masks_path(&self, epoch: usize) -> PathBuf {
+        self.checkpoints_dir().join(format!("epoch-{epoch:04}.masks.safetensors"))
+    }
+
+    /// Path of the record of the masks.
+    pub fn mask_rows_path(&self) -> PathBuf {
+        self.root.join("masks.csv")
+    }
+
+    /// Path of what the masks have kept at least once by the end of an epoch; tensors as in [`RunFolder::masks_path`].
+    pub fn explored_path(&self, epoch: usize) -> PathBuf {
+        self.state_dir().join(format!("explored-{epoch:04}.safetensors"))
     }
 
     /// Path of an epoch's optimiser moments.

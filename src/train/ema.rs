@@ -1,5 +1,6 @@
 //! Exponential moving average of the weights.
 
+use super::sparse::Masks;
 use crate::nn::{Kind, Params};
 use crate::ops::storage::update;
 use crate::weights::TensorMap;
@@ -34,6 +35,25 @@ impl Ema {
     /// # Errors
     /// If a parameter is not f32.
     pub fn update(&mut self, params: &Params) -> Result<()> {
+        self.move_towards(params, None)
+    }
+
+    /// The same in sparse training. Averages of weights with a mask are
+    ///
+    /// ```text
+    /// e <- mask * (d * e + (1 - d) * p + [e = 0] * d * p)
+    /// ```
+    ///
+    /// so that pruned weights have none, and grown weights, which have none yet, start with their own value instead of a
+    /// small part of it (SLaK's `ModelEma`).
+    ///
+    /// # Errors
+    /// If a parameter is not f32.
+    pub fn update_masked(&mut self, params: &Params, masks: &Masks) -> Result<()> {
+        self.move_towards(params, Some(masks))
+    }
+
+    fn move_towards(&mut self, params: &Params, masks: Option<&Masks>) -> Result<()> {
         let _span = profile::span("averaging");
         let (keep, take) = (self.decay as f32, (1.0 - self.decay) as f32);
         for (name, param) in params.iter() {
@@ -42,10 +62,18 @@ impl Ema {
                 *average = param.var.as_detached_tensor().copy()?;
                 continue;
             }
+            let mask = masks.and_then(|masks| masks.get(name));
             update(average, param.var.as_tensor(), |average, values| {
                 average.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(average, values)| {
-                    average.iter_mut().zip(values).for_each(|(e, &p)| *e = keep * *e + take * p);
+                    let pairs = average.iter_mut().zip(values);
+                    match mask {
+                        None => pairs.for_each(|(e, &p)| *e = keep * *e + take * p),
+                        Some(_) => pairs.for_each(|(e, &p)| *e = if *e == 0.0 { p } else { keep * *e + take * p }),
+                    }
                 });
+                if let Some(mask) = mask {
+                    mask.erase(average);
+                }
             })?;
         }
         Ok(())

@@ -1,10 +1,12 @@
-//! Training: loss, optimiser, schedule, averaging and the trainer that ties them to a run folder.
+//! Training: loss, optimiser, schedule, averaging, sparse masks, and the trainer that ties them to a run folder.
 
 mod ema;
 mod loss;
 mod observer;
 mod optimizer;
 mod schedule;
+pub mod sparse;
+mod sums;
 mod trainer;
 
 pub use ema::Ema;

@@ -15,6 +15,8 @@ pub struct StepReport {
     pub accuracy: f64,
     /// Learning rate.
     pub lr: f64,
+    /// Share of the weights with masks that are kept, in sparse training.
+    pub density: Option<f64>,
     /// Images per second since the trainer started.
     pub images_per_second: f64,
 }
@@ -30,6 +32,8 @@ pub struct EpochReport {
     pub validation: Evaluation,
     /// The same with the averaged weights.
     pub ema: Option<Evaluation>,
+    /// Share of the weights with masks that are kept, in sparse training.
+    pub density: Option<f64>,
     /// Images per second.
     pub images_per_second: f64,
 }

@@ -1,5 +1,6 @@
 //! AdamW with decay groups and state that can be saved.
 
+use super::sparse::Masks;
 use crate::nn::{Kind, Params};
 use crate::ops::storage::{update, with_values};
 use crate::weights::TensorMap;
@@ -151,6 +152,16 @@ impl AdamW {
             })?;
         }
         Ok(())
+    }
+
+    /// Sets the moments of pruned weights to zero.
+    pub fn reset_pruned(&mut self, masks: &Masks) {
+        for slot in &mut self.slots {
+            if let Some(mask) = masks.get(&slot.name) {
+                mask.erase(&mut slot.m);
+                mask.erase(&mut slot.v);
+            }
+        }
     }
 
     /// The moments, as tensors named `m.NAME` and `v.NAME`, and the number of steps.

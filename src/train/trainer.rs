@@ -1,16 +1,18 @@
 //! The trainer: from a run's configuration to its checkpoints.
 
 use super::observer::{EpochReport, Evaluation, Observer, Outcome, StepReport};
+use super::sparse::SparseTraining;
+use super::sums::Sums;
 use super::{AdamW, CosineSchedule, Ema, accuracy, soft_cross_entropy};
 use crate::data::{Batch, Loader, LoaderConfig, Transform};
 use crate::nn::{BuildOptions, LayerTrace, Mode};
-use crate::run::{MetricsWriter, Progress, Row, RowKind, RunConfig, RunFolder};
+use crate::run::{MetricsWriter, Progress, RowKind, RunConfig, RunFolder};
 use crate::weights::{self, TensorMap};
 use crate::zoo::Network;
 use crate::{Error, Result, rng};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -22,6 +24,7 @@ pub struct Trainer {
     network: Network,
     optimizer: AdamW,
     ema: Option<Ema>,
+    sparse: Option<SparseTraining>,
     schedule: CosineSchedule,
     train: Loader,
     val: Loader,
@@ -39,15 +42,19 @@ impl Trainer {
         config.check()?;
         // The run may be resumed or measured from another working directory.
         config.data.source = config.data.source.absolute()?;
+        let absolute = |path: PathBuf| std::path::absolute(&path).map_err(Error::io("find", path));
+        config.train.weights = config.train.weights.map(absolute).transpose()?;
         let splits = config.data.open()?;
         config.model.config.set_classes(splits.train.classes().len());
-        let network =
-            Network::build(config.model.clone(), BuildOptions { seed: config.train.seed, ..Default::default() })?;
+        let options =
+            BuildOptions { seed: config.train.seed, weights: initial_weights(&config)?, ..Default::default() };
+        let network = Network::build(config.model.clone(), options)?;
         let (train, val) = loaders(&config, splits)?;
         // What does not fit the network must not leave a folder behind.
         check_batches(&network, &config, &train)?;
+        let sparse = SparseTraining::start(&config, &network, &train)?;
         let run = RunFolder::create(root, &config)?;
-        Trainer::assemble(run, config, network, train, val)
+        Trainer::assemble(run, config, (network, sparse), (train, val))
     }
 
     /// Goes on with a run after its last complete epoch.
@@ -60,16 +67,20 @@ impl Trainer {
         config.check()?;
         let progress = run.progress()?;
         let splits = config.data.open()?;
-        let weights = (progress.epoch > 0)
-            .then(|| weights::load(&run.checkpoint_path(progress.epoch, false)))
-            .transpose()?
-            .map(|c| (c.tensors, c.source.display().to_string()));
+        let weights = match progress.epoch {
+            0 => initial_weights(&config)?,
+            epoch => Some(named_weights(&run.checkpoint_path(epoch, false))?),
+        };
         let options = BuildOptions { seed: config.train.seed, weights, ..Default::default() };
         let network = Network::build(config.model.clone(), options)?;
         let (train, val) = loaders(&config, splits)?;
         check_batches(&network, &config, &train)?;
         check_progress(root, progress, &train)?;
-        let mut trainer = Trainer::assemble(run, config, network, train, val)?;
+        let sparse = match progress.epoch {
+            0 => SparseTraining::start(&config, &network, &train)?,
+            epoch => SparseTraining::restore(&config, &network, &train, (&run, epoch))?,
+        };
+        let mut trainer = Trainer::assemble(run, config, (network, sparse), (train, val))?;
         if progress.epoch > 0 {
             let moments = weights::load(&trainer.run.moments_path(progress.epoch))?;
             trainer.optimizer.restore(&moments.tensors, progress.step as u64)?;
@@ -81,7 +92,12 @@ impl Trainer {
         Ok(trainer)
     }
 
-    fn assemble(run: RunFolder, config: RunConfig, network: Network, train: Loader, val: Loader) -> Result<Self> {
+    fn assemble(
+        run: RunFolder,
+        config: RunConfig,
+        (network, sparse): (Network, Option<SparseTraining>),
+        (train, val): (Loader, Loader),
+    ) -> Result<Self> {
         let per_epoch = train.batches_per_epoch();
         let schedule = CosineSchedule {
             base: config.train.lr,
@@ -92,7 +108,7 @@ impl Trainer {
         let optimizer = AdamW::new(network.params(), config.train.optimizer);
         let ema = (config.train.ema > 0.0).then(|| Ema::new(network.params(), config.train.ema)).transpose()?;
         let (progress, stop) = (Progress::default(), Arc::default());
-        Ok(Trainer { run, config, network, optimizer, ema, schedule, train, val, progress, stop })
+        Ok(Trainer { run, config, network, optimizer, ema, sparse, schedule, train, val, progress, stop })
     }
 
     /// A flag that ends the run after the current step when it is set; what was saved stays resumable.
@@ -116,6 +132,11 @@ impl Trainer {
         &self.network
     }
 
+    /// The masks, in sparse training.
+    pub fn sparse(&self) -> Option<&SparseTraining> {
+        self.sparse.as_ref()
+    }
+
     /// Steps of the whole run, and how many are done.
     pub fn steps(&self) -> (usize, usize) {
         (self.schedule.steps, self.progress.step)
@@ -128,7 +149,10 @@ impl Trainer {
     /// complete epoch stays resumable in each case.
     pub fn train(&mut self, observer: &mut dyn Observer) -> Result<Outcome> {
         let started = Instant::now();
-        let mut metrics = MetricsWriter::open(&self.run.metrics_path(), self.progress.epoch)?;
+        let mut metrics = MetricsWriter::open(&self.run.metrics_path(), |row| row.epoch <= self.progress.epoch)?;
+        if let Some(sparse) = &mut self.sparse {
+            sparse.record(&self.run, self.progress.step)?;
+        }
         let mut last = None;
         while self.progress.epoch < self.config.train.epochs {
             let report = self.epoch(&mut metrics, observer)?;
@@ -167,6 +191,7 @@ impl Trainer {
                 loss: done.loss / done.images as f64,
                 accuracy: total.correct as f64 / total.images as f64,
                 lr,
+                density: self.sparse.as_ref().map(SparseTraining::density),
                 images_per_second: speed,
             });
         }
@@ -186,7 +211,8 @@ impl Trainer {
         row.ema_accuracy = ema.map(|e| e.accuracy);
         metrics.append(&row)?;
         self.save(Progress { epoch, step, images: self.train.dataset().len() })?;
-        Ok(EpochReport { epoch, train_loss: row.train_loss, validation, ema, images_per_second })
+        let density = self.sparse.as_ref().map(SparseTraining::density);
+        Ok(EpochReport { epoch, train_loss: row.train_loss, validation, ema, density, images_per_second })
     }
 
     fn step(&mut self, batch: &Batch, step: usize, lr: f64) -> Result<Sums> {
@@ -209,8 +235,13 @@ impl Trainer {
         let clip = self.config.train.clip_norm;
         let scale = if clip > 0.0 && norm > clip { clip / norm } else { 1.0 };
         self.optimizer.step(&grads, lr, scale)?;
-        if let Some(ema) = &mut self.ema {
-            ema.update(self.network.params())?;
+        if let Some(sparse) = &mut self.sparse {
+            sparse.step(step + 1, &mut self.optimizer, &grads)?;
+        }
+        match (&mut self.ema, &self.sparse) {
+            (Some(ema), Some(sparse)) => ema.update_masked(self.network.params(), sparse.masks())?,
+            (Some(ema), None) => ema.update(self.network.params())?,
+            (None, _) => {}
         }
         let correct = accuracy(&logits.detach(), &batch.labels)?;
         Ok(Sums { loss: value * batch.n as f64, correct, images: batch.n, norm, steps: 1 })
@@ -242,12 +273,15 @@ impl Trainer {
         }
         let (moments, _) = self.optimizer.state()?;
         weights::save(&self.run.moments_path(progress.epoch), &moments, &BTreeMap::new())?;
+        if let Some(sparse) = &self.sparse {
+            sparse.save(&self.run, progress.epoch, &metadata)?;
+        }
         self.run.set_progress(progress)?;
         self.progress = progress;
         self.remove_old()
     }
 
-    /// Removes what no resume needs any more: older moments, and checkpoints beyond the number to keep.
+    /// Removes what no resume needs any more: older state, and checkpoints beyond the number to keep.
     fn remove_old(&self) -> Result<()> {
         let current = self.progress.epoch;
         let remove = |path: &Path| match std::fs::remove_file(path) {
@@ -256,15 +290,27 @@ impl Trainer {
         };
         for epoch in 1..current {
             remove(&self.run.moments_path(epoch))?;
+            remove(&self.run.explored_path(epoch))?;
         }
         let keep = self.config.train.keep_checkpoints;
         if keep > 0 {
             for old in self.run.checkpoints()?.iter().filter(|c| c.epoch.saturating_add(keep) <= current) {
                 remove(&old.path)?;
+                remove(&self.run.masks_path(old.epoch))?;
             }
         }
         Ok(())
     }
+}
+
+/// The weights that a run starts from, if not from fresh ones.
+fn initial_weights(config: &RunConfig) -> Result<Option<(TensorMap, String)>> {
+    config.train.weights.as_deref().map(named_weights).transpose()
+}
+
+fn named_weights(path: &Path) -> Result<(TensorMap, String)> {
+    let checkpoint = weights::load(path)?;
+    Ok((checkpoint.tensors, checkpoint.source.display().to_string()))
 }
 
 /// Stream of the drop-path masks.
@@ -350,43 +396,6 @@ pub fn evaluate(network: &Network, loader: &Loader) -> Result<Evaluation> {
     Ok(Evaluation { loss: loss / count, accuracy: correct as f64 / count, images })
 }
 
-fn images_tensor(batch: &Batch, device: &Device) -> Result<Tensor> {
+pub(super) fn images_tensor(batch: &Batch, device: &Device) -> Result<Tensor> {
     Ok(Tensor::from_slice(&batch.images, (batch.n, 3, batch.size, batch.size), device)?)
-}
-
-/// Sums over steps, for means.
-#[derive(Debug, Clone, Copy, Default)]
-struct Sums {
-    loss: f64,
-    correct: usize,
-    images: usize,
-    norm: f64,
-    steps: usize,
-}
-
-impl Sums {
-    fn add(&mut self, other: &Sums) {
-        self.loss += other.loss;
-        self.correct += other.correct;
-        self.images += other.images;
-        self.norm += other.norm;
-        self.steps += other.steps;
-    }
-
-    fn row(&self, kind: RowKind, epoch: usize, step: usize, lr: f64, images_per_second: f64) -> Row {
-        let images = self.images.max(1) as f64;
-        Row {
-            kind,
-            epoch,
-            step,
-            lr,
-            train_loss: self.loss / images,
-            train_accuracy: self.correct as f64 / images,
-            gradient_norm: self.norm / self.steps.max(1) as f64,
-            val_loss: None,
-            val_accuracy: None,
-            ema_accuracy: None,
-            images_per_second,
-        }
-    }
 }
