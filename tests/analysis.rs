@@ -13,7 +13,7 @@ use kernelscope::analysis::kernels::kernel_layers;
 use kernelscope::analysis::orientation::orientations;
 use kernelscope::analysis::report::{KernelLayer, KernelShape, ShapeBiasReport};
 use kernelscope::analysis::save;
-use kernelscope::analysis::shape_bias::{Answer, Categories, shape_bias, stimuli, texture_of_file_name};
+use kernelscope::analysis::shape_bias::{Answer, Categories, HUMAN, shape_bias, stimuli, texture_of_file_name};
 use kernelscope::data::Image;
 use kernelscope::nn::{BuildOptions, Mode, Pass};
 use kernelscope::ops::oriented1d::{channel_angles, tap_offsets};
@@ -106,6 +106,58 @@ fn shape_bias_is_the_published_one() {
     let count = |f: fn(&kernelscope::analysis::report::CategoryBias) -> usize| report.categories.iter().map(f).sum();
     let sums: [usize; 3] = [count(|c| c.conflicts), count(|c| c.shape_decisions), count(|c| c.texture_decisions)];
     assert_eq!(sums, [report.conflicts, 16, 13]);
+}
+
+#[test]
+fn the_three_likeliest_categories_are_the_published_ones() {
+    let golden = golden("replk/shape_bias.json");
+    let (categories, logits, _) = reference_answers();
+    let mut smallest = f64::INFINITY;
+    for (row, expected) in logits.iter().zip(array(&golden["cases"][0]["top3"])) {
+        let p = categories.probabilities(row).unwrap();
+        let mut order: Vec<usize> = (0..p.len()).collect();
+        order.sort_by(|&a, &b| p[b].total_cmp(&p[a]));
+        let names: Vec<&str> = order[..3].iter().map(|&c| categories.names()[c].as_str()).collect();
+        assert_eq!(names, array(expected).iter().map(text).collect::<Vec<_>>());
+        smallest = smallest.min(f64::from(p[order[0]] - p[order[1]]));
+    }
+    let expected = golden["cases"][0]["min_gap_top1_top2"].as_f64().unwrap();
+    assert!((smallest - expected).abs() < 1e-7, "smallest gap {smallest}, not {expected}");
+    for (name, count) in golden["index_counts"].as_object().unwrap() {
+        let mut logits = vec![-50f32; 1000];
+        numbers(&golden["imagenet_indices"][name]).iter().for_each(|&class| logits[class as usize] = 0.0);
+        let share = categories.probabilities(&logits).unwrap()[categories.index(name).unwrap()];
+        assert!((f64::from(share) * common::integer(count) as f64 - 1.0).abs() < 1e-5, "{name}");
+    }
+}
+
+#[test]
+fn shape_bias_of_the_published_observers() {
+    let golden = golden("replk/shape_bias.json");
+    let names = Categories::imagenet16().names().to_vec();
+    let humans = golden["human_from_official_csv"].as_object().unwrap();
+    let mut pooled = Vec::new();
+    for (observer, expected) in humans.iter().filter(|(name, _)| name.starts_with("subject")) {
+        let number = |key: &str| expected[key].as_f64().unwrap();
+        let rows = number("rows");
+        let (shape, texture) = (number("fraction-correct-shape") * rows, number("fraction-correct-texture") * rows);
+        // As many answers of each kind as the observer gave; those with agreeing cues do not count.
+        let answer = |i: usize| match i {
+            i if (i as f64) < shape => Answer { shape: 0, texture: 1, decision: 0 },
+            i if (i as f64) < shape + texture => Answer { shape: 0, texture: 1, decision: 1 },
+            i if i < 1200 => Answer { shape: 0, texture: 1, decision: 2 },
+            _ => Answer { shape: 3, texture: 3, decision: 3 },
+        };
+        let answers: Vec<Answer> = (0..rows as usize).map(answer).collect();
+        let report = shape_bias(observer, &names, &answers);
+        assert_eq!(report.conflicts as f64, number("conflict_rows"), "{observer}");
+        assert!((report.shape_bias.unwrap() - number("shape-bias")).abs() < 1e-12, "{observer}");
+        pooled.extend(answers);
+    }
+    let report = shape_bias("all", &names, &pooled);
+    let expected = humans["all"]["shape-bias"].as_f64().unwrap();
+    assert!((report.shape_bias.unwrap() - expected).abs() < 1e-12);
+    assert!((HUMAN - expected).abs() < 5e-5, "the line in the figure: {HUMAN} {expected}");
 }
 
 #[test]

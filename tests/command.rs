@@ -14,8 +14,19 @@ use predicates::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const SUBCOMMANDS: [&str; 10] =
-    ["quickstart", "models", "train", "eval", "predict", "merge", "erf", "shape-bias", "orientations", "bench"];
+const SUBCOMMANDS: [&str; 11] = [
+    "quickstart",
+    "models",
+    "train",
+    "eval",
+    "predict",
+    "merge",
+    "erf",
+    "masks",
+    "shape-bias",
+    "orientations",
+    "bench",
+];
 
 /// A network that needs little time, as options of `train`.
 const TINY: [&str; 8] =

@@ -10,7 +10,7 @@ use common::{
     array, fill_kind, fill_signed, fill_u, golden, integer, integers as shape_of, max_abs_diff, max_rel_diff, numbers,
     text, values,
 };
-use kernelscope::analysis::erf::{Erf, Probe, THRESHOLDS, area_ratios};
+use kernelscope::analysis::erf::{Erf, Probe, THRESHOLDS, area_ratios, log_scaled};
 use kernelscope::nn::{BuildOptions, FoldedConv, Mode, Pass};
 use kernelscope::ops::depthwise2d::{Depthwise2d, Options};
 use kernelscope::weights::TensorMap;
@@ -186,24 +186,67 @@ fn check_merged(network: &Network, golden: &Value) {
     check_runs(&format!("{name}, folded"), &folded, golden, 2e-5);
 }
 
+/// Every `what` that the reference lists, within `tolerance`.
+fn check_list(name: &str, what: &str, ours: &[f64], reference: &Value, tolerance: f64) {
+    let off = common::max_abs_diff(ours, &numbers(reference));
+    println!("{name}: {what} off by {off:.1e}, {tolerance:.1e} allowed");
+    assert!(off < tolerance, "{name}: {what} off by {off:e}, {tolerance:e} allowed");
+}
+
 fn check_receptive_field(network: &Network, golden: &Value) {
     let name = &network.spec().name;
     let mut erf = Erf::new(network, Probe::default());
     let shape = shape_of(&golden["image_shape"]);
-    for image in array(&golden["images"]) {
+    let side = integer(&golden["size"]);
+    // A rectifier that switches between two roundings changes single pixels. The reference says by how much its own
+    // single precision is off; ours is another one.
+    let tolerance = 4.0 * golden["float64_check"]["max_abs_diff_A"].as_f64().unwrap();
+    for (image, expected) in array(&golden["images"]).iter().zip(array(&golden["per_image"])) {
         let image = fill_signed(text(image), shape.iter().product());
-        erf.add(&Tensor::from_vec(image, &shape[..], &Device::Cpu).unwrap()).unwrap();
+        let s = erf.add(&Tensor::from_vec(image, &shape[..], &Device::Cpu).unwrap()).unwrap();
+        let sum: f64 = s.iter().map(|&v| f64::from(v)).sum();
+        let off = sum / expected["sum"].as_f64().unwrap() - 1.0;
+        assert!(off.abs() < 1e-3, "{name}: contributions of one image sum to {sum}, not {expected}");
+        let max = s.iter().copied().fold(0.0, f32::max);
+        assert!(
+            (f64::from(max) - expected["max"].as_f64().unwrap()).abs() < 2.0 * tolerance,
+            "{name}: {max} {expected}"
+        );
+        let zeros = s.iter().filter(|&&v| v == 0.0).count();
+        assert!(zeros.abs_diff(integer(&expected["zeros"])) < 20, "{name}: {zeros} zeros, not {expected}");
     }
     let map = erf.map().unwrap();
-    let sum: f64 = map.contribution.iter().map(|&v| f64::from(v)).sum();
+    let a: Vec<f64> = map.contribution.iter().map(|&v| f64::from(v)).collect();
+    let sum: f64 = a.iter().sum();
     let off = sum / golden["A"]["sum"].as_f64().unwrap() - 1.0;
     println!("{name}: sum of the receptive field off by {off:.1e}");
     assert!(off.abs() < 1e-3, "{name}: contributions sum to {sum}");
+    let expected = &golden["A"];
+    let strongest = (0..a.len()).fold(0, |best, i| if a[i] > a[best] { i } else { best });
+    assert_eq!([strongest / side, strongest % side], integers(&expected["argmax"])[..], "{name}");
+    let middle = side / 2;
+    for (what, value) in [("max", a[strongest]), ("center", a[middle * side + middle]), ("min", 0.0)] {
+        assert!((value - expected[what].as_f64().unwrap()).abs() < tolerance, "{name}: {what} is {value}");
+    }
+    check_list(name, "central row", &a[middle * side..(middle + 1) * side], &expected["central_row"], tolerance);
+    let column: Vec<f64> = (0..side).map(|row| a[row * side + middle]).collect();
+    check_list(name, "central column", &column, &expected["central_col"], tolerance);
+    let mut blocks = vec![0.0; 256];
+    a.iter().enumerate().for_each(|(i, v)| blocks[i / side * 16 / side * 16 + i % side * 16 / side] += v);
+    check_list(name, "blocks", &blocks, &expected["block_sums_16"], 1e-3 * sum / 16.0);
+    let scaled = log_scaled(&map);
+    let sum: f64 = scaled.iter().sum();
+    // Relative to the maximum, which may be one of the pixels that change.
+    assert!((sum / golden["D"]["sum"].as_f64().unwrap() - 1.0).abs() < 5e-3, "{name}: D sums to {sum}");
+    let row = &scaled[middle * side..(middle + 1) * side];
+    check_list(name, "central row of D", row, &golden["D"]["central_row"], 2.0 * tolerance / a[strongest]);
     for (area, expected) in area_ratios(&map, &THRESHOLDS).iter().zip(array(&golden["area_ratios"])) {
         assert_eq!(Some(area.threshold), expected["t"].as_f64());
         // One ring more or less: a share may be as near to its threshold as single precision is to double.
         let side = area.side.unwrap_or_else(|| panic!("{name}: {} is not reached", area.threshold));
         assert!(side.abs_diff(integer(&expected["side"])) <= 2, "{name}: side {side}, not {expected}");
+        let ratio = (side * side) as f64 / (shape[2] * shape[3]) as f64;
+        assert_eq!(area.ratio, Some(ratio), "{name}");
     }
 }
 

@@ -7,19 +7,56 @@
 //! ```
 //!
 //! Negative gradients are dropped per channel before summing. The paper's text sums over images where its script takes
-//! the mean; the mean is used here, since `log10(A + 1)` depends on the scale.
+//! the mean. `log10(A + 1)` depends on the scale of A, so the two give different areas; [`Definition`] says which is
+//! meant, and the script's is the default, since it made the published figures.
+//!
+//! Areas depend on the image's size too, and only those at one size compare. At 1024x1024, the published size, most
+//! fields end inside the image, and r says how far a network sees. At 224x224 the fields of all networks reach the
+//! border, where they are cut off: r then says how evenly the contribution is spread over the image, and networks
+//! with smaller fields may come out ahead. A field of as many pixels also covers 21 times the share of the area.
 
 use super::report::{AreaRatio, ErfMap};
 use crate::nn::{Mode, Pass};
 use crate::zoo::Network;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor, Var};
+use serde::{Deserialize, Serialize};
 
 /// The thresholds of the published tables.
 pub const THRESHOLDS: [f64; 4] = [0.2, 0.3, 0.5, 0.99];
 
 /// Side of the images in the published figures, in pixels.
 pub const PUBLISHED_SIZE: usize = 1024;
+
+/// How the contributions of several images become A.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Definition {
+    /// Their mean, as in the official script (`erf/visualize_erf.py`).
+    #[default]
+    Script,
+    /// Their sum, as in the paper's text (appendix).
+    Paper,
+}
+
+impl Definition {
+    /// A, from the mean over the images that a map holds.
+    ///
+    /// ```
+    /// use kernelscope::analysis::{erf::Definition, report::ErfMap};
+    /// let (model, position) = ("m".to_string(), (0, 0));
+    /// let map = ErfMap { model, stage: 3, position, height: 1, width: 2, images: 50, contribution: vec![0.5, 2.0] };
+    /// assert_eq!(Definition::Paper.of(map.clone()).contribution, [25.0, 100.0]);
+    /// assert_eq!(Definition::Script.of(map.clone()), map);
+    /// ```
+    pub fn of(self, mut map: ErfMap) -> ErfMap {
+        if self == Definition::Paper {
+            let images = map.images as f64;
+            map.contribution.iter_mut().for_each(|a| *a = (f64::from(*a) * images).min(f64::from(f32::MAX)) as f32);
+        }
+        map
+    }
+}
 
 /// What is probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,5 +1,12 @@
 //! The plain values that the analyses return and the figures draw. No tensors and no file formats here.
 
+mod sparsity;
+
+pub use sparsity::{
+    Granularity, GroupHistogram, KeptGroups, KeptTaps, LayerSparsity, MaskHistory, MaskPoint, MergedKernel,
+    SparsityReport, SparsityTotal,
+};
+
 use serde::{Deserialize, Serialize};
 
 /// An effective receptive field: how much every input pixel contributes to one output position, averaged over images.

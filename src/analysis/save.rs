@@ -111,7 +111,7 @@ pub fn costs(path: &Path, report: &CostReport) -> Result<()> {
 }
 
 /// Writes any rows as CSV, atomically.
-fn table<R: Serialize>(path: &Path, rows: &[R]) -> Result<()> {
+pub(super) fn table<R: Serialize>(path: &Path, rows: &[R]) -> Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
         writer.serialize(row).map_err(|e| Error::file(path, e))?;

@@ -5,6 +5,8 @@
 
 mod bench;
 mod erf;
+mod erf_table;
+mod masks;
 mod merge;
 mod models;
 mod network;
@@ -47,6 +49,8 @@ enum Command {
     Merge(merge::Args),
     /// Compute the effective receptive field over a folder of images
     Erf(erf::Args),
+    /// Report what is pruned: densities, kept groups and taps, effective parameters and multiply-adds
+    Masks(masks::Args),
     /// Measure shape bias on cue-conflict images
     ShapeBias(shape_bias::Args),
     /// Show the orientations of depthwise kernels, as built and as learned
@@ -72,6 +76,7 @@ pub fn run() -> ExitCode {
         Command::Predict(args) => predict::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Erf(args) => erf::run(&args),
+        Command::Masks(args) => masks::run(&args),
         Command::ShapeBias(args) => shape_bias::run(&args),
         Command::Orientations(args) => orientations::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -10,7 +10,7 @@ use clap::Args;
 use std::path::PathBuf;
 
 /// A network and its weights.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct NetworkArgs {
     /// Registered network (see `kernelscope models`); not needed for checkpoints of this program
     #[arg(long, value_name = "NAME")]

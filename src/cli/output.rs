@@ -44,6 +44,19 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     table.to_string()
 }
 
+/// The same table in Markdown.
+pub fn markdown(header: &[&str], rows: &[Vec<String>]) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let cell = |text: &str| text.replace('|', "\\|").replace(['\n', '\r'], " ");
+    let names: Vec<String> = header.iter().map(|name| cell(name)).collect();
+    let rules: Vec<String> = (0..header.len()).map(|i| if i == 0 { "---" } else { "---:" }.to_string()).collect();
+    let mut text = line(&names) + &line(&rules);
+    for row in rows {
+        text.push_str(&line(&row.iter().map(|value| cell(value)).collect::<Vec<_>>()));
+    }
+    text
+}
+
 /// Prints a value as JSON on standard output.
 pub fn print_json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Error::argument("--json", e, "serialisable values"))?;

@@ -14,7 +14,7 @@ use crate::analysis::report::{AreaRatio, ErfMap};
 /// Largest side of an embedded heat map; larger maps are averaged down.
 const RASTER_LIMIT: usize = 1024;
 /// Most maps in one figure.
-const MOST_MAPS: usize = 6;
+pub const MOST_MAPS: usize = 12;
 /// Space between cells in figure pixels.
 const GAP: f64 = 16.0;
 /// Colours of the squares, light enough for the dark end of the colour map.
@@ -58,7 +58,7 @@ impl ErfScale {
 /// contribution.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ErfFigure {
-    /// One to six maps, each with the squares to outline and list below it.
+    /// One to [`MOST_MAPS`] maps, each with the squares to outline and list below it.
     pub maps: Vec<(ErfMap, Vec<AreaRatio>)>,
     /// How contributions become colours.
     pub scale: ErfScale,

@@ -19,12 +19,14 @@ mod fonts;
 pub mod images;
 pub mod kernels;
 mod legend;
+pub mod masks;
 pub mod orientation;
 mod output;
 mod pen;
 mod polar;
 mod raster;
 pub mod shape_bias;
+pub mod sparsity;
 mod taps;
 #[cfg(test)]
 mod tests;
@@ -40,10 +42,12 @@ pub use curves::LossCurves;
 pub use erf::{ErfFigure, ErfScale};
 pub use images::{ImageSheet, SheetImage};
 pub use kernels::{KernelGrid, OrientedTaps, TapPattern};
+pub use masks::{GroupMaps, MaskCurves, TapShares};
 pub use orientation::{OrientationHistogram, PolarOrientation};
 pub use output::{png, save, svg};
 pub use pen::Pen;
 pub use shape_bias::ShapeBiasFigure;
+pub use sparsity::{DensityBars, KeptGroupHistograms};
 
 use crate::Result;
 

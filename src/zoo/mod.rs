@@ -263,6 +263,11 @@ impl ModelSpec {
         spec.with_overrides(overrides)
     }
 
+    /// Whether a checkpoint says which network it is for.
+    pub fn is_stored_in(checkpoint: &Checkpoint) -> bool {
+        checkpoint.metadata.contains_key(SPEC_KEY)
+    }
+
     /// The metadata entry that stores this specification in a checkpoint.
     ///
     /// # Errors
