@@ -7,6 +7,7 @@ pub mod mobilenet_v3;
 mod registry;
 pub mod replknet;
 
+pub(crate) use config::parse_value;
 pub use config::{Directions, KernelChoice, PerStage, set_field};
 pub use registry::{Entry, Preprocessing, Published, entry, registry};
 
