@@ -11,6 +11,8 @@ use std::path::Path;
 
 /// Axis of both figures.
 const ACCURACY: &str = "validation accuracy (%)";
+/// The figure of all variants shows this many at most.
+const MOST_ROWS: usize = 200;
 /// Lines of a line plot are told apart by this many colours at most.
 const MOST_LINES: usize = 8;
 
@@ -42,7 +44,7 @@ impl Ablation {
         let figure = AblationRows {
             title: self.grid.title().to_string(),
             quantity: ACCURACY.to_string(),
-            rows: rows.collect(),
+            rows: rows.take(MOST_ROWS).collect(),
             baseline: baseline.map(|a| 100.0 * a.mean),
         };
         let caption =
@@ -107,7 +109,7 @@ impl Ablation {
                 or_dash(s.accuracy.map(|a| format!("{} – {}", percent(a.min), percent(a.max)))),
                 or_dash(s.best_accuracy.map(|a| percent(a.mean))),
                 match s.difference {
-                    Some(d) => plus_minus(format!("{:+.2}", 100.0 * d.mean), d.margin.map(percent)),
+                    Some(d) => plus_minus(format!("{:+.2}", 100.0 * d.mean).replace('-', "−"), d.margin.map(percent)),
                     None if s.baseline => "baseline".to_string(),
                     None => "–".to_string(),
                 },
@@ -149,7 +151,7 @@ impl Ablation {
                     .to_string(),
             );
         }
-        if !self.grid.published.is_empty() {
+        if !self.grid.published.is_empty() && summaries.iter().any(|s| s.published.is_some()) {
             lines.push(format!("Published: {}", self.grid.published));
         }
         lines
@@ -182,7 +184,7 @@ impl Ablation {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     title { (self.grid.title()) }
-                    style { (PreEscaped(STYLE)) ".wide { overflow-x: auto; } .wide td, .wide th { white-space: nowrap; }" }
+                    style { (PreEscaped(STYLE)) ".wide { overflow-x: auto; font-size: .85rem; } .wide td, .wide th { white-space: nowrap; padding: .3rem .45rem; }" }
                 }
                 body {
                     h1 { (self.grid.title()) }

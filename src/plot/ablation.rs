@@ -17,6 +17,8 @@ const MOST_NAME: f64 = 380.0;
 const PANEL_HEIGHT: f64 = 440.0;
 /// Radius of the dot of a single run.
 const DOT: f64 = 4.0;
+/// Most distance between lines at one value of the setting.
+const MOST_APART: f64 = 22.0;
 /// Index of the marker of means: a diamond.
 const DIAMOND: usize = 3;
 /// Colour of what belongs to no series.
@@ -70,6 +72,11 @@ fn axis(values: impl Iterator<Item = f64>, label: &str) -> Axis {
     }
 }
 
+/// The least distance between neighbours; infinite for a single value.
+fn least_gap(values: &[f64]) -> f64 {
+    values.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min)
+}
+
 /// The variants in rows: every run as a dot, and mean and standard deviation as a diamond with a bar.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AblationRows {
@@ -108,10 +115,10 @@ impl AblationRows {
         pen.text(&fonts::shorten(name, theme::EM, room), (panel.upper_left.0 - 9.0, y), Type::label(Align::Right))?;
         // Dots lie above the bar, one below the other, so that equal values do not hide each other.
         for (place, &value) in point.values.iter().enumerate() {
-            let lower = (place % 3) as f64 * 3.5;
-            pen.disc((x(value), y - 12.0 + lower), DOT, ink(color))?;
+            let lower = (place % 3) as f64 * 5.0;
+            pen.disc((x(value), y - 14.0 + lower), DOT, ink(color))?;
         }
-        let (y, stroke) = (y + 8.0, Stroke { color: ink(NEUTRAL), width: 2.0 });
+        let (y, stroke) = (y + 9.0, Stroke { color: ink(NEUTRAL), width: 2.0 });
         if let Some(std) = point.std {
             let ends = (x(point.mean - std), x(point.mean + std));
             pen.line((ends.0, y), (ends.1, y), stroke)?;
@@ -201,16 +208,21 @@ impl AblationLines {
         Legend::new(keys, theme::WIDTH - 2.0 * theme::MARGIN)
     }
 
-    /// The axis of the setting: its values are marked, unless they are too close.
-    fn setting(&self) -> Axis {
+    /// All values of the setting, in order.
+    fn places(&self) -> Vec<f64> {
         let mut values: Vec<f64> = self.series.iter().flat_map(|line| &line.points).map(|point| point.x).collect();
         values.sort_by(f64::total_cmp);
         values.dedup();
+        values
+    }
+
+    /// The axis of the setting: its values are marked, unless they are too close.
+    fn setting(&self) -> Axis {
+        let values = self.places();
         let (low, high) = (values.first().copied().unwrap_or(0.0), values.last().copied().unwrap_or(1.0));
         let room = if high > low { (high - low) * 0.05 } else { 0.5 };
         let mut axis = Axis::linear(low - room, high + room, 8, &self.x);
-        let apart = values.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
-        if apart >= (high - low) * 0.05 {
+        if least_gap(&values) >= (high - low) * 0.05 {
             axis.ticks = values.into_iter().map(|value| (value, number(value))).collect();
         }
         axis
@@ -222,8 +234,11 @@ impl AblationLines {
     {
         let Some(line) = self.series.get(index) else { return Ok(()) };
         let (color, stroke) = (series(index), Stroke { color: ink(series(index)), width: 2.0 });
-        // Lines are set a little apart, so that their bars do not hide each other.
-        let shift = (index as f64 - (self.series.len() - 1) as f64 / 2.0) * 7.0;
+        // Lines are set apart, so that their bars and dots do not hide each other, but less than the values are.
+        let (count, gap) = (self.series.len() as f64, least_gap(&self.places()));
+        let room = panel.at(panel.x.low + gap, 0.0).0 - panel.upper_left.0;
+        let apart = (0.8 * room / count).min(MOST_APART);
+        let shift = (index as f64 - (count - 1.0) / 2.0) * apart;
         let at = |x: f64, y: f64| {
             let (px, py) = panel.at(x, y);
             (px + shift, py)
@@ -243,8 +258,7 @@ impl AblationLines {
             marker(pen, DIAMOND, at(point.x, point.mean), 6.0, color)?;
             for &value in &point.values {
                 let (x, y) = at(point.x, value);
-                pen.disc((x + 9.0, y), DOT, ink([255; 3]))?;
-                pen.disc((x + 9.0, y), DOT - 1.0, ink(color))?;
+                pen.disc((x + 0.42 * apart, y), DOT - 1.0, ink(color))?;
             }
         }
         Ok(())
