@@ -149,9 +149,13 @@ fn a_grid_becomes_runs_tables_and_figures() {
     let eval: serde_json::Value = serde_json::from_slice(&eval.stdout).unwrap();
     assert_eq!(eval["accuracy"].as_f64().unwrap(), number(&rows[1], "accuracy"));
 
+    let losses: std::collections::BTreeSet<&str> = rows.iter().map(|row| row["loss"].as_str()).collect();
+    assert_eq!(losses.len(), 8, "every variant and seed is another run");
+
     // The summary follows from the rows.
     let summary = bench.csv("out/summary.csv");
-    assert_eq!(summary.iter().map(|row| row["variant"].as_str()).collect::<Vec<_>>().len(), 4);
+    assert_eq!(summary.len(), 4);
+    assert!(summary.iter().any(|row| row["difference_margin_95"].parse().is_ok_and(|margin: f64| margin > 0.0)));
     let accuracy = |variant: &str| -> Vec<f64> {
         rows.iter().filter(|row| row["variant"] == variant).map(|row| number(row, "accuracy")).collect()
     };

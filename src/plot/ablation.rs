@@ -18,7 +18,7 @@ const PANEL_HEIGHT: f64 = 440.0;
 /// Radius of the dot of a single run.
 const DOT: f64 = 4.0;
 /// Most distance between lines at one value of the setting.
-const MOST_APART: f64 = 22.0;
+const MOST_APART: f64 = 17.0;
 /// Index of the marker of means: a diamond.
 const DIAMOND: usize = 3;
 /// Colour of what belongs to no series.
@@ -220,7 +220,7 @@ impl AblationLines {
     fn setting(&self) -> Axis {
         let values = self.places();
         let (low, high) = (values.first().copied().unwrap_or(0.0), values.last().copied().unwrap_or(1.0));
-        let room = if high > low { (high - low) * 0.05 } else { 0.5 };
+        let room = if high > low { (high - low) * 0.07 } else { 0.5 };
         let mut axis = Axis::linear(low - room, high + room, 8, &self.x);
         if least_gap(&values) >= (high - low) * 0.05 {
             axis.ticks = values.into_iter().map(|value| (value, number(value))).collect();
