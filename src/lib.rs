@@ -29,6 +29,7 @@
 //! | [`analysis`] | receptive fields, orientations, shape bias, costs |
 //! | [`plot`] | figures |
 //! | [`report`] | all analyses of trained networks on one page |
+//! | [`ablate`] | grids of variants, trained over several seeds and compared |
 //! | [`mod@bench`] | times, rooflines, and PyTorch's times for the same |
 //! | [`profile`] | where the time of a network goes |
 //! | [`cli`] | the command |
@@ -36,6 +37,7 @@
 // A test stops at the first surprise.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod ablate;
 pub mod analysis;
 pub mod bench;
 pub mod cli;

@@ -3,6 +3,7 @@
 //! All printing goes through `output::say` and `output::note`: `println!` and `eprintln!` panic when the reader of a
 //! pipe has left.
 
+mod ablate;
 mod bench;
 mod erf;
 mod erf_table;
@@ -47,6 +48,8 @@ enum Command {
     Predict(predict::Args),
     /// Save the form of a network for inference: every large kernel and the small one beside it become one
     Merge(merge::Args),
+    /// Train every variant of a grid with several seeds and compare them, as an ablation table does
+    Ablate(ablate::Args),
     /// Compute the effective receptive field over a folder of images
     Erf(erf::Args),
     /// Report what is pruned: densities, kept groups and taps, effective parameters and multiply-adds
@@ -75,6 +78,7 @@ pub fn run() -> ExitCode {
         Command::Eval(args) => train::eval(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Merge(args) => merge::run(&args),
+        Command::Ablate(args) => ablate::run(&args),
         Command::Erf(args) => erf::run(&args),
         Command::Masks(args) => masks::run(&args),
         Command::ShapeBias(args) => shape_bias::run(&args),

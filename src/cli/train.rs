@@ -145,10 +145,7 @@ impl TrainArgs {
         }
         let (augment, mix) = match self.augment {
             Recipe::None => (Augment::default(), MixConfig::default()),
-            Recipe::Light => (
-                Augment { scale: [0.6, 1.0], ratio: [0.75, 4.0 / 3.0], hflip: 0.5, ..Augment::default() },
-                MixConfig::default(),
-            ),
+            Recipe::Light => (Augment::light(), MixConfig::default()),
             Recipe::Imagenet => (Augment::imagenet(), MixConfig::imagenet()),
         };
         let train = TrainConfig {

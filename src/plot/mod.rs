@@ -9,6 +9,7 @@
 //! Values that make no sense together (an empty list, a buffer of the wrong length, a value that is not finite) are
 //! refused with [`Error::Argument`](crate::Error::Argument), which names the field.
 
+pub mod ablation;
 mod axis;
 pub mod bars;
 mod check;
@@ -36,6 +37,7 @@ use plotters::coord::Shift;
 use plotters::drawing::DrawingArea;
 use plotters::prelude::DrawingBackend;
 
+pub use ablation::{AblationLines, AblationPoint, AblationRows, AblationSeries};
 pub use bars::CostBars;
 pub use colormap::{Colormap, Rgb};
 pub use curves::LossCurves;

@@ -92,6 +92,32 @@ fn bars() -> CostBars {
     CostBars { rows, unit: "GMACs".to_owned(), title: "Cost".to_owned() }
 }
 
+fn ablation_point(x: f64, values: &[f64]) -> AblationPoint {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    AblationPoint { x, values: values.to_vec(), mean, std: (values.len() > 1).then_some(1.5) }
+}
+
+fn ablation_rows() -> AblationRows {
+    let rows = vec![
+        ("block <1D>, stem depthwise".to_owned(), ablation_point(0.0, &[81.0, 83.0, 84.0])),
+        ("single".to_owned(), ablation_point(0.0, &[70.5])),
+    ];
+    let (title, quantity) = ("Stems & blocks".to_owned(), "validation accuracy (%)".to_owned());
+    AblationRows { title, quantity, rows, baseline: Some(70.5) }
+}
+
+fn ablation_lines() -> AblationLines {
+    let line = |label: &str, shift: f64| AblationSeries {
+        label: label.to_owned(),
+        points: [31.0, 7.0, 15.0]
+            .iter()
+            .map(|&x| ablation_point(x, &[80.0 + shift, 82.0 + shift + x / 10.0]))
+            .collect(),
+    };
+    let (x, y) = ("K".to_owned(), "validation accuracy (%)".to_owned());
+    AblationLines { title: "K and D".to_owned(), x, y, series: vec![line("D 2", 0.0), line("D 8", 4.0)] }
+}
+
 /// Checks tags, attributes and entities; enough of XML for what is written here.
 fn well_formed(xml: &str) -> std::result::Result<(), String> {
     let mut open: Vec<&str> = Vec::new();
@@ -153,6 +179,18 @@ fn figures_are_well_formed_and_labelled() {
     check(&shape_bias(), &["bear", "net (0.25)", "human (0.96)", "fraction of shape decisions"]);
     check(&sheet(), &["cat or dog"]);
     check(&bars(), &["Cost", "GMACs", "small", "1.5"]);
+    check(
+        &ablation_rows(),
+        &[
+            "Stems &amp; blocks",
+            "block &lt;1D&gt;, stem depthwise",
+            "82.7 ± 1.5",
+            "70.5",
+            "one seed",
+            "mean of the baseline",
+        ],
+    );
+    check(&ablation_lines(), &["K and D", "D 2", "D 8", "K", "7", "15", "31", "validation accuracy (%)"]);
 }
 
 #[test]
@@ -270,6 +308,8 @@ fn empty_figures_are_refused() {
     refused(svg(&ImageSheet { images: vec![], columns: 2 }), "ImageSheet.images");
     refused(svg(&ImageSheet { columns: 0, ..sheet() }), "columns");
     refused(svg(&CostBars { rows: vec![], ..bars() }), "CostBars.rows");
+    refused(svg(&AblationRows { rows: vec![], ..ablation_rows() }), "AblationRows.rows");
+    refused(svg(&AblationLines { series: vec![], ..ablation_lines() }), "AblationLines.series");
 }
 
 #[test]
@@ -293,6 +333,12 @@ fn values_that_do_not_fit_are_refused() {
     figure.images[0].pixels.pop();
     refused(svg(&figure), "SheetImage.pixels");
     refused(svg(&CostBars { rows: vec![("bad".to_owned(), f64::NAN)], ..bars() }), "CostBars.rows");
+    let mut figure = ablation_rows();
+    figure.rows[1].1.values[0] = f64::NAN;
+    refused(svg(&figure), "AblationPoint");
+    let mut figure = ablation_lines();
+    figure.series[0].points[0].values.clear();
+    refused(svg(&figure), "AblationPoint.values");
     refused(svg(&ShapeBiasFigure { human: Some(1.5), ..shape_bias() }), "human");
 }
 

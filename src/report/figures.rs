@@ -23,7 +23,7 @@ pub struct Picture {
 }
 
 /// Draws a figure into `DIR/NAME.svg` and `.png` and keeps the SVG for the report.
-fn picture(dir: &Path, name: &str, caption: &str, figure: &impl Figure) -> Result<Picture> {
+pub(crate) fn picture(dir: &Path, name: &str, caption: &str, figure: &impl Figure) -> Result<Picture> {
     plot::save(figure, &dir.join(name))?;
     Ok(Picture { name: name.to_string(), caption: caption.to_string(), svg: plot::svg(figure)? })
 }

@@ -71,7 +71,8 @@ fn samples(dir: &Path, config: &RunConfig) -> Result<Vec<Picture>> {
     ])
 }
 
-const STYLE: &str = "
+/// The look of pages.
+pub(crate) const STYLE: &str = "
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1000px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.7rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ddd; }
@@ -156,7 +157,8 @@ fn summary(networks: &[Comparison]) -> Markup {
     }
 }
 
-fn figure(picture: &Picture) -> Markup {
+/// A figure inside a page.
+pub(crate) fn figure(picture: &Picture) -> Markup {
     let data = BASE64_STANDARD.encode(&picture.svg);
     html! {
         figure id=(picture.name) {

@@ -4,7 +4,9 @@ mod figures;
 mod html;
 mod inspect;
 
+pub(crate) use figures::{Picture, picture};
 pub use figures::{kernel_grid, oriented_taps};
 pub use html::{Comparison, write_comparison};
+pub(crate) use html::{STYLE, figure as embedded};
 pub(crate) use inspect::builtin_shape_bias;
 pub use inspect::{InspectOptions, Inspection, inspect};

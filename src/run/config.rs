@@ -312,7 +312,7 @@ fn check_toml(name: &str, value: u64) -> Result<()> {
 }
 
 /// What is wrong with a TOML file, in one line that names the place: the message alone often does not name the field.
-pub(super) fn toml_fault(path: &Path, text: &str, error: &toml::de::Error) -> Error {
+pub(crate) fn toml_fault(path: &Path, text: &str, error: &toml::de::Error) -> Error {
     let message = error.message().replace('\n', " ");
     let before = error.span().and_then(|span| text.get(..span.start));
     let Some(number) = before.map(|before| before.matches('\n').count()) else { return Error::file(path, message) };

@@ -21,6 +21,7 @@ mod config;
 mod masks;
 pub mod metrics;
 
+pub(crate) use config::toml_fault;
 pub use config::{DataConfig, DataSource, RunConfig, Splits, TrainConfig};
 pub use masks::{MaskRow, MaskWriter, read_mask_rows};
 pub use metrics::{MetricsWriter, Row, RowKind, RowWriter};
@@ -179,7 +180,7 @@ impl RunFolder {
             return Ok(Progress::default());
         }
         let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        toml::from_str(&text).map_err(|e| config::toml_fault(&path, &text, &e))
+        toml::from_str(&text).map_err(|e| toml_fault(&path, &text, &e))
     }
 
     /// Declares an epoch complete: the last write of a checkpoint.

@@ -214,7 +214,8 @@ pub fn set_field<C: Serialize + for<'de> Deserialize<'de>>(config: &mut C, key: 
     Ok(())
 }
 
-fn parse_value(text: &str) -> toml::Value {
+/// A value as `--set` takes it.
+pub(crate) fn parse_value(text: &str) -> toml::Value {
     let parse = |text: &str| toml::from_str::<toml::Table>(&format!("v = {text}")).ok()?.remove("v");
     parse(text)
         .or_else(|| text.contains(',').then(|| parse(&format!("[{text}]"))).flatten())

@@ -11,6 +11,7 @@ pub mod replknet;
 pub mod resnet;
 pub mod slak;
 
+pub(crate) use config::parse_value;
 pub use config::{Directions, KernelChoice, PerStage, set_field};
 pub use registry::{Entry, Preprocessing, Published, entry, registry};
 

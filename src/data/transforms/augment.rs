@@ -76,6 +76,11 @@ impl Default for Augment {
 }
 
 impl Augment {
+    /// Slightly random crops and mirroring.
+    pub fn light() -> Self {
+        Augment { scale: [0.6, 1.0], ratio: [0.75, 4.0 / 3.0], hflip: 0.5, ..Augment::default() }
+    }
+
     /// The ImageNet recipe of ConvNeXt (Liu et al., 2022, table 5): random resized crop, mirroring,
     /// `rand-m9-mstd0.5-inc1` and random erasing with probability 0.25. Mixup and cutmix are in
     /// [`MixConfig`](super::MixConfig).
