@@ -7,8 +7,8 @@ mod common;
 
 use candle_core::{DType, Device, Tensor};
 use common::{
-    array, fill_kind, fill_signed, fill_u, golden, integer, integers as shape_of, max_abs_diff, max_rel_diff, numbers,
-    text, values,
+    array, fill_kind, fill_signed, fill_u, golden, integer, integers, integers as shape_of, max_abs_diff, max_rel_diff,
+    numbers, text, values,
 };
 use kernelscope::analysis::erf::{Erf, Probe, THRESHOLDS, area_ratios, log_scaled};
 use kernelscope::nn::{BuildOptions, FoldedConv, Mode, Pass};
@@ -188,7 +188,7 @@ fn check_merged(network: &Network, golden: &Value) {
 
 /// Every `what` that the reference lists, within `tolerance`.
 fn check_list(name: &str, what: &str, ours: &[f64], reference: &Value, tolerance: f64) {
-    let off = common::max_abs_diff(ours, &numbers(reference));
+    let off = max_abs_diff(ours, &numbers(reference));
     println!("{name}: {what} off by {off:.1e}, {tolerance:.1e} allowed");
     assert!(off < tolerance, "{name}: {what} off by {off:e}, {tolerance:e} allowed");
 }

@@ -80,7 +80,7 @@ fn masks_evolve_as_in_the_official_code() {
             assert!((rate.at(step) - update["prune_rate_used"].as_f64().unwrap()).abs() < 1e-12);
             move_weights(&params, |name, shape| fill_kind(&format!("step{step}:{name}"), shape, "weight"));
             masks.apply().unwrap();
-            let aligned = step % gap == 0;
+            let aligned = step.is_multiple_of(gap);
             let order = if aligned { &first_paths } else { &all };
             let random = golden_random(&update["rand_calls"], order);
             masks.update(rate.at(step), aligned, &Grow::Random(&random)).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::weights::TensorMap;
 use crate::zoo::PerStage;
-use crate::zoo::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel, number_or_none, scaled};
+use crate::zoo::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel, scaled};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
