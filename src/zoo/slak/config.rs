@@ -132,7 +132,7 @@ impl SlakConfig {
                 self.merge_form = if self.merged { MergeForm::Rectangles } else { self.merge_form };
             } else if whole.is_some() {
                 self.decompose = false;
-            } else {
+            } else if self.decompose {
                 // A cross and a kernel that was square from the start have the same names.
                 self.merge_form = MergeForm::Cross;
             }

@@ -1,8 +1,8 @@
 //! SLaK (Liu et al., *More ConvNets in the 2020s: Scaling up Kernels Beyond 51x51 using Sparsity*, ICLR 2023).
 //!
 //! A ConvNeXt whose kernels are decomposed into two rectangles, K x s and s x K, with a small square beside them
-//! (section 4.1 of the paper), and whose channels are more by a factor, which pays for the weights that sparse training
-//! leaves out (section 4.2). With `cb` a depthwise convolution without bias and its batch norm:
+//! (the first step of its recipe), and whose channels are more by a factor, which makes up for the weights that sparse
+//! training leaves out (the second step). With `cb` a depthwise convolution without bias and its batch norm:
 //!
 //! ```text
 //! stem         conv 4x4 / 4, layer norm
@@ -17,7 +17,7 @@
 //! The small square is there in the stages where it is smaller than K. With undivided kernels this is the ConvNeXt with
 //! large kernels of RepLKNet's appendix D, and with 7x7 and no small kernel a ConvNeXt; but its depthwise convolutions
 //! have a batch norm and no bias, so ConvNeXt's own checkpoints do not fit. Names, shapes and their order are those of
-//! the official code's checkpoints; channels are rounded down after widening, so most counts are odd.
+//! the official code's checkpoints; channels are rounded down after widening (124, 249, 499 and 998 in SLaK-T).
 //!
 //! Published counts of parameters and multiply-adds leave out the 40 % of the weights that are zero. What is counted
 //! here is dense.
