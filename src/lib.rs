@@ -26,7 +26,7 @@
 //! | [`data`] | built-in images, folders, CIFAR-10, transforms, loader |
 //! | [`train`] | loss, optimiser, schedule, trainer |
 //! | [`run`] | the run folder |
-//! | [`analysis`] | receptive fields, orientations, shape bias, costs |
+//! | [`analysis`] | receptive fields, orientations, shape bias, sparsity, costs |
 //! | [`plot`] | figures |
 //! | [`report`] | all analyses of trained networks on one page |
 //! | [`ablate`] | grids of variants, trained over several seeds and compared |

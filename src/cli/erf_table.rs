@@ -56,7 +56,7 @@ fn parse_one(text: &str, random: Option<u64>) -> Result<Item> {
     match (entry(text), random) {
         (Ok(found), Some(seed)) => {
             let network = NetworkArgs { model: Some(found.name.to_string()), random: Some(seed), ..none };
-            Ok(Item { label: format!("{text}, random weights"), network })
+            Ok(Item { label: format!("{text} (random)"), network })
         }
         _ if path.exists() => {
             let name = if path.is_dir() { path.canonicalize().ok() } else { path.file_stem().map(PathBuf::from) };
