@@ -71,7 +71,7 @@ impl Preprocessing {
 }
 
 /// Preprocessing of the small networks for the built-in data.
-const NANO: Preprocessing = Preprocessing { size: 64, crop_pct: 1.0, mean: [0.5; 3], std: [0.5; 3] };
+pub(super) const NANO: Preprocessing = Preprocessing { size: 64, crop_pct: 1.0, mean: [0.5; 3], std: [0.5; 3] };
 
 /// One registered network.
 #[derive(Clone)]
@@ -93,14 +93,14 @@ pub struct Entry {
 const ORIENTED: &str = "Kirchmeyer and Deng, Convolutional Networks with Oriented 1D Kernels, ICCV 2023";
 const ORIENTED_WEIGHTS: &str =
     "pretrained/image_classification of the princeton-vl/Oriented1D repository's drive folder";
-const NO_WEIGHTS: &str = "none published";
+pub(super) const NO_WEIGHTS: &str = "none published";
 const OWN: &str = "small network of this project for its built-in data";
 
 const fn published(params_m: f64, gmacs: f64, top1: f64, remark: &'static str) -> Published {
     Published { params_m: Some(params_m), gmacs: Some(gmacs), top1: Some(top1), remark }
 }
 
-const UNPUBLISHED: Published = Published { params_m: None, gmacs: None, top1: None, remark: "" };
+pub(super) const UNPUBLISHED: Published = Published { params_m: None, gmacs: None, top1: None, remark: "" };
 
 fn convnext(name: &'static str, config: fn() -> ModelConfig, published: Published) -> Entry {
     Entry {
@@ -113,7 +113,7 @@ fn convnext(name: &'static str, config: fn() -> ModelConfig, published: Publishe
     }
 }
 
-fn nano(name: &'static str, config: fn() -> ModelConfig) -> Entry {
+pub(super) fn nano(name: &'static str, config: fn() -> ModelConfig) -> Entry {
     Entry { name, paper: OWN, config, published: UNPUBLISHED, preprocessing: NANO, weights: NO_WEIGHTS }
 }
 
@@ -285,6 +285,7 @@ pub fn registry() -> Vec<Entry> {
         ),
     ];
     all.extend(replknets());
+    all.extend(super::shiftwise::entries());
     all.extend([
         nano("nano-2d", || ConvNext(ConvNextConfig::nano(Variant::TwoD))),
         nano("nano-1d", || ConvNext(ConvNextConfig::nano(Variant::OneD))),

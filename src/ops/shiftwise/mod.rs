@@ -110,11 +110,7 @@ impl Window {
     fn rectangles(&self) -> [Vec<crate::ops::taps::Tap>; 3] {
         let (n, long) = (self.small, self.covered());
         let (middle, half) = (self.length / 2, n / 2);
-        [
-            rectangle((n, long), (half, middle)),
-            rectangle((long, n), (middle, half)),
-            rectangle((n, n), (half, half)),
-        ]
+        [rectangle((n, long), (half, middle)), rectangle((long, n), (middle, half)), rectangle((n, n), (half, half))]
     }
 }
 

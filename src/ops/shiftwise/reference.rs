@@ -62,13 +62,7 @@ fn products(shape: &Shape, window: &Window, tables: &IndexTables, mut f: impl Fn
 }
 
 /// h, v and i.
-pub fn forward<T: Element>(
-    shape: &Shape,
-    window: &Window,
-    tables: &IndexTables,
-    x: &[T],
-    weight: &[T],
-) -> [Vec<T>; 3] {
+pub fn forward<T: Element>(shape: &Shape, window: &Window, tables: &IndexTables, x: &[T], weight: &[T]) -> [Vec<T>; 3] {
     let mut y = [(); 3].map(|()| vec![T::zero(); shape.values()]);
     products(shape, window, tables, |branch, w, yi, xi| y[branch][yi] += weight[w] * x[xi]);
     y
@@ -88,13 +82,7 @@ pub fn input_grad<T: Element>(
 }
 
 /// The gradient with respect to the weights.
-pub fn weight_grad<T: Element>(
-    shape: &Shape,
-    window: &Window,
-    tables: &IndexTables,
-    x: &[T],
-    dy: [&[T]; 3],
-) -> Vec<T> {
+pub fn weight_grad<T: Element>(shape: &Shape, window: &Window, tables: &IndexTables, x: &[T], dy: [&[T]; 3]) -> Vec<T> {
     let mut dw = vec![T::zero(); shape.c * tables.groups() * window.small * window.small];
     products(shape, window, tables, |branch, w, yi, xi| dw[w] += dy[branch][yi] * x[xi]);
     dw

@@ -103,10 +103,7 @@ impl TapList {
 /// assert_eq!(rectangle((1, 2), (0, 1)), [Tap { dh: 0, dw: -1 }, Tap { dh: 0, dw: 0 }]);
 /// ```
 pub fn rectangle((rows, cols): (usize, usize), centre: (usize, usize)) -> Vec<Tap> {
-    let tap = |row: usize, col: usize| Tap {
-        dh: row as i32 - centre.0 as i32,
-        dw: col as i32 - centre.1 as i32,
-    };
+    let tap = |row: usize, col: usize| Tap { dh: row as i32 - centre.0 as i32, dw: col as i32 - centre.1 as i32 };
     (0..rows).flat_map(|row| (0..cols).map(move |col| tap(row, col))).collect()
 }
 
