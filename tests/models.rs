@@ -32,6 +32,9 @@ fn small(name: &str) -> ModelSpec {
         ModelConfig::MobileNetV3(_) => &["classes=10"],
         ModelConfig::RepLkNet(_) if name.starts_with("nano") => &["drop_path=0"],
         ModelConfig::RepLkNet(_) => &["depths=1,1,2,1", "dims=16,24,32,40", "classes=10", "drop_path=0"],
+        ModelConfig::ShiftWise(_) => {
+            &["depths=1,1,2,1", "dims=16,24,32,40", "classes=10", "drop_path=0", "layer_scale=0.5"]
+        }
     };
     spec.with_overrides(changes).unwrap()
 }
@@ -135,7 +138,7 @@ fn every_parameter_learns_and_angles_never_do() {
 /// Path prefix of the layers of a stage.
 fn stage_prefix(config: &ModelConfig, stage: usize) -> String {
     match config {
-        ModelConfig::ConvNext(_) | ModelConfig::RepLkNet(_) => format!("stages.{stage}."),
+        ModelConfig::ConvNext(_) | ModelConfig::RepLkNet(_) | ModelConfig::ShiftWise(_) => format!("stages.{stage}."),
         ModelConfig::MobileNetV3(_) => format!("blocks.{stage}."),
         ModelConfig::ConvMixer(c) => format!("blocks.{}.", c.depth * (stage + 1) / 4 - 1),
     }
@@ -162,9 +165,11 @@ fn check_trace(network: &Network, height: usize, width: usize) -> Trace {
 #[test]
 fn traces_predict_the_shapes_of_every_network() {
     for entry in registry() {
-        // The seven RepLKNets of full size differ from the small ones in sizes alone, and would take a minute.
+        // These of full size differ from the small ones in sizes alone, and would take a minute.
         let network = match (entry.config)() {
-            ModelConfig::RepLkNet(_) => build(small(entry.name), BuildOptions::shapes_only()),
+            ModelConfig::RepLkNet(_) | ModelConfig::ShiftWise(_) => {
+                build(small(entry.name), BuildOptions::shapes_only())
+            }
             _ => outline(entry.name, &[]),
         };
         let stages = if matches!(network.spec().config, ModelConfig::MobileNetV3(_)) { 6 } else { 4 };
@@ -217,7 +222,7 @@ fn saved_networks_come_back_bit_for_bit() {
 
 #[test]
 fn a_seed_decides_every_value() {
-    for name in ["nano-2d", "nano-1d", "nano-1dpp", "nano-replk"] {
+    for name in ["nano-2d", "nano-1d", "nano-1dpp", "nano-replk", "nano-sw"] {
         let (a, b, c) = (nano(name, &[], 5), nano(name, &[], 5), nano(name, &[], 6));
         assert_eq!(snapshot(a.params()), snapshot(b.params()), "{name}");
         for (path, p) in a.params().iter().filter(|(_, p)| p.kind == Kind::Weight) {
@@ -457,6 +462,38 @@ fn wrong_settings_are_named() {
                 "folded=true",
                 "stage_norms=true",
                 "backbone=2",
+            ],
+        ),
+        (
+            "nano-sw",
+            &[
+                "body=v3",
+                "kernel=8",
+                "kernel=65",
+                "kernel=0",
+                "small_kernel=9",
+                "small_kernel=4",
+                "small_kernel=0",
+                "width=0",
+                "width=0.01",
+                "width=nan",
+                "width=1e9",
+                "ghost_ratio=1",
+                "ghost_ratio=0.97",
+                "ghost_ratio=-0.1",
+                "ghost_ratio=nan",
+                "paths=0",
+                "paths=65",
+                "reps=0",
+                "reps=1000000000000",
+                "padding=none",
+                "merged=perhaps",
+                "depths=1001",
+                "dims=1000000000000",
+                "classes=0",
+                "drop_path=1",
+                "layer_scale=nan",
+                "init=zero",
             ],
         ),
         (

@@ -8,7 +8,10 @@
 //! length too (what pruning leaves of a kernel). Where many channels share a list, they are computed together; a channel
 //! with a list of its own costs only its own taps. See [`crate::ops::taps`] for the engines.
 
+mod pruned;
 pub mod reference;
+
+pub use pruned::{PrunedTaps, kept_taps};
 
 use super::depthwise2d::MAX_DISTANCE;
 use super::dims4;

@@ -214,8 +214,8 @@ impl ShiftWiseConfig {
     /// form.
     pub fn adapt(&mut self, tensors: &TensorMap) {
         let has = |end: &str| tensors.keys().any(|name| name.ends_with(end));
-        let small = |name: &str| tensors.get(&format!("{}.{name}", layer(0))).and_then(|t| t.dims().get(2)).copied();
-        if let Some(side) = small("LoRAs.0.weight").or(small("LoRA.weight")) {
+        let small = tensors.iter().find(|(name, _)| name.contains(".large_kernel.LoRA"));
+        if let Some(&side) = small.and_then(|(_, tensor)| tensor.dims().get(2)) {
             self.small_kernel = side;
         }
         if has(".large_kernel.LoRAs.0.weight") {
