@@ -17,7 +17,12 @@ pub fn mix(value: u64) -> u64 {
 
 /// FNV-1a, 64 bits, of a name: ties a random stream to a parameter's name instead of to construction order.
 pub fn hash_name(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+    hash_bytes(name.bytes())
+}
+
+/// FNV-1a, 64 bits, of any bytes.
+pub fn hash_bytes(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Derives one seed from a base seed and a list of coordinates (epoch, sample, layer, ...).

@@ -37,6 +37,9 @@ fn small(name: &str) -> ModelSpec {
         ModelConfig::MobileNetV2(_) if name.starts_with("nano") => &[],
         ModelConfig::MobileNetV2(_) => &["classes=10", "last=64"],
         ModelConfig::ResNet(_) => &["depths=1,2,1,1", "width=8", "classes=10"],
+        ModelConfig::ShiftWise(_) => {
+            &["depths=1,1,2,1", "dims=16,24,32,40", "classes=10", "drop_path=0", "layer_scale=0.5"]
+        }
     };
     spec.with_overrides(changes).unwrap()
 }
@@ -140,7 +143,9 @@ fn every_parameter_learns_and_angles_never_do() {
 /// Path prefix of the layers of a stage.
 fn stage_prefix(config: &ModelConfig, stage: usize) -> String {
     match config {
-        ModelConfig::ConvNext(_) | ModelConfig::RepLkNet(_) | ModelConfig::Slak(_) => format!("stages.{stage}."),
+        ModelConfig::ConvNext(_) | ModelConfig::RepLkNet(_) | ModelConfig::Slak(_) | ModelConfig::ShiftWise(_) => {
+            format!("stages.{stage}.")
+        }
         ModelConfig::MobileNetV3(_) => format!("blocks.{stage}."),
         ModelConfig::MobileNetV2(c) => format!("features.{}.", c.stage_ends()[stage]),
         ModelConfig::ResNet(_) => format!("layer{}.", stage + 1),
@@ -169,9 +174,9 @@ fn check_trace(network: &Network, height: usize, width: usize) -> Trace {
 #[test]
 fn traces_predict_the_shapes_of_every_network() {
     for entry in registry() {
-        // RepLKNets and SLaKs of full size differ from the small ones in sizes alone, and would take a minute.
+        // These of full size differ from the small ones in sizes alone, and would take a minute.
         let network = match (entry.config)() {
-            ModelConfig::RepLkNet(_) | ModelConfig::Slak(_) | ModelConfig::ResNet(_) => {
+            ModelConfig::RepLkNet(_) | ModelConfig::Slak(_) | ModelConfig::ShiftWise(_) | ModelConfig::ResNet(_) => {
                 build(small(entry.name), BuildOptions::shapes_only())
             }
             _ => outline(entry.name, &[]),
@@ -237,7 +242,7 @@ fn saved_networks_come_back_bit_for_bit() {
 
 #[test]
 fn a_seed_decides_every_value() {
-    for name in ["nano-2d", "nano-1d", "nano-1dpp", "nano-replk", "nano-slak", "nano-mbv2"] {
+    for name in ["nano-2d", "nano-1d", "nano-1dpp", "nano-replk", "nano-slak", "nano-mbv2", "nano-sw"] {
         let (a, b, c) = (nano(name, &[], 5), nano(name, &[], 5), nano(name, &[], 6));
         assert_eq!(snapshot(a.params()), snapshot(b.params()), "{name}");
         for (path, p) in a.params().iter().filter(|(_, p)| p.kind == Kind::Weight) {
@@ -545,6 +550,38 @@ fn wrong_settings_are_named() {
             ],
         ),
         ("resnet-50", &["depths=0", "depths=1001", "width=0", "width=1000000000000", "classes=0", "classes=1000001"]),
+        (
+            "nano-sw",
+            &[
+                "body=v3",
+                "kernel=8",
+                "kernel=65",
+                "kernel=0",
+                "small_kernel=9",
+                "small_kernel=4",
+                "small_kernel=0",
+                "width=0",
+                "width=0.01",
+                "width=nan",
+                "width=1e9",
+                "ghost_ratio=1",
+                "ghost_ratio=0.97",
+                "ghost_ratio=-0.1",
+                "ghost_ratio=nan",
+                "paths=0",
+                "paths=65",
+                "reps=0",
+                "reps=1000000000000",
+                "padding=none",
+                "merged=perhaps",
+                "depths=1001",
+                "dims=1000000000000",
+                "classes=0",
+                "drop_path=1",
+                "layer_scale=nan",
+                "init=zero",
+            ],
+        ),
         (
             "mobilenetv3-small-1d",
             &[

@@ -4,9 +4,11 @@ use super::SEED;
 use super::roofline::Work;
 use crate::ops::depthwise2d::{self, Depthwise2d};
 use crate::ops::oriented1d::{self, Oriented1d, channel_angles};
+use crate::ops::shiftwise::{Cross, Padding, ShiftWise, Window};
+use crate::ops::taplist::{PrunedTaps, kept_taps};
 use crate::ops::taps::{Geometry, Tap, TapConv, TapTable};
 use crate::{Result, rng};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use rand::seq::index::sample;
 use std::fmt;
 use std::sync::Arc;
@@ -45,16 +47,26 @@ pub enum Kernel {
         /// Whether every channel keeps taps of its own.
         per_channel: bool,
     },
+    /// The merged kernel of a shift-wise layer, a cross of small kernels; see [`crate::ops::shiftwise`].
+    ShiftWise {
+        /// Length M of the large kernels.
+        length: usize,
+        /// Side n of the small kernels.
+        small: usize,
+        /// Share of the small kernels that pruning has left, in percent.
+        percent: usize,
+    },
 }
 
 impl Kernel {
     /// Rows and columns of the dense kernel that PyTorch runs in its place: a row instead of a line at an angle, the
-    /// whole square instead of a pruned one.
+    /// whole square instead of a pruned one, a rectangle of nearly as many taps as a whole cross has.
     pub fn dense_shape(&self) -> (usize, usize) {
         match *self {
             Kernel::Line { taps, .. } | Kernel::Lines { taps } => (1, taps),
             Kernel::Dense { height, width } => (height, width),
             Kernel::Pruned { side, .. } => (side, side),
+            Kernel::ShiftWise { length, small, .. } => (2 * small - 1, length),
         }
     }
 }
@@ -70,6 +82,8 @@ impl fmt::Display for Kernel {
                 let pattern = if per_channel { "pattern per channel" } else { "one pattern" };
                 write!(f, "taps {side}x{side} {percent}% {pattern}")
             }
+            Kernel::ShiftWise { length, small, percent: 100 } => write!(f, "shiftwise {length}x{small} all"),
+            Kernel::ShiftWise { length, small, percent } => write!(f, "shiftwise {length}x{small} {percent}%"),
         }
     }
 }
@@ -120,6 +134,11 @@ const LINES: [usize; 2] = [7, 31];
 /// Kernel, side and channels of every stage: the papers' configurations at 224x224.
 type Stages = &'static [((usize, usize), usize, usize)];
 
+/// Side of the image and length of the kernels of the stages of SW-T (n = 5), and shares of the small kernels that are
+/// left.
+const SHIFTWISE: [(usize, usize); 3] = [(56, 51), (28, 49), (14, 45)];
+const KEPT: [usize; 3] = [100, 30, 10];
+
 const NETWORKS: [(&str, Stages); 3] = [
     ("convnext-t", &[((7, 7), 56, 96), ((7, 7), 28, 192), ((7, 7), 14, 384), ((7, 7), 7, 768)]),
     ("replknet-31b", &[((31, 31), 56, 128), ((29, 29), 28, 256), ((27, 27), 14, 512), ((13, 13), 7, 1024)]),
@@ -144,7 +163,8 @@ const NETWORKS: [(&str, Stages); 3] = [
 ///   and 56x56, as in the benchmarks of the paper on oriented kernels;
 /// - the same at stride 2 on 56x56;
 /// - the stages of ConvNeXt-T, RepLKNet-31B and SLaK-T;
-/// - tap lists: a 31x31 square, and a quarter of it.
+/// - tap lists: a 31x31 square, and a quarter of it;
+/// - merged shift-wise kernels at the sizes of SW-T, whole and pruned.
 pub fn cases(given: Override) -> Vec<Case> {
     let plain = |kernel, side, stride| Case { network: None, kernel, images: IMAGES, channels: CHANNELS, side, stride };
     let dense = |(height, width)| Kernel::Dense { height, width };
@@ -167,6 +187,9 @@ pub fn cases(given: Override) -> Vec<Case> {
     }
     for (percent, per_channel) in [(100, false), (25, false), (25, true)] {
         cases.push(Case { channels: 64, ..plain(Kernel::Pruned { side: 31, percent, per_channel }, 56, 1) });
+    }
+    for (side, length) in SHIFTWISE {
+        cases.extend(KEPT.map(|percent| plain(Kernel::ShiftWise { length, small: 5, percent }, side, 1)));
     }
     for case in &mut cases {
         case.images = given.images.unwrap_or(case.images);
@@ -220,7 +243,31 @@ impl Case {
                 let conv = TapConv::new(table, geometry, false)?;
                 Ok(self.prepared(macs, geometry, vec![c, taps], Box::new(move |x, w| conv.apply(x, w, None))))
             }
+            Kernel::ShiftWise { length, small, percent } => {
+                self.shiftwise(Window::new(length, small, Padding::Full)?, percent)
+            }
         }
+    }
+
+    /// Of every channel's small kernels, as many are left as the share says, the others at random.
+    fn shiftwise(&self, window: Window, percent: usize) -> Result<Prepared> {
+        let (groups, n, side) = (window.groups(), window.small, self.side);
+        let left = (groups * percent / 100).max(1);
+        let mut values = vec![0f32; self.channels * groups * n * n];
+        for channel in 0..self.channels {
+            for group in sample(&mut rng::stream(SEED, &[channel as u64]), groups, left) {
+                values[(channel * groups + group) * n * n..][..n * n].fill(1.0);
+            }
+        }
+        let weight = Tensor::from_vec(values, (self.channels * groups, 1, n, n), &Device::Cpu)?;
+        let [h, v, i] = ShiftWise::new(self.channels, window, 1)?.kernels(&weight)?;
+        let cross = Cross::new(&window)?;
+        let weight = cross.sum([&h, &v, &i])?;
+        let geometry = Geometry { input: (side, side), output: (side, side), stride: (1, 1) };
+        let macs = TapTable::ragged(&kept_taps(cross.taps(), &weight)?)?.useful_macs(&geometry);
+        let op = PrunedTaps::new(cross.taps(), &weight)?;
+        let apply: Apply = Box::new(move |x, w| op.forward(x, w, None));
+        Ok(self.prepared(macs, geometry, weight.dims().to_vec(), apply))
     }
 
     fn oriented(&self, theta: &[f32], taps: usize) -> Result<Prepared> {
@@ -289,6 +336,8 @@ mod tests {
             "slak-t 51x5 124x56x56",
             "taps 31x31 all 64x56x56",
             "taps 31x31 25% pattern per channel 64x56x56",
+            "shiftwise 49x5 all 512x28x28",
+            "shiftwise 45x5 30% 512x14x14",
         ] {
             assert!(names.iter().any(|n| n == name), "no {name} in {names:#?}");
         }
@@ -328,13 +377,29 @@ mod tests {
     }
 
     #[test]
+    fn a_pruned_cross_is_less_work() {
+        let [all, third, tenth] =
+            ["all", "30%", "10%"].map(|kept| small(&format!("shiftwise 51x5 {kept} 16x56x56")).prepare().unwrap());
+        assert_eq!((&all.weights, &third.weights), (&vec![16, 525], &vec![16, 525]));
+        // 3 of 11 small kernels, each at two places and one of them perhaps also in the middle; and the identity.
+        let share = |pruned: &Prepared| pruned.work.macs as f64 / all.work.macs as f64;
+        assert!((0.2..0.35).contains(&share(&third)), "{}", share(&third));
+        assert!((0.05..0.15).contains(&share(&tenth)), "{}", share(&tenth));
+    }
+
+    #[test]
     fn a_case_runs() {
-        for name in ["1x7 eight angles 16x14x14", "7x7 16x56x56 /2", "taps 31x31 25% one pattern 16x56x56"] {
+        for name in [
+            "1x7 eight angles 16x14x14",
+            "7x7 16x56x56 /2",
+            "taps 31x31 25% one pattern 16x56x56",
+            "shiftwise 49x5 30% 16x28x28",
+        ] {
             let case = small(name);
             let prepared = case.prepare().unwrap();
             let tensor = |shape: &[usize]| {
                 let values = super::super::values("test", shape.iter().product());
-                Tensor::from_vec(values, shape, &candle_core::Device::Cpu).unwrap()
+                Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
             };
             let y = (prepared.apply)(&tensor(&prepared.input), &tensor(&prepared.weights)).unwrap();
             let side = case.side / case.stride;

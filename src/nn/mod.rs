@@ -11,15 +11,17 @@ mod norms;
 mod params;
 mod reparam;
 mod residual;
+mod taplist;
 mod trace;
 
 pub use dense::DenseConv;
 pub use init::Init;
 pub use layers::{DepthwiseConv, Linear, OrientedConv, PatchConv, Pointwise};
-pub use norms::{BatchNorm, LayerNorm};
+pub use norms::{BatchNorm, LayerNorm, ResponseNorm};
 pub use params::{BuildOptions, Builder, Kind, Param, Params, Scope};
 pub use reparam::FoldedConv;
 pub use residual::{DropPath, LayerScale};
+pub use taplist::TapListConv;
 pub use trace::{FeatureShape, LayerTrace, Trace};
 
 use crate::Result;

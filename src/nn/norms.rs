@@ -1,7 +1,7 @@
 //! Normalisation layers.
 
 use super::{Init, Kind, Mode, Scope, Trace};
-use crate::ops::{Layout, batch_norm, layer_norm};
+use crate::ops::{Layout, batch_norm, grn, layer_norm};
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 
@@ -132,6 +132,45 @@ impl BatchNorm {
     /// Adds this layer to a trace.
     pub fn trace(&self, trace: &mut Trace) {
         trace.push_free(&self.path, "batch norm");
+    }
+}
+
+/// Global response normalisation (see [`crate::ops::grn`]) with `gamma` and `beta`, which start at zero: the identity.
+#[derive(Debug, Clone)]
+pub struct ResponseNorm {
+    path: String,
+    gamma: Tensor,
+    beta: Tensor,
+}
+
+impl ResponseNorm {
+    /// For feature maps with `channels` channels. The parameters are stored as (1, 1, 1, C).
+    ///
+    /// # Errors
+    /// If the parameters cannot be made.
+    pub fn new(scope: &Scope, channels: usize) -> Result<Self> {
+        let param = |name: &str, kind| {
+            let stored = scope.param(name, (1, 1, 1, channels), kind, Init::Constant(0.0))?;
+            Ok::<_, Error>(stored.reshape(channels)?)
+        };
+        Ok(ResponseNorm {
+            path: scope.path().to_string(),
+            gamma: param("gamma", Kind::Gamma)?,
+            beta: param("beta", Kind::Bias)?,
+        })
+    }
+
+    /// Normalises (N, C, H, W).
+    ///
+    /// # Errors
+    /// If the shape does not fit.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        grn::grn(x, &self.gamma, &self.beta)
+    }
+
+    /// Adds this layer to a trace.
+    pub fn trace(&self, trace: &mut Trace) {
+        trace.push_free(&self.path, "response norm");
     }
 }
 

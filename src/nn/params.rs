@@ -260,6 +260,11 @@ impl Scope {
         Scope { shared: self.shared.clone(), prefix: self.name(name), init: self.init.clone() }
     }
 
+    /// Whether the network is built for its shapes alone, so that all values are zero.
+    pub fn shapes_only(&self) -> bool {
+        self.shared.options.shapes_only
+    }
+
     /// The same place with another initialisation of weights, for it and its children.
     pub fn with_init(&self, init: Init) -> Scope {
         Scope { init, ..self.clone() }

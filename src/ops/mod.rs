@@ -8,27 +8,33 @@
 //! |---|---|---|
 //! | [`oriented1d`] | depthwise convolution along a line at an angle | ConvNeXt 1D, 1D++, 2D++ and the 1-D forms of others |
 //! | [`depthwise2d`] | depthwise convolution with a rectangle | every 2-D network |
+//! | [`taplist`] | depthwise convolution with any list of taps per channel | pruned and merged kernels |
+//! | [`shiftwise`] | large kernels as sums of shifted small ones | Shift-wise networks |
 //! | [`layer_norm`] | normalisation over channels | ConvNeXt |
 //! | [`batch_norm`] | normalisation by the batch's statistics | ConvMixer, MobileNetV3, the small networks |
 //! | [`pointwise`] | 1x1 convolution | every network |
 //! | [`gelu`] | `x * Phi(x)` | ConvNeXt, ConvMixer |
 //! | [`max_pool`] | maximum over windows | ResNet |
+//! | [`grn`] | global response normalisation | Shift-wise networks |
 //! | [`scale_residual`] | `x + s * gamma * f` | ConvNeXt blocks |
 //! | [`fused`] | layer norm or GELU with the pointwise convolution that follows | ConvNeXt blocks |
 //!
-//! The first two are *tap tables* ([`taps`]) run by one engine.
+//! The first four are *tap tables* ([`taps`]) run by one engine.
 
 pub mod batch_norm;
 pub mod depthwise2d;
 pub mod fused;
 pub mod gelu;
+pub mod grn;
 pub mod layer_norm;
 mod matrix;
 pub mod max_pool;
 pub mod oriented1d;
 pub mod pointwise;
 pub mod scale_residual;
+pub mod shiftwise;
 pub(crate) mod storage;
+pub mod taplist;
 pub mod taps;
 mod tiles;
 

@@ -9,6 +9,7 @@ pub mod mobilenet_v3;
 mod registry;
 pub mod replknet;
 pub mod resnet;
+pub mod shiftwise;
 pub mod slak;
 
 pub(crate) use config::parse_value;
@@ -82,6 +83,8 @@ pub enum ModelConfig {
     MobileNetV2(mobilenet_v2::MobileNetV2Config),
     /// ResNet with bottleneck blocks.
     ResNet(resnet::ResNetConfig),
+    /// Shift-wise networks in all sizes and forms.
+    ShiftWise(shiftwise::ShiftWiseConfig),
 }
 
 /// How far a re-parameterised form goes.
@@ -119,6 +122,23 @@ pub(crate) trait Family {
         None
     }
 
+    /// A checksum of what the network computes with that is drawn at random and neither in the configuration nor among
+    /// the parameters. Stored with checkpoints, and compared when they are loaded.
+    fn checksum(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// What is assumed of a checkpoint that does not say how it was trained, and that its tensors cannot tell.
+    fn assumption(&self) -> Option<String> {
+        None
+    }
+
+    /// Which part of the configuration a checkpoint's tensors show to be another one, where more can be said than names
+    /// and shapes.
+    fn misfit(&self, _tensors: &TensorMap) -> Option<String> {
+        None
+    }
+
     /// See [`ModelConfig::merge`].
     fn merge(&self, _tensors: &TensorMap, _how: Merge) -> Result<(ModelConfig, TensorMap)> {
         Err(Error::argument(
@@ -139,6 +159,7 @@ impl ModelConfig {
             ModelConfig::Slak(c) => c,
             ModelConfig::MobileNetV2(c) => c,
             ModelConfig::ResNet(c) => c,
+            ModelConfig::ShiftWise(c) => c,
         }
     }
 
@@ -151,6 +172,7 @@ impl ModelConfig {
             ModelConfig::Slak(c) => c,
             ModelConfig::MobileNetV2(c) => c,
             ModelConfig::ResNet(c) => c,
+            ModelConfig::ShiftWise(c) => c,
         }
     }
 
@@ -213,6 +235,34 @@ pub struct ModelSpec {
 /// Key of the network's specification in a checkpoint's metadata.
 const SPEC_KEY: &str = "kernelscope.model";
 
+/// A specification as it is stored in a checkpoint.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    #[serde(flatten)]
+    spec: ModelSpec,
+    /// See [`Family::checksum`], in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<String>,
+}
+
+impl Stored {
+    fn checksum_of(spec: &ModelSpec) -> Result<Option<String>> {
+        Ok(spec.config.family().checksum()?.map(|sum| format!("{sum:016x}")))
+    }
+
+    /// The specification, if this version computes with the same as the one that stored it.
+    fn checked(self) -> Result<ModelSpec> {
+        match (&self.checksum, Stored::checksum_of(&self.spec)?) {
+            (Some(stored), Some(ours)) if *stored != ours => Err(Error::argument(
+                "checksum of the index tables",
+                stored,
+                format!("{ours}, that of its configuration"),
+            )),
+            _ => Ok(self.spec),
+        }
+    }
+}
+
 impl ModelSpec {
     /// The registered network of this name.
     ///
@@ -244,15 +294,19 @@ impl ModelSpec {
     /// If the name is neither given nor stored, or an override does not fit.
     pub fn for_checkpoint<S: AsRef<str>>(name: Option<&str>, checkpoint: &Checkpoint, overrides: &[S]) -> Result<Self> {
         let stored = match checkpoint.metadata.get(SPEC_KEY) {
-            Some(text) => Some(serde_json::from_str::<ModelSpec>(text).map_err(|e| {
-                Error::file(&checkpoint.source, format!("its stored network configuration is not readable: {e}"))
-            })?),
+            Some(text) => {
+                let unreadable = |e: &dyn std::fmt::Display| {
+                    Error::file(&checkpoint.source, format!("its stored network configuration is not readable: {e}"))
+                };
+                let stored = serde_json::from_str::<Stored>(text).map_err(|e| unreadable(&e))?;
+                Some(stored.checked().map_err(|e| unreadable(&e))?)
+            }
             None => None,
         };
-        let mut spec = match (name, stored) {
-            (Some(name), Some(stored)) if stored.name == name => stored,
-            (Some(name), _) => ModelSpec::named(name)?,
-            (None, Some(stored)) => stored,
+        let (mut spec, told) = match (name, stored) {
+            (Some(name), Some(stored)) if stored.name == name => (stored, true),
+            (Some(name), _) => (ModelSpec::named(name)?, false),
+            (None, Some(stored)) => (stored, true),
             (None, None) => {
                 return Err(Error::file(
                     &checkpoint.source,
@@ -261,7 +315,14 @@ impl ModelSpec {
             }
         };
         spec.config.adapt(&checkpoint.tensors);
-        spec.with_overrides(overrides)
+        let spec = spec.with_overrides(overrides)?;
+        if let Some(reason) = spec.config.family().misfit(&checkpoint.tensors) {
+            return Err(Error::file(&checkpoint.source, format!("does not fit {}: {reason}", spec.name)));
+        }
+        if let Some(assumption) = spec.config.family().assumption().filter(|_| !told) {
+            tracing::warn!("{}: {assumption}", checkpoint.source.display());
+        }
+        Ok(spec)
     }
 
     /// Whether a checkpoint says which network it is for.
@@ -274,7 +335,8 @@ impl ModelSpec {
     /// # Errors
     /// If it cannot be serialised.
     pub fn metadata(&self) -> Result<(String, String)> {
-        let text = serde_json::to_string(self).map_err(|e| Error::argument("config", e, "serialisable values"))?;
+        let stored = Stored { spec: self.clone(), checksum: Stored::checksum_of(self)? };
+        let text = serde_json::to_string(&stored).map_err(|e| Error::argument("config", e, "serialisable values"))?;
         Ok((SPEC_KEY.to_string(), text))
     }
 

@@ -72,7 +72,7 @@ impl Preprocessing {
 }
 
 /// Preprocessing of the small networks for the built-in data.
-const NANO: Preprocessing = Preprocessing { size: 64, crop_pct: 1.0, mean: [0.5; 3], std: [0.5; 3] };
+pub(super) const NANO: Preprocessing = Preprocessing { size: 64, crop_pct: 1.0, mean: [0.5; 3], std: [0.5; 3] };
 
 /// One registered network.
 #[derive(Clone)]
@@ -101,7 +101,7 @@ const fn published(params_m: f64, gmacs: f64, top1: f64, remark: &'static str) -
     Published { params_m: Some(params_m), gmacs: Some(gmacs), top1: Some(top1), remark }
 }
 
-const UNPUBLISHED: Published = Published { params_m: None, gmacs: None, top1: None, remark: "" };
+pub(super) const UNPUBLISHED: Published = Published { params_m: None, gmacs: None, top1: None, remark: "" };
 
 fn convnext(name: &'static str, config: fn() -> ModelConfig, published: Published) -> Entry {
     Entry {
@@ -288,6 +288,7 @@ pub fn registry() -> Vec<Entry> {
     all.extend(replknets());
     all.extend(super::mobilenet_v2::entries());
     all.extend(super::resnet::entries());
+    all.extend(super::shiftwise::entries());
     all.extend([
         nano("nano-2d", || ConvNext(ConvNextConfig::nano(Variant::TwoD))),
         nano("nano-1d", || ConvNext(ConvNextConfig::nano(Variant::OneD))),

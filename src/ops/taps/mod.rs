@@ -53,6 +53,10 @@ impl TapGroup {
                 })
             })
             .collect();
+        // The engines want a tap; one that no weight belongs to adds nothing.
+        if taps.is_empty() {
+            taps.push(Tap { dh: 0, dw: 0 });
+        }
         TapGroup { taps, slots }
     }
 
@@ -84,6 +88,19 @@ impl TapTable {
         let weights_per_channel = offsets.first().map_or(0, Vec::len);
         if weights_per_channel == 0 || offsets.iter().any(|o| o.len() != weights_per_channel) {
             return Err(Error::argument("taps", "empty or ragged offsets", "the same number of taps in every channel"));
+        }
+        TapTable::ragged(offsets)
+    }
+
+    /// The same where channels may have different numbers of offsets, or none. As many weights are stored for every
+    /// channel as the longest list has; a shorter one uses the first of them, and the gradient of the others is zero.
+    ///
+    /// # Errors
+    /// If no channel has an offset.
+    pub fn ragged(offsets: &[Vec<Tap>]) -> Result<Self> {
+        let weights_per_channel = offsets.iter().map(Vec::len).max().unwrap_or(0);
+        if weights_per_channel == 0 {
+            return Err(Error::argument("taps", "no taps", "at least one in some channel"));
         }
         let mut index = HashMap::new();
         let mut groups = Vec::new();
@@ -144,7 +161,10 @@ impl TapTable {
         let per_group: Vec<u64> = self
             .groups
             .iter()
-            .map(|group| group.taps.iter().map(|&tap| geometry.valid(tap).count() as u64).sum())
+            .map(|group| match group.slots.as_slice() {
+                [] => 0,
+                _ => group.taps.iter().map(|&tap| geometry.valid(tap).count() as u64).sum(),
+            })
             .collect();
         self.group_of_channel.iter().map(|&g| per_group[g]).sum()
     }

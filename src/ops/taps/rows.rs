@@ -1,8 +1,9 @@
 //! The engine with one lane per pixel of a row: forward pass and input gradient of channels with taps of their own, in
 //! f32 at stride 1.
 //!
-//! A plane is copied between margins of zeros; then each tap of two rows of outputs is one broadcast weight and one
-//! multiply-add per vector of pixels, with the sums in registers. Most loads straddle two cache lines, so a tap costs
+//! A plane is copied between margins of zeros; then each tap of a few rows of outputs is one broadcast weight and one
+//! multiply-add per vector of pixels, with the sums in registers: two rows of four vectors, or, where images are
+//! narrower than that, four rows of one or two. Most loads straddle two cache lines, so a tap costs
 //! about twice as much as in the engine with one lane per channel, but only the channel's own taps are computed: this is
 //! what makes pruned kernels cheaper.
 
@@ -12,8 +13,12 @@ use super::lanes::vector::{InstructionSet, MAX_LANES, Task, Vector, dispatch};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
-/// Vectors of one row that are added up together: with two rows, eight sums.
+/// Most vectors of one row that are added up together.
 const VECTORS: usize = 4;
+
+/// Most rows that are added up together. More would hide the latency of additions better, but compute more taps that
+/// read inside the image for some of the rows alone.
+const ROWS: usize = 4;
 
 /// One tap: where it reads relative to an output, and which of the channel's weights it has.
 #[derive(Debug, Clone, Copy)]
@@ -77,15 +82,15 @@ impl Rows {
         self.source.1 + self.margin
     }
 
-    /// Floats before a pixel of the padded plane. Row -1 is a row of zeros.
+    /// Floats before a pixel of the padded plane. The `ROWS - 1` rows before row 0 are zeros.
     fn index(&self, row: usize, col: usize) -> usize {
-        self.margin + (row + 1) * self.pitch() + col
+        self.margin + (row + ROWS - 1) * self.pitch() + col
     }
 
-    /// Floats of the padded plane: a row of zeros above and two below, since outputs are computed in pairs of rows, and
-    /// what vectors read beyond the last pixel.
+    /// Floats of the padded plane: rows of zeros above and below, since outputs are computed in blocks of rows, and what
+    /// vectors read beyond the last pixel.
     fn padded_len(&self) -> usize {
-        self.index(self.source.0 + 2, self.margin) + VECTORS * MAX_LANES
+        self.index(self.source.0 + ROWS, self.margin) + VECTORS * MAX_LANES
     }
 
     /// Writes the planes of `channels` into `y`. `group_of_channel` and `weights` (one value per distinct tap) are per
@@ -135,6 +140,24 @@ struct PlaneTask<'a> {
 impl Task for PlaneTask<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.rows.target.1.div_ceil(V::LANES) {
+                1 => self.blocks::<V, 4, 1>(),
+                2 => self.blocks::<V, 4, 2>(),
+                _ => self.blocks::<V, 2, VECTORS>(),
+            }
+        }
+    }
+}
+
+impl PlaneTask<'_> {
+    /// Computes the plane in blocks of R rows of C vectors.
+    ///
+    /// # Safety
+    /// As [`Task::run`]; R is at most `ROWS` and C at most `VECTORS`.
+    #[inline(always)]
+    unsafe fn blocks<V: Vector, const R: usize, const C: usize>(self) {
         let PlaneTask { rows, entries, weights, start, x, padded, y } = self;
         let pitch = rows.pitch();
         // SAFETY: a row and its place between the margins are inside x and the padded plane.
@@ -145,17 +168,18 @@ impl Task for PlaneTask<'_> {
             }
         }
         let (height, width) = rows.target;
-        for p in (0..height).step_by(2) {
-            // Taps that read inside the image for one of the two rows.
-            let first = entries.partition_point(|entry| i64::from(entry.dh) < -(p as i64 + 1));
+        for p in (0..height).step_by(R) {
+            // Taps that read inside the image for one of the rows.
+            let first = entries.partition_point(|entry| i64::from(entry.dh) < -((p + R - 1) as i64));
             let end = entries.partition_point(|entry| i64::from(entry.dh) < rows.source.0 as i64 - p as i64);
             let taps = &entries[first..end.max(first)];
             let mut q = 0;
             while q < width {
-                // SAFETY: the taps read rows -1 to height + 1 and columns from -margin to what vectors read beyond the
-                // last pixel; all of that is in the padded plane.
-                let sums = unsafe { pair::<V>(padded.wrapping_add(rows.index(p, q)), pitch, taps, weights, start) };
-                let cols = (VECTORS * V::LANES).min(width - q);
+                let from = padded.wrapping_add(rows.index(p, q));
+                // SAFETY: the taps read rows 1 - R to height + R - 2 of the image and columns from -margin to what
+                // vectors read beyond the last pixel; all of that is in the padded plane.
+                let sums = unsafe { block::<V, R, C>(from, pitch, taps, weights, start) };
+                let cols = (C * V::LANES).min(width - q);
                 for (row, sums) in sums.iter().enumerate().take(height - p) {
                     let to = &mut y[(p + row) * width + q..][..cols];
                     for (to, sum) in to.chunks_mut(V::LANES).zip(sums) {
@@ -171,40 +195,38 @@ impl Task for PlaneTask<'_> {
                         }
                     }
                 }
-                q += VECTORS * V::LANES;
+                q += C * V::LANES;
             }
         }
     }
 }
 
-/// The sums of `VECTORS` vectors of outputs in two rows.
+/// The sums of C vectors of outputs in R rows.
 ///
 /// # Safety
-/// `x` is where the first output reads without a tap, which may be outside; all that the taps read from there is in the padded plane; there is
-/// a weight for each. The machine has the instructions.
+/// `x` is where the first output reads without a tap, which may be outside; all that the taps read from there is in the
+/// padded plane; there is a weight for each. The machine has the instructions.
 #[inline(always)]
-unsafe fn pair<V: Vector>(
+unsafe fn block<V: Vector, const R: usize, const C: usize>(
     x: *const f32,
     pitch: usize,
     taps: &[Entry],
     weights: &[f32],
     start: f32,
-) -> [[V; VECTORS]; 2] {
+) -> [[V; C]; R] {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut upper = [V::splat(start); VECTORS];
-        let mut lower = [V::splat(start); VECTORS];
+        let mut sums = [[V::splat(start); C]; R];
         for tap in taps {
             let weight = V::splat(*weights.get_unchecked(tap.weight));
             let from = x.wrapping_offset(tap.offset);
-            for (i, sum) in upper.iter_mut().enumerate() {
-                *sum = V::load(from.add(i * V::LANES)).multiply_add(weight, *sum);
-            }
-            let from = from.add(pitch);
-            for (i, sum) in lower.iter_mut().enumerate() {
-                *sum = V::load(from.add(i * V::LANES)).multiply_add(weight, *sum);
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let from = from.add(row * pitch);
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    *sum = V::load(from.add(i * V::LANES)).multiply_add(weight, *sum);
+                }
             }
         }
-        [upper, lower]
+        sums
     }
 }
