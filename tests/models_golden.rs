@@ -7,8 +7,8 @@ mod common;
 
 use candle_core::{DType, Device, Tensor};
 use common::{
-    array, fill_kind, fill_signed, fill_u, golden, integer, integers as shape_of, max_abs_diff, max_rel_diff,
-    numbers, text, values,
+    array, fill_kind, fill_signed, fill_u, golden, integer, integers as shape_of, max_abs_diff, max_rel_diff, numbers,
+    text, values,
 };
 use kernelscope::analysis::erf::{Erf, Probe, THRESHOLDS, area_ratios, log_scaled};
 use kernelscope::nn::{BuildOptions, FoldedConv, Mode, Pass};

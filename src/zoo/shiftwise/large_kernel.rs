@@ -28,8 +28,9 @@ enum Form {
 
 struct Branches {
     op: ShiftWise,
-    /// The weights of all paths.
+    /// The weights of all paths, and the names of their modules.
     weights: Vec<Tensor>,
+    names: Vec<String>,
     norms: Vec<BatchNorm>,
 }
 
@@ -60,20 +61,19 @@ impl LargeKernel {
         };
         let n = window.small;
         let small = (reps * window.groups(), 1, n, n);
-        let branches = |weights: Vec<Tensor>| {
+        let branches = |names: Vec<String>| {
+            let weights = names.iter().map(|name| scope.child(name).weight(small)).collect::<Result<_>>()?;
             let norms = NORMS.iter().map(|name| BatchNorm::new(&scope.child(name), reps)).collect::<Result<_>>()?;
             Ok::<_, crate::Error>(Form::Branches(Box::new(Branches {
                 op: ShiftWise::new(reps, window, config.reps)?,
+                names,
                 weights,
                 norms,
             })))
         };
         let form = match config.merged {
-            Merged::None => {
-                let path = |i: usize| scope.child("LoRAs").child(i).weight(small);
-                branches((0..config.paths).map(path).collect::<Result<_>>()?)?
-            }
-            Merged::Paths => branches(vec![scope.child("LoRA").weight(small)?])?,
+            Merged::None => branches((0..config.paths).map(|i| format!("LoRAs.{i}")).collect())?,
+            Merged::Paths => branches(vec!["LoRA".to_string()])?,
             Merged::Cross => {
                 let cross = Cross::new(&window)?;
                 Form::Cross(TapListConv::pruned(&scope.child("cross"), reps, cross.taps(), true)?)
@@ -111,7 +111,9 @@ impl LargeKernel {
                 let macs = window.macs(channels, (whole.height, whole.width));
                 let kind = format!("shift-wise {0}x{1}", window.length, window.small);
                 let output = whole.with_channels(channels);
-                trace.push(&self.path, kind, output, branches.weights.len() as u64 * macs);
+                for name in &branches.names {
+                    trace.push(&format!("{}.{name}", self.path), kind.clone(), output, macs);
+                }
                 branches.norms.iter().for_each(|norm| norm.trace(trace));
             }
             Form::Cross(conv) => conv.trace(trace)?,
