@@ -431,9 +431,8 @@ fn merged_networks_are_compared_with_the_trained_ones() {
     assert_eq!(std::fs::read(&check).unwrap(), content);
 }
 
-/// The grids of `ablations/` whose networks and settings exist. Those for MobileNetV2, shift-wise networks and sparse
-/// training (replknet-table2 to -table4, shiftwise-table1 to -table3) are added with these.
-const SHIPPED: [&str; 6] = [
+/// The grids of `ablations/`.
+const SHIPPED: [&str; 12] = [
     "oriented1d-table6-blocks",
     "oriented1d-table6-stems",
     "oriented1d-table7",
