@@ -6,6 +6,7 @@ mod observer;
 mod optimizer;
 mod schedule;
 pub mod sparse;
+mod sums;
 mod trainer;
 
 pub use ema::Ema;

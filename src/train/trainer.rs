@@ -2,10 +2,11 @@
 
 use super::observer::{EpochReport, Evaluation, Observer, Outcome, StepReport};
 use super::sparse::SparseTraining;
+use super::sums::Sums;
 use super::{AdamW, CosineSchedule, Ema, accuracy, soft_cross_entropy};
 use crate::data::{Batch, Loader, LoaderConfig, Transform};
 use crate::nn::{BuildOptions, LayerTrace, Mode};
-use crate::run::{MetricsWriter, Progress, Row, RowKind, RunConfig, RunFolder};
+use crate::run::{MetricsWriter, Progress, RowKind, RunConfig, RunFolder};
 use crate::weights::{self, TensorMap};
 use crate::zoo::Network;
 use crate::{Error, Result, rng};
@@ -397,41 +398,4 @@ pub fn evaluate(network: &Network, loader: &Loader) -> Result<Evaluation> {
 
 pub(super) fn images_tensor(batch: &Batch, device: &Device) -> Result<Tensor> {
     Ok(Tensor::from_slice(&batch.images, (batch.n, 3, batch.size, batch.size), device)?)
-}
-
-/// Sums over steps, for means.
-#[derive(Debug, Clone, Copy, Default)]
-struct Sums {
-    loss: f64,
-    correct: usize,
-    images: usize,
-    norm: f64,
-    steps: usize,
-}
-
-impl Sums {
-    fn add(&mut self, other: &Sums) {
-        self.loss += other.loss;
-        self.correct += other.correct;
-        self.images += other.images;
-        self.norm += other.norm;
-        self.steps += other.steps;
-    }
-
-    fn row(&self, kind: RowKind, epoch: usize, step: usize, lr: f64, images_per_second: f64) -> Row {
-        let images = self.images.max(1) as f64;
-        Row {
-            kind,
-            epoch,
-            step,
-            lr,
-            train_loss: self.loss / images,
-            train_accuracy: self.correct as f64 / images,
-            gradient_norm: self.norm / self.steps.max(1) as f64,
-            val_loss: None,
-            val_accuracy: None,
-            ema_accuracy: None,
-            images_per_second,
-        }
-    }
 }

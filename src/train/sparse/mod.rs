@@ -103,7 +103,7 @@ impl SparseTraining {
             sparse.masks.take_zeros()?;
         } else {
             let scores = match init {
-                SparseInit::Snip => saliency(&sparse.masks, network, &first_batch(config, train)?, sparse.seed)?,
+                SparseInit::Snip => snip_scores(&sparse.masks, network, &first_batch(config, train)?, sparse.seed)?,
                 _ => Vec::new(),
             };
             let densities = sparse.masks.densities(init, sparsity, &scores)?;
@@ -217,8 +217,12 @@ fn first_batch(config: &RunConfig, train: &Loader) -> Result<Batch> {
     batch.unwrap_or_else(|| Err(Error::argument("training images", "no batch", "at least one")))
 }
 
-/// The scores of SNIP ([`Masks::scores`]) by the loss of a batch, computed on a copy of the network.
-fn saliency(masks: &Masks, network: &Network, batch: &Batch, seed: u64) -> Result<Vec<Vec<f32>>> {
+/// The scores of SNIP ([`Masks::scores`]) by the loss of a batch, in training mode with drop-path masks from the seed.
+/// They are computed on a copy of the network, which stays as it is: weights, running statistics and all.
+///
+/// # Errors
+/// If the batch does not fit the network, or the loss is not finite.
+pub fn snip_scores(masks: &Masks, network: &Network, batch: &Batch, seed: u64) -> Result<Vec<Vec<f32>>> {
     let copies = network.params().tensors().into_iter().map(|(name, tensor)| Ok((name, tensor.copy()?)));
     let copies = copies.collect::<Result<TensorMap>>()?;
     let options = BuildOptions { weights: Some((copies, "the network".to_string())), ..BuildOptions::default() };
@@ -234,4 +238,20 @@ fn saliency(masks: &Masks, network: &Network, batch: &Batch, seed: u64) -> Resul
     }
     let grads = loss.backward()?;
     masks.scores(|name| grads.get(copy.params().get(name)?.var.as_tensor()).cloned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_numbers_follow_from_seed_update_and_name() {
+        let draw = |seed, update, name| random(seed, update)(name, 5);
+        let first = draw(1, 2, "a");
+        assert_eq!(first, draw(1, 2, "a"));
+        assert!(first.iter().all(|u| (0.0..1.0).contains(u)));
+        for other in [draw(2, 2, "a"), draw(1, 3, "a"), draw(1, 2, "b")] {
+            assert_ne!(first, other);
+        }
+    }
 }
