@@ -52,7 +52,7 @@ const DESCRIPTION: [&str; 18] = [
     kernelscope train --model nano-1dpp --data folder:digits --size 32 --epochs 20 --out runs/digits\n  \
     kernelscope train --model convnext-t-1d --set kernel=31,31,27,15 --data folder:imagenet --size 224 \\\n      \
     --augment imagenet --epochs 300 --warmup 20 --lr 4e-3 --ema 0.9999 --out runs/t1d\n  \
-    kernelscope train --model nano-replk --sparse fine --sparsity 0.6 --update-frequency 20 --epochs 20 --out runs/sparse\n  \
+    kernelscope train --model nano-replk --sparse fine --sparsity 0.6 -u 20 --epochs 20 --out runs/sparse\n  \
     kernelscope train --model nano-replk --weights runs/sparse/checkpoints/epoch-0020.safetensors --sparse fine \\\n      \
     --sparse-init resume --data folder:digits --out runs/tuned\n  \
     kernelscope train --resume runs/t1d")]
