@@ -245,7 +245,7 @@ fn figures(dir: &Path, report: &SparsityReport, history: Option<&MaskHistory>) -
     for stage in stages {
         let all: Vec<_> = report.groups.iter().filter(|map| map.stage == stage).cloned().collect();
         let part = stage.map_or("other".to_string(), |stage| format!("stage-{stage}"));
-        let title = format!("Kept groups, {}", part.replace('-', " "));
+        let title = format!("Kept groups, {}: channels across, groups down", part.replace('-', " "));
         pages(&all, &format!("groups-{part}"), |layers, name| {
             plot::save(&GroupMaps { title: title.clone(), layers }, &dir.join(name))
         })?;

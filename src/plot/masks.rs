@@ -2,7 +2,7 @@
 
 use plotters::prelude::DrawingBackend;
 
-use super::axis::{Axis, Panel, places_trimmed};
+use super::axis::{Axis, Panel};
 use super::colormap::{BAR_HEIGHT, Colormap, ColourBar, Rgb, colour_bar, ink, series};
 use super::legend::{DASH, Key, Legend};
 use super::pen::{Align, Pen, Point, Stroke, Type};
@@ -11,8 +11,11 @@ use super::{Figure, check, fonts, theme};
 use crate::Result;
 use crate::analysis::report::{KeptGroups, KeptTaps, MaskHistory, MaskPoint};
 
-/// Height of a group's row in figure pixels.
-const ROW: f64 = 9.0;
+/// Least and largest height of a group's row, and the height that few groups share, in figure pixels.
+const ROWS: (f64, f64) = (9.0, 22.0);
+const FEW_ROWS: f64 = 60.0;
+/// Space between a layer's name and its map.
+const BELOW_NAME: f64 = 7.0;
 /// Most layers in a figure.
 const MOST_LAYERS: usize = 64;
 /// Most groups of a channel that are drawn.
@@ -50,8 +53,14 @@ fn path_color(kept: u16, paths: usize) -> Rgb {
 }
 
 impl GroupMaps {
+    /// Height of a layer's map.
+    fn height(layer: &KeptGroups) -> f64 {
+        let groups = layer.groups.max(1) as f64;
+        groups * (FEW_ROWS / groups).clamp(ROWS.0, ROWS.1)
+    }
+
     fn block(layer: &KeptGroups) -> f64 {
-        theme::LINE + layer.groups as f64 * ROW + theme::LINE + 14.0
+        theme::LINE + BELOW_NAME + Self::height(layer) + theme::LINE + 14.0
     }
 
     fn legend(&self) -> Legend {
@@ -103,9 +112,9 @@ impl Figure for GroupMaps {
         y += legend.height + 8.0;
         for layer in &self.layers {
             let kept = layer.kept.iter().filter(|&&paths| paths > 0).count();
-            let share = places_trimmed(100.0 * kept as f64 / layer.kept.len().max(1) as f64, 1);
+            let share = 100.0 * kept as f64 / layer.kept.len().max(1) as f64;
             let title =
-                format!("{}: {} channels × {} groups, {share} % kept", layer.path, layer.channels, layer.groups);
+                format!("{}: {} channels × {} groups, {share:.1} % kept", layer.path, layer.channels, layer.groups);
             let title = fonts::shorten(&title, theme::EM, room);
             pen.text(&title, (theme::MARGIN, y + theme::LINE / 2.0), Type::label(Align::Left))?;
             let pixel = |index: usize| {
@@ -114,7 +123,6 @@ impl Figure for GroupMaps {
                 path_color(kept, layer.paths)
             };
             let raster = Raster::new(layer.channels, layer.groups, (0..layer.kept.len()).map(pixel))?;
-            let height = layer.groups as f64 * ROW;
             let mut groups = Axis::counts(layer.groups as f64, 4, "");
             groups.ticks.retain(|(value, _)| *value < layer.groups as f64);
             // Groups count downwards, and a number stands beside the middle of its row.
@@ -122,8 +130,9 @@ impl Figure for GroupMaps {
             (groups.low, groups.high) = (layer.groups as f64, 0.0);
             let mut channels = Axis::linear(0.0, layer.channels as f64, 10, "");
             channels.ticks.retain(|(value, _)| value.fract() == 0.0);
-            let upper_left = (theme::MARGIN + NUMBERS, y + theme::LINE);
-            let lower_right = (theme::WIDTH - theme::MARGIN - 12.0, y + theme::LINE + height);
+            let top = y + theme::LINE + BELOW_NAME;
+            let upper_left = (theme::MARGIN + NUMBERS, top);
+            let lower_right = (theme::WIDTH - theme::MARGIN - 12.0, top + Self::height(layer));
             let panel = Panel { x: channels, y: groups, upper_left, lower_right };
             pen.image(&raster, panel.upper_left, panel.lower_right)?;
             panel.draw_axes(pen)?;
@@ -187,7 +196,7 @@ impl Figure for TapShares {
             pen.text(&name, (x, y + theme::LINE / 2.0), Type::label(Align::Left))?;
             let shares: Vec<f64> = layer.share.iter().flatten().map(|share| f64::from(*share)).collect();
             let mean = 100.0 * shares.iter().sum::<f64>() / shares.len().max(1) as f64;
-            let size = format!("{} × {}, {} % kept", layer.height, layer.width, places_trimmed(mean, 1));
+            let size = format!("{} × {}, {mean:.1} % kept", layer.height, layer.width);
             pen.text(&size, (x, y + 1.5 * theme::LINE), Type::label(Align::Left))?;
             let color = |share: &Option<f32>| share.map_or(theme::NO_TAP, |s| Colormap::Viridis.at(f64::from(s)));
             let raster = Raster::new(layer.width, layer.height, layer.share.iter().map(color))?;
@@ -234,10 +243,16 @@ impl MaskCurves {
         self.curves.iter().any(|curve| !pairs(curve, get).is_empty())
     }
 
+    /// Whether the sum of the paths ever differs from a path: where there is one path, it never does.
+    fn has_sums(&self) -> bool {
+        let differs = |point: &MaskPoint| point.merged_density.is_some_and(|sum| (sum - point.density).abs() > 1e-9);
+        self.curves.iter().flat_map(|curve| &curve.points).any(differs)
+    }
+
     fn legend(&self) -> Legend {
         let curves = self.curves.iter().enumerate().map(|(i, curve)| (Key::Patch(series(i)), curve.label.clone()));
         let mut entries: Vec<_> = curves.collect();
-        if self.has(MERGED) {
+        if self.has_sums() {
             entries.push((Key::Line(NEUTRAL), "each path".to_owned()));
             entries.push((Key::Dashes(NEUTRAL), "sum of the paths".to_owned()));
         }
@@ -306,7 +321,9 @@ impl Figure for MaskCurves {
         let panel = self.panel(&[DENSITY, MERGED], "kept (%)", ((left, top), (middle - 14.0, bottom)));
         panel.draw(pen)?;
         self.draw_series(pen, &panel, DENSITY, false)?;
-        self.draw_series(pen, &panel, MERGED, true)?;
+        if self.has_sums() {
+            self.draw_series(pen, &panel, MERGED, true)?;
+        }
         let panel = self.panel(&[EXPLORED], "kept at least once (%)", ((middle + 14.0, top), (right, bottom)));
         panel.draw(pen)?;
         if self.has(EXPLORED) {

@@ -2,7 +2,7 @@
 
 use plotters::prelude::DrawingBackend;
 
-use super::axis::{Axis, Panel, places_trimmed};
+use super::axis::{Axis, Panel};
 use super::colormap::{OKABE_ITO, Rgb, ink};
 use super::legend::{Key, Legend, marker};
 use super::pen::{Align, Pen, Point, Type};
@@ -14,6 +14,8 @@ use crate::analysis::report::{Granularity, GroupHistogram, SparsityReport};
 const ROW: f64 = 21.0;
 /// Most width that names take in figure pixels.
 const MOST_NAME: f64 = 430.0;
+/// The longest text beside a bar.
+const WIDEST: &str = "100.0 / 100.0 %";
 /// Most layers in a figure.
 const MOST_LAYERS: usize = 1000;
 /// Size of a histogram's panel, its labels included.
@@ -23,7 +25,7 @@ const ENTRIES: Rgb = OKABE_ITO[0];
 const GROUPS: Rgb = OKABE_ITO[2];
 const SUM: Rgb = OKABE_ITO[1];
 
-/// The density of every layer as a bar, with a mark for the density of the sum over the paths where there are several.
+/// The density of every layer as a bar, with a mark, and a second number, for that of the sum of parallel kernels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DensityBars {
     /// The report; at most 1000 layers.
@@ -32,7 +34,7 @@ pub struct DensityBars {
 
 /// A share as percent.
 fn percent(share: f64) -> String {
-    format!("{} %", places_trimmed(100.0 * share, 1))
+    format!("{:.1} %", 100.0 * share)
 }
 
 impl DensityBars {
@@ -92,7 +94,7 @@ impl Figure for DensityBars {
             x: Axis::linear(0.0, 100.0, 5, "kept (%)"),
             y: Axis { low: 0.0, high: 1.0, ticks: Vec::new(), label: String::new() },
             upper_left: (theme::MARGIN + names + 12.0, top),
-            lower_right: (theme::WIDTH - theme::MARGIN - width("99.9 %") - 16.0, top + ROW * layers.len() as f64),
+            lower_right: (theme::WIDTH - theme::MARGIN - width(WIDEST) - 12.0, top + ROW * layers.len() as f64),
         };
         panel.draw(pen)?;
         for (index, layer) in layers.iter().enumerate() {
@@ -103,13 +105,12 @@ impl Figure for DensityBars {
             let end = panel.at(100.0 * layer.density, 0.0).0;
             pen.rect((panel.upper_left.0, y - ROW * 0.34), (end, y + ROW * 0.34), ink(color))?;
             let sum = self.report.merged.iter().find(|sum| sum.paths.len() > 1 && sum.paths.contains(&layer.name));
-            let mut right = end;
+            let mut text = percent(layer.density);
             if let Some(sum) = sum {
-                let at = panel.at(100.0 * sum.density, 0.0).0;
-                marker(pen, 3, (at, y), 5.5, SUM)?;
-                right = right.max(at + 7.0);
+                marker(pen, 3, (panel.at(100.0 * sum.density, 0.0).0, y), 5.5, SUM)?;
+                text = format!("{:.1} / {}", 100.0 * layer.density, percent(sum.density));
             }
-            pen.text(&percent(layer.density), (right + 7.0, y), Type::label(Align::Left))?;
+            pen.text(&text, (theme::WIDTH - theme::MARGIN, y), Type::label(Align::Right))?;
         }
         panel.draw_axes(pen)
     }
