@@ -9,7 +9,7 @@ use common::{files, fill_signed, fill_u};
 use kernelscope::analysis::cost::costs;
 use kernelscope::analysis::report::{Granularity, LayerSparsity, SparsityReport};
 use kernelscope::analysis::sparsity::{check_masks, read_history, sparsity, stage_means, stage_of};
-use kernelscope::nn::{BuildOptions, FeatureShape, Trace};
+use kernelscope::nn::BuildOptions;
 use kernelscope::plot::{self, DensityBars, GroupMaps, KeptGroupHistograms, MaskCurves, TapShares};
 use kernelscope::weights::{self, Checkpoint, TensorMap};
 use kernelscope::zoo::{ModelSpec, Network, registry};
@@ -293,39 +293,6 @@ fn parameters_and_multiply_adds_of_every_network_are_found() {
         let layers: u64 = report.layers.iter().filter_map(|l| l.macs).sum();
         assert_eq!(total.effective_macs, Some(expected.macs - layers), "{}", entry.name);
     }
-}
-
-#[test]
-fn a_layer_that_is_traced_as_a_whole_shares_its_multiply_adds_out() {
-    let sw = Shiftwise::new("stages.0.0.large_kernel", (24, 11, 5), &[0.7, 0.6, 0.5]);
-    let mut tensors = TensorMap::new();
-    sw.insert_into(&mut tensors);
-    tensors.insert("stages.0.0.pwconv1.weight".into(), pruned("x", &[8, 4], |i| i % 2 == 0));
-    tensors.insert("stages.0.0.pwconv1.lost.weight".into(), pruned("y", &[8, 4], |_| true));
-    let shape = FeatureShape { channels: 24, height: 8, width: 8 };
-    let mut trace = Trace::new(shape);
-    trace.push(sw.path, "shift-wise 51x5", shape, 1_000_001);
-    trace.push(sw.path, "channels that pass through", shape, 0);
-    trace.push("stages.0.0.pwconv1", "linear", shape, 800);
-    trace.push("stages.0.0", "residual", shape, 0);
-    let report = sparsity("sw", &tensors, None, Some(&trace)).unwrap();
-    let paths: Vec<&LayerSparsity> = report.layers.iter().filter(|l| l.name.contains("LoRAs")).collect();
-    assert_eq!(paths.iter().map(|l| l.macs.unwrap()).sum::<u64>(), 1_000_001);
-    for path in &paths {
-        assert!(path.macs.unwrap().abs_diff(333_333) <= 1, "{path:?}");
-        let expected = path.macs.unwrap() as f64 * path.density;
-        assert!((path.effective_macs.unwrap() as f64 - expected).abs() <= 0.5, "{path:?}");
-    }
-    let pointwise = layer(&report, "stages.0.0.pwconv1.weight");
-    assert_eq!((pointwise.macs, pointwise.effective_macs), (Some(800), Some(400)));
-    assert_eq!(
-        layer(&report, "stages.0.0.pwconv1.lost.weight").macs,
-        None,
-        "what belongs to another weight is not shared"
-    );
-    let (total, effective) = (report.totals[0].macs.unwrap(), report.totals[0].effective_macs.unwrap());
-    let paths: u64 = paths.iter().map(|l| l.effective_macs.unwrap()).sum();
-    assert_eq!((total, effective), (1_000_801, paths + 400));
 }
 
 #[test]

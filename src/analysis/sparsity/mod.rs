@@ -18,7 +18,6 @@
 
 mod history;
 mod keep;
-mod macs;
 mod merged;
 mod save;
 
@@ -31,6 +30,7 @@ use crate::nn::Trace;
 use crate::weights::TensorMap;
 use crate::{Error, Result};
 use keep::kept;
+use std::collections::HashMap;
 
 /// Name of the sums over everything that is in no stage.
 const OUTSIDE: &str = "outside the stages";
@@ -65,7 +65,11 @@ pub fn sparsity(
     masks: Option<&TensorMap>,
     trace: Option<&Trace>,
 ) -> Result<SparsityReport> {
-    let macs = trace.map(|trace| macs::of_weights(tensors, trace));
+    let macs: Option<HashMap<&str, u64>> = trace.map(|trace| {
+        let mut macs = HashMap::new();
+        trace.layers.iter().for_each(|layer| *macs.entry(layer.path.as_str()).or_insert(0) += layer.macs);
+        macs
+    });
     let mut layers = Vec::new();
     for (name, tensor) in tensors.iter().filter(|(name, tensor)| is_prunable(name, tensor)) {
         let kept = kept(name, tensor, masks)?;
@@ -78,7 +82,8 @@ pub fn sparsity(
             }
             _ => (Granularity::Entries, kept.keep.len(), kept_weights),
         };
-        let macs = macs.as_ref().and_then(|macs| macs.get(name.as_str()).copied());
+        let module = name.strip_suffix(".weight").unwrap_or(name);
+        let macs = macs.as_ref().and_then(|macs| macs.get(module).copied());
         layers.push(LayerSparsity {
             name: name.clone(),
             stage: stage_of(name),
