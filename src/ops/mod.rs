@@ -13,6 +13,7 @@
 //! | [`pointwise`] | 1x1 convolution | every network |
 //! | [`gelu`] | `x * Phi(x)` | ConvNeXt, ConvMixer |
 //! | [`max_pool`] | maximum over windows | ResNet |
+//! | [`relu6`] | `min(max(x, 0), 6)` | MobileNetV2 |
 //! | [`scale_residual`] | `x + s * gamma * f` | ConvNeXt blocks |
 //! | [`fused`] | layer norm or GELU with the pointwise convolution that follows | ConvNeXt blocks |
 //!
@@ -27,6 +28,7 @@ mod matrix;
 pub mod max_pool;
 pub mod oriented1d;
 pub mod pointwise;
+pub mod relu6;
 pub mod scale_residual;
 pub(crate) mod storage;
 pub mod taps;
