@@ -9,6 +9,7 @@ use common::{fill_kind, max_abs_diff, prints_as, random, values};
 use kernelscope::analysis::erf::{Erf, Probe};
 use kernelscope::nn::{BuildOptions, Kind, Mode, Pass};
 use kernelscope::ops::max_pool::MaxPool;
+use kernelscope::ops::relu6::relu6;
 use kernelscope::train::{AdamW, AdamWConfig, soft_cross_entropy};
 use kernelscope::weights::{Checkpoint, TensorMap};
 use kernelscope::zoo::mobilenet_v2::{MobileNetV2Config, Where, fold, merge};
@@ -386,6 +387,29 @@ fn receptive_fields_of_small_kernel_networks_are_computed() {
         let map = erf.map().unwrap();
         assert!(map.contribution.iter().any(|&v| v > 0.0), "{name}: nothing contributes");
     }
+}
+
+#[test]
+fn the_saturating_rectifier_has_its_values_and_slopes() {
+    for dtype in [DType::F32, DType::F64] {
+        // More values than one task takes, its ends among them, and not contiguous.
+        let x = (random("x", &[3, 9000]) * 10.0).unwrap().to_dtype(dtype).unwrap();
+        let ends = Tensor::new(&[[0f64, 6.0, -0.0, 6.5, 3.0]; 3], &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+        let x = Var::from_tensor(&Tensor::cat(&[&x, &ends], 1).unwrap()).unwrap();
+        let y = relu6(&x.as_tensor().t().unwrap()).unwrap();
+        let cotangent = random("cotangent", y.dims()).to_dtype(dtype).unwrap();
+        let grads = (&y * &cotangent).unwrap().sum_all().unwrap().backward().unwrap();
+        let inputs = values(&x.as_tensor().t().unwrap());
+        let expected: Vec<f64> = inputs.iter().map(|x| x.clamp(0.0, 6.0)).collect();
+        assert_eq!(values(&y), expected, "{dtype:?}");
+        let slope = |x: f64| f64::from(x > 0.0 && x < 6.0);
+        let expected: Vec<f64> = inputs.iter().zip(values(&cotangent)).map(|(&x, dy)| slope(x) * dy).collect();
+        assert_eq!(values(&grads.get(&x).unwrap().t().unwrap()), expected, "{dtype:?}");
+    }
+    let odd = Tensor::new(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY], &Device::Cpu).unwrap();
+    let y = values(&relu6(&odd).unwrap());
+    assert!(y[0].is_nan() && y[1..] == [6.0, 0.0], "{y:?}");
+    assert!(relu6(&odd.to_dtype(DType::F16).unwrap()).unwrap_err().to_string().contains("F16"));
 }
 
 /// The first pixel with the largest value of a window, by plain loops.

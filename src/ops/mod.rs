@@ -16,6 +16,7 @@
 //! | [`gelu`] | `x * Phi(x)` | ConvNeXt, ConvMixer |
 //! | [`max_pool`] | maximum over windows | ResNet |
 //! | [`grn`] | global response normalisation | Shift-wise networks |
+//! | [`relu6`] | `min(max(x, 0), 6)` | MobileNetV2 |
 //! | [`scale_residual`] | `x + s * gamma * f` | ConvNeXt blocks |
 //! | [`fused`] | layer norm or GELU with the pointwise convolution that follows | ConvNeXt blocks |
 //!
@@ -31,6 +32,7 @@ mod matrix;
 pub mod max_pool;
 pub mod oriented1d;
 pub mod pointwise;
+pub mod relu6;
 pub mod scale_residual;
 pub mod shiftwise;
 pub(crate) mod storage;

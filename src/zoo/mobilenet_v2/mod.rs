@@ -31,16 +31,12 @@ use super::registry::{Entry, Preprocessing, Published};
 use super::{Family, Features, Merge, Model, ModelConfig, set_field};
 use crate::nn::{FeatureShape, Linear, Mode, Pass, Scope, Trace, global_mean};
 use crate::ops::depthwise2d;
+use crate::ops::relu6::relu6;
 use crate::weights::TensorMap;
 use crate::{Result, rng};
 use candle_core::Tensor;
 use config::Unit;
 use rand::RngExt;
-
-/// `min(max(x, 0), 6)`.
-fn relu6(x: &Tensor) -> Result<Tensor> {
-    Ok(x.relu()?.minimum(6.0)?)
-}
 
 /// In training, each value is dropped with probability `rate`, and those kept are divided by the probability of that.
 fn dropout(x: &Tensor, rate: f64, mode: Mode) -> Result<Tensor> {
