@@ -513,6 +513,7 @@ fn wrong_settings_are_named() {
                 "layer_scale=-1",
                 "head_scale=nan",
                 "init=zero",
+                "head_norm=group",
                 "decompose=perhaps",
                 "merged=2",
                 "merge_form=square",

@@ -343,7 +343,12 @@ mod tests {
         }
         for (task, merged) in [(Task::Training, false), (Task::Inference, true)] {
             let config = Subject::new("slak-t", task).unwrap().config;
-            check(&config, "slak", &["small_kernel", "width", "layer_scale"], &["decompose", "merged", "merge_form"]);
+            check(
+                &config,
+                "slak",
+                &["small_kernel", "width", "layer_scale"],
+                &["decompose", "merged", "merge_form", "head_norm"],
+            );
             assert_eq!((&config["merged"], &config["merge_form"]), (&merged.into(), &"rectangles".into()));
         }
         // What the peer reads as no small kernel.

@@ -275,6 +275,8 @@ class SLaK(ConvNeXt):
         blocks = [layer for layer in self.layers if isinstance(layer, ConvNeXtBlock)]
         for stage, block in zip(stages, blocks):
             block.dwconv = SLaKKernel(dims[stage], config["kernel"][stage], config)
+        if config["head_norm"] == "batch":
+            self.norm = nn.BatchNorm2d(dims[-1])
 
 
 def build(config):

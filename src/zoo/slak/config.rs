@@ -5,7 +5,7 @@ use crate::zoo::PerStage;
 use crate::zoo::config::{
     MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel, check_scale, number_or_none, scaled,
 };
-use crate::zoo::convnext::WeightInit;
+use crate::zoo::convnext::{NormKind, WeightInit};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,9 @@ pub struct SlakConfig {
     pub head_scale: f64,
     /// Initial weights of everything but the classifier.
     pub init: WeightInit,
+    /// Normalisation of the pooled features before the classifier: a layer norm, as published, or a batch norm, with
+    /// which a small network starts to learn at once.
+    pub head_norm: NormKind,
     /// The form after [`merge`](super::merge()): convolutions with one bias in place of the branches with their norms.
     pub merged: bool,
     /// Which form that is, or will be, for decomposed kernels. Others become one square kernel.
@@ -78,6 +81,7 @@ impl SlakConfig {
             layer_scale: 1e-6,
             head_scale: 1.0,
             init: WeightInit::Published,
+            head_norm: NormKind::Layer,
             merged: false,
             merge_form: MergeForm::Rectangles,
         }
@@ -111,6 +115,7 @@ impl SlakConfig {
             drop_path: 0.0,
             layer_scale: 1.0,
             init: WeightInit::FanIn,
+            head_norm: NormKind::Batch,
             ..SlakConfig::tiny()
         }
     }

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! stem         conv 4x4 / 4, layer norm
-//! block        x + drop_path(gamma * project(gelu(expand(norm(large(x))))))      expand: C to 4 C channels, with biases
+//! block        x + drop_path(gamma * project(gelu(expand(norm(large(x))))))      expand: C to 4 C channels
 //! downsample   layer norm, conv 2x2 / 2, before the second, third and fourth stage
 //! head         global mean, layer norm, linear map
 //! large(x)     cb KxS (x) + cb SxK (x) + cb SxS (x)         decomposed, in training
@@ -28,7 +28,7 @@ mod merge;
 pub use config::{MergeForm, SlakConfig};
 pub use merge::merge;
 
-use super::convnext::WeightInit;
+use super::convnext::{NormKind, WeightInit};
 use super::registry::{Entry, NO_WEIGHTS, Preprocessing, Published, nano};
 use super::{Family, Features, Merge, Model, ModelConfig, set_field};
 use crate::nn::{
@@ -193,11 +193,40 @@ impl Downsample {
     }
 }
 
+/// What normalises the pooled features (N, C).
+enum HeadNorm {
+    Layer(LayerNorm),
+    Batch(BatchNorm),
+}
+
+impl HeadNorm {
+    fn new(scope: &Scope, kind: NormKind, channels: usize) -> Result<Self> {
+        Ok(match kind {
+            NormKind::Layer => HeadNorm::Layer(LayerNorm::new(scope, channels, Layout::ChannelsLast)?),
+            NormKind::Batch => HeadNorm::Batch(BatchNorm::new(scope, channels)?),
+        })
+    }
+
+    fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        match self {
+            HeadNorm::Layer(norm) => norm.forward(x),
+            HeadNorm::Batch(norm) => Ok(norm.forward(&x.unsqueeze(2)?.unsqueeze(3)?, mode)?.flatten_from(1)?),
+        }
+    }
+
+    fn trace(&self, trace: &mut Trace) {
+        match self {
+            HeadNorm::Layer(norm) => norm.trace(trace),
+            HeadNorm::Batch(norm) => norm.trace(trace),
+        }
+    }
+}
+
 /// The network.
 pub struct Slak {
     downsample: Vec<Downsample>,
     stages: Vec<(String, Vec<Block>)>,
-    norm: LayerNorm,
+    norm: HeadNorm,
     head: Linear,
 }
 
@@ -228,7 +257,7 @@ impl Slak {
         Ok(Slak {
             downsample,
             stages,
-            norm: LayerNorm::new(&scope.child("norm"), last, Layout::ChannelsLast)?,
+            norm: HeadNorm::new(&scope.child("norm"), config.head_norm, last)?,
             head: Linear::new(&head, last, config.classes, config.head_scale)?,
         })
     }
@@ -265,7 +294,7 @@ impl Family for SlakConfig {
 
     fn merge(&self, tensors: &TensorMap, how: Merge) -> Result<(ModelConfig, TensorMap)> {
         if how == Merge::Norms {
-            let given = "one that has only layer norms besides those of its large kernels";
+            let given = "one whose convolutions have layer norms after them, but for its large kernels";
             let allowed = "one with batch norms after other convolutions; of this one, the kernels alone can be merged";
             return Err(Error::argument("network to fold the norms of", given, allowed));
         }
@@ -292,7 +321,7 @@ impl Model for Slak {
     fn forward_head(&self, last: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let pooled = global_mean(last)?;
         pass.report("pooled", &pooled);
-        let normed = self.norm.forward(&pooled)?;
+        let normed = self.norm.forward(&pooled, pass.mode)?;
         pass.report("norm", &normed);
         self.head.forward(&normed)
     }
