@@ -399,7 +399,7 @@ mod tests {
             let prepared = case.prepare().unwrap();
             let tensor = |shape: &[usize]| {
                 let values = super::super::values("test", shape.iter().product());
-                Tensor::from_vec(values, shape, &candle_core::Device::Cpu).unwrap()
+                Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
             };
             let y = (prepared.apply)(&tensor(&prepared.input), &tensor(&prepared.weights)).unwrap();
             let side = case.side / case.stride;
