@@ -117,6 +117,16 @@ proptest! {
 }
 
 #[test]
+fn many_channels_without_taps_ignore_their_weights() -> Result<(), TestCaseError> {
+    // Enough for a block of channels of their own, with as many weights as they have stand-in taps.
+    let taps = [vec![vec![]; 40], vec![vec![Tap { dh: 0, dw: 1 }]; 3]].concat();
+    for dtype in [DType::F32, DType::F64] {
+        Case { images: 2, taps: taps.clone(), size: (5, 6), output: (5, 6), bias: true, dtype }.check()?;
+    }
+    Ok(())
+}
+
+#[test]
 fn wrong_lists_and_weights_are_named() {
     let tap = Tap { dh: 0, dw: 1 };
     let error = |taps: &[Vec<Tap>]| TapList::new(taps).unwrap_err().to_string();
