@@ -8,14 +8,14 @@
 //! ```text
 //! n odd, k = ceil(M / n), mid = M div 2, off_s = mid - s*n - p for s = 0..k-1, e = p - n div 2
 //! z[ck+j]  = x[c] * W[ck+j], with p zeros on all sides: (H + 2e) x (W + 2e) pixels
-//! h[c,y,x] = sum_g sum_s z[ck + `H[g][c]`[s], y + e, x - off_s]                       (z = 0 outside)
-//! v[c,y,x] = sum_g sum_s z[ck + `V[g][c]`[s], y - off_s, x + e]
-//! i[c,y,x] = sum_g       z[ck + `I[g][c]`, y + e, x + e]
+//! h[c,y,x] = sum_g sum_s z[ck + H[g][c][s], y + e, x - off_s]                       (z = 0 outside)
+//! v[c,y,x] = sum_g sum_s z[ck + V[g][c][s], y - off_s, x + e]
+//! i[c,y,x] = sum_g       z[ck + I[g][c], y + e, x + e]
 //! ```
 //!
 //! With p = n-1 ([`Padding::Full`]) nothing is lost at the border, and the branches are depthwise convolutions: h with
-//! an n x kn kernel whose columns `sn..(s+1)n` are `sum_g W[ck + `H[g][c]`[s]]`, with `mid` zeros on the left and
-//! `kn-1-mid` on the right; v with a kn x n kernel likewise; i with the n x n kernel `sum_g W[ck + `I[g][c]`]`. That is
+//! an n x kn kernel whose columns `sn..(s+1)n` are `sum_g W[ck + H[g][c][s]]`, with `mid` zeros on the left and
+//! `kn-1-mid` on the right; v with a kn x n kernel likewise; i with the n x n kernel `sum_g W[ck + I[g][c]]`. That is
 //! how they are computed: the kernels are gathered from W, which autograd follows, and z is never made. With p = n div 2
 //! ([`Padding::Half`]) small kernels whose centre is outside the image are lost, so z is made and shifted.
 

@@ -175,17 +175,17 @@ impl IndexTables {
         self.reps
     }
 
-    /// H[g][c]: the small kernel at each place from left to right; empty for what is not there.
+    /// `H[g][c]`: the small kernel at each place from left to right; empty for what is not there.
     pub fn horizontal(&self, rep: usize, channel: usize) -> &[u32] {
         self.row(&self.horizontal, rep, channel)
     }
 
-    /// V[g][c]: the small kernel at each place from top to bottom; empty for what is not there.
+    /// `V[g][c]`: the small kernel at each place from top to bottom; empty for what is not there.
     pub fn vertical(&self, rep: usize, channel: usize) -> &[u32] {
         self.row(&self.vertical, rep, channel)
     }
 
-    /// I[g][c]: the small kernel of the identity branch; 0 for what is not there.
+    /// `I[g][c]`: the small kernel of the identity branch; 0 for what is not there.
     pub fn identity(&self, rep: usize, channel: usize) -> u32 {
         self.identity.get(rep * self.channels + channel).copied().unwrap_or_default()
     }

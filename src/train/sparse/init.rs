@@ -112,7 +112,7 @@ impl Masks {
     /// Keeps every group with the probability of its unit: where `random < density`. Parallel paths get the same mask.
     ///
     /// # Errors
-    /// As [`Masks::drop_dense`], or if there is not one density per unit.
+    /// If there is nothing left to prune, or if there is not one density per unit.
     pub fn draw(&mut self, densities: &[f64], random: &Random) -> Result<()> {
         if densities.len() != self.units.len() {
             return Err(Error::argument("densities", densities.len(), format!("one per unit, {}", self.units.len())));
@@ -130,7 +130,7 @@ impl Masks {
     /// Keeps what is not zero in the weights; parallel paths get the mask of the first.
     ///
     /// # Errors
-    /// As [`Masks::drop_dense`], or if a weight is not f32.
+    /// If there is nothing left to prune, or if a weight is not f32.
     pub fn take_zeros(&mut self) -> Result<()> {
         for unit in &mut self.units {
             let Some(first) = unit.masks.first() else { continue };
