@@ -179,8 +179,8 @@ impl Lanes {
         let (lanes, k) = (self.set.lanes(), self.table.weights_per_channel());
         let group = &self.table.groups()[block.group];
         let mut merged = Aligned::zeros(group.taps().len() * lanes);
-        if group.taps().len() == k && block.channels.len() == lanes {
-            // No tap coincides with another, so the weights are only transposed, like planes of one row.
+        if [group.taps().len(), group.slots().len()] == [k; 2] && block.channels.len() == lanes {
+            // Each tap has a weight of its own, so the weights are only transposed, like planes of one row.
             let planes = std::array::from_fn(|lane| {
                 let channel = block.channels.get(lane).unwrap_or(&block.channels[0]);
                 weights[channel * k..][..k].as_ptr()
