@@ -48,7 +48,7 @@ pub struct SlakConfig {
     /// Initial weights of everything but the classifier.
     pub init: WeightInit,
     /// Normalisation of the pooled features before the classifier: a layer norm, as published, or a batch norm, with
-    /// which a small network starts to learn at once.
+    /// which a small network learns faster.
     pub head_norm: NormKind,
     /// The form after [`merge`](super::merge()): convolutions with one bias in place of the branches with their norms.
     pub merged: bool,
