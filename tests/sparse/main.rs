@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod networks;
 mod official;
 mod rules;
 mod runs;
