@@ -26,6 +26,7 @@
 //! | [`data`] | built-in images, folders, CIFAR-10, transforms, loader |
 //! | [`train`] | loss, optimiser, schedule, trainer |
 //! | [`run`] | the run folder |
+//! | [`open`] | what is at a path, as far as it can be read |
 //! | [`analysis`] | receptive fields, orientations, shape bias, sparsity, costs |
 //! | [`plot`] | figures |
 //! | [`report`] | all analyses of trained networks on one page |
@@ -45,6 +46,7 @@ pub mod data;
 pub mod error;
 pub mod files;
 pub mod nn;
+pub mod open;
 pub mod ops;
 pub mod plot;
 pub mod profile;

@@ -18,6 +18,7 @@ mod quickstart;
 mod shape_bias;
 mod sparse;
 mod train;
+mod view;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -58,6 +59,8 @@ enum Command {
     ShapeBias(shape_bias::Args),
     /// Show the orientations of depthwise kernels, as built and as learned
     Orientations(orientations::Args),
+    /// Open runs and checkpoints in a window, or export figures of them
+    View(view::Args),
     /// Measure operators and networks, against the machine's limits and against PyTorch
     Bench(bench::Args),
 }
@@ -83,6 +86,10 @@ pub fn run() -> ExitCode {
         Command::Masks(args) => masks::run(&args),
         Command::ShapeBias(args) => shape_bias::run(&args),
         Command::Orientations(args) => orientations::run(&args),
+        Command::View(args) => match view::run(&args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Bench(args) => bench::run(&args),
     };
     match result {

@@ -36,7 +36,8 @@ pub enum ErfScale {
 }
 
 impl ErfScale {
-    fn label(self) -> String {
+    /// What the colours mean.
+    pub fn label(self) -> String {
         match self {
             Self::Log => "contribution, log10(A + 1), relative to maximum".to_owned(),
             Self::Linear => "contribution A, relative to maximum".to_owned(),
@@ -44,13 +45,21 @@ impl ErfScale {
         }
     }
 
-    /// The values between 0 and 1 that are coloured.
-    fn apply(self, contribution: &[f32]) -> Vec<f64> {
-        let logged = |value: f32| if self == Self::Log { f64::from(value).ln_1p() } else { f64::from(value) };
-        let peak = contribution.iter().copied().map(logged).fold(0.0, f64::max);
-        let relative = |value| if peak > 0.0 { logged(value) / peak } else { 0.0 };
+    /// The largest transferred contribution, by which [`ErfScale::apply`] divides; 0 if nothing contributes.
+    pub fn peak(self, contribution: &[f32]) -> f64 {
+        contribution.iter().map(|&value| self.logged(value)).fold(0.0, f64::max)
+    }
+
+    /// The values between 0 and 1 that are coloured, relative to a peak: the map's own ([`ErfScale::peak`]), or one that
+    /// several maps share so that their colours compare.
+    pub fn apply(self, contribution: &[f32], peak: f64) -> Vec<f64> {
         let exponent = if let Self::Power(gamma) = self { gamma } else { 1.0 };
+        let relative = |value| if peak > 0.0 { self.logged(value) / peak } else { 0.0 };
         contribution.iter().map(|&value| relative(value).powf(exponent)).collect()
+    }
+
+    fn logged(self, value: f32) -> f64 {
+        if self == Self::Log { f64::from(value).ln_1p() } else { f64::from(value) }
     }
 }
 
@@ -84,7 +93,7 @@ fn caption(ratio: &AreaRatio) -> String {
 
 /// The heat map as an image, at most `limit` pixels on a side.
 pub(super) fn heat(map: &ErfMap, scale: ErfScale, limit: usize) -> Result<Raster> {
-    let values = scale.apply(&map.contribution);
+    let values = scale.apply(&map.contribution, scale.peak(&map.contribution));
     let (width, height, pooled) = pool(&values, map.width, map.height, limit);
     Raster::new(width, height, pooled.into_iter().map(|value| Colormap::Magma.at(value)))
 }

@@ -26,6 +26,7 @@ mod output;
 mod pen;
 mod polar;
 mod raster;
+mod recipe;
 pub mod shape_bias;
 pub mod sparsity;
 mod taps;
@@ -48,6 +49,8 @@ pub use masks::{GroupMaps, MaskCurves, TapShares};
 pub use orientation::{OrientationHistogram, PolarOrientation};
 pub use output::{png, save, svg};
 pub use pen::Pen;
+pub use raster::pool;
+pub use recipe::{Recipe, Table, Tabular, export};
 pub use shape_bias::ShapeBiasFigure;
 pub use sparsity::{DensityBars, KeptGroupHistograms};
 

@@ -2,11 +2,15 @@
 
 mod figures;
 mod html;
+mod inputs;
 mod inspect;
+mod stimuli;
 
 pub(crate) use figures::{Picture, picture};
 pub use figures::{kernel_grid, oriented_taps};
 pub use html::{Comparison, write_comparison};
 pub(crate) use html::{STYLE, figure as embedded};
+pub use inputs::ErfInputs;
 pub(crate) use inspect::builtin_shape_bias;
 pub use inspect::{InspectOptions, Inspection, inspect};
+pub use stimuli::{Answered, Stimuli};

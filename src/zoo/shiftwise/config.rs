@@ -178,7 +178,7 @@ impl ShiftWiseConfig {
     }
 
     /// Sizes of the large kernels of a stage.
-    pub(super) fn window(&self, stage: usize) -> Result<Window> {
+    pub fn window(&self, stage: usize) -> Result<Window> {
         Window::new(self.kernel.stage(stage), self.small_kernel, self.padding)
     }
 
