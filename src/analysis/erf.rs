@@ -280,10 +280,10 @@ pub fn contour(values: &[f64], width: usize, level: f64) -> Vec<[(f32, f32); 2]>
                     crossings.push((x as f32 + x0 + share * (x1 - x0), y as f32 + y0 + share * (y1 - y0)));
                 }
             }
-            match crossings.as_slice() {
-                &[a, b] => lines.push([a, b]),
-                &[top, right, bottom, left] if above[0] => lines.extend([[left, top], [right, bottom]]),
-                &[top, right, bottom, left] => lines.extend([[top, right], [bottom, left]]),
+            match *crossings.as_slice() {
+                [a, b] => lines.push([a, b]),
+                [top, right, bottom, left] if above[0] => lines.extend([[left, top], [right, bottom]]),
+                [top, right, bottom, left] => lines.extend([[top, right], [bottom, left]]),
                 _ => {}
             }
         }

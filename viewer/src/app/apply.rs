@@ -163,11 +163,7 @@ impl Viewer {
     fn choose(&mut self, command: &Command) {
         let count = self.state.entries.len();
         match *command {
-            Command::Select(id) => {
-                if self.state.entry(id).is_some() {
-                    self.state.look.current = Some(id);
-                }
-            }
+            Command::Select(id) if self.state.entry(id).is_some() => self.state.look.current = Some(id),
             Command::Compare(id, true) => {
                 if self.state.look.compared.len() >= MOST_COMPARED {
                     let text = format!("compared networks: got one more, allowed: at most {MOST_COMPARED}");

@@ -165,6 +165,10 @@ fn grid(
     area.show_rows(ui, height, order.len().div_ceil(columns), |ui, rows| {
         for row in rows {
             let (line, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::click());
+            if let Some(first) = order.get(row * columns) {
+                let name = format!("Kernels of {} from channel {first}", layer.path);
+                response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, name.as_str()));
+            }
             let part = order.iter().skip(row * columns).take(columns);
             for (column, &channel) in part.enumerate() {
                 let left = line.left() + column as f32 * (cell.x + gap);

@@ -86,9 +86,11 @@ fn plot(ui: &mut egui::Ui, state: &State, shown: &[(&Entry, &BiasResult)], categ
                 true => String::new(),
                 false => format!(", {} of {}", result.answered.len(), result.stimuli.len()),
             };
-            ui.colored_label(ink, format!("● {} ({bias}{done})", entry.label));
+            let (dot, _) = ui.allocate_exact_size(vec2(9.0, 9.0), Sense::hover());
+            ui.painter().circle_filled(dot.center(), 4.5, ink);
+            ui.colored_label(ink, format!("{} ({bias}{done})", entry.label));
         }
-        ui.label(faint(format!("┆ people ({HUMAN:.2})")));
+        ui.label(faint(format!("dashed: people ({HUMAN:.2})")));
     });
     let names = 86.0;
     let height = ROW * categories.len() as f32 + 2.0 * AXIS;

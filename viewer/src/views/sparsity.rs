@@ -257,8 +257,8 @@ fn over_training(ui: &mut egui::Ui, state: &State, entry: &Entry, textures: &mut
                     }
                 }
                 if let Some(epoch) = state.look.epochs.get(&entry.id) {
-                    let rows = entry.overview.iter().flat_map(|overview| &overview.rows);
-                    if let Some(row) = rows.filter(|row| row.epoch == *epoch).last() {
+                    let mut rows = entry.overview.iter().flat_map(|overview| &overview.rows);
+                    if let Some(row) = rows.rfind(|row| row.epoch == *epoch) {
                         plot.vline(egui_plot::VLine::new("checkpoint", row.step as f64).color(Color32::GRAY));
                     }
                 }

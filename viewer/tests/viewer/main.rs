@@ -1,0 +1,14 @@
+//! The program as a person uses it, without a display.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod commands;
+mod corrupted;
+mod flows;
+mod headless;
+mod monkey;
+mod open;
+mod pixels;
+mod snapshots;
+mod support;
+mod window;
