@@ -143,12 +143,10 @@ impl Args {
         if let Some(view) = self.view {
             viewer.run(ctx, Command::Show(view));
         }
-        // The first path is looked at in the end.
-        for path in self.paths.iter().rev() {
-            viewer.run(ctx, Command::Open(path.clone(), self.model.clone()));
-        }
-        if self.epoch.is_some() {
-            viewer.run(ctx, Command::SetEpoch(self.epoch));
+        viewer.state.first_epoch = self.epoch;
+        if !self.paths.is_empty() {
+            viewer.open_all(self.paths.clone(), self.model.clone());
+            viewer.settle();
         }
     }
 }

@@ -2,7 +2,7 @@
 //! ([`crate::app::apply`]).
 
 use crate::state::{
-    Arrangement, BiasLook, Camera, EntryId, ErfLook, KernelLook, KernelSort, State, Transfer, View, XAxis,
+    Arrangement, BiasLook, Camera, Dialog, EntryId, ErfLook, KernelLook, KernelSort, State, Transfer, View, XAxis,
 };
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
 use kernelscope::analysis::tree::Address;
@@ -348,6 +348,7 @@ impl Command {
             Command::GoToTyped => current.is_some(),
             Command::CopyAddress | Command::GoTo(None) => state.look.address.is_some(),
             Command::Cancel => !state.running.is_empty(),
+            Command::CloseDialog => state.dialog != Dialog::None,
             Command::ClearRecent => !state.settings.recent.is_empty(),
             Command::ClearMessages | Command::CopyMessages => !state.messages.all().is_empty(),
             _ => true,

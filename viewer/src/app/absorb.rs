@@ -12,9 +12,10 @@ impl Viewer {
         match report {
             Report::Progress(..) => {}
             Report::Found(found, model) => self.found(found, model.as_deref()),
+            Report::Fault(message) => self.state.messages.push(Level::Error, message),
             Report::Picked(paths) => {
-                for path in paths {
-                    self.start_find(path, None);
+                if !paths.is_empty() {
+                    self.open_all(paths, None);
                 }
             }
             Report::Written(path) => self.state.messages.push(Level::Info, format_args!("Wrote {}", path.display())),
@@ -59,6 +60,9 @@ impl Viewer {
                 }
                 None => {
                     let id = self.state.new_id();
+                    if let (Some(epoch), Found::Run(_)) = (self.state.first_epoch, &item) {
+                        self.state.look.epochs.insert(id, epoch);
+                    }
                     self.state.entries.push(Entry::new(id, item, model.map(str::to_string)));
                     if self.state.look.compared.len() < MOST_COMPARED {
                         self.state.look.compared.insert(id);

@@ -13,7 +13,7 @@ impl Viewer {
     /// Does what a command says.
     pub(super) fn apply(&mut self, ctx: &egui::Context, command: Command) {
         match command {
-            Command::Open(path, model) => self.start_find(path, model),
+            Command::Open(path, model) => self.open_all(vec![path], model),
             Command::OpenFiles => self.pick(false),
             Command::OpenFolder => self.pick(true),
             Command::SetModel(id, model) => self.set_model(id, model),
@@ -59,6 +59,8 @@ impl Viewer {
             Command::ResetLayout => self.layout = default_layout(),
             Command::Cancel => {
                 let count = self.jobs.cancel_all(None);
+                // It would be merged again at once.
+                self.state.look.kernels.merged &= self.state.current().is_some_and(|entry| entry.merged.is_some());
                 self.state.messages.push(Level::Info, format_args!("Cancelled {count} jobs"));
             }
             Command::Undo | Command::Redo => self.undo_redo(command == Command::Undo),
@@ -122,19 +124,30 @@ impl Viewer {
         }
     }
 
-    /// Looks what is at a path.
-    pub(super) fn start_find(&mut self, path: PathBuf, model: Option<String>) {
-        if path.as_os_str().is_empty() {
-            self.state.messages.push(Level::Error, "path: got nothing, allowed: a run folder or a file of weights");
-            return;
-        }
-        self.state.settings.remember(&path, model.as_deref());
+    /// Looks what is at paths, and opens it in their order.
+    pub fn open_all(&mut self, paths: Vec<PathBuf>, model: Option<String>) {
         self.state.dialog = Dialog::None;
+        for path in paths.iter().filter(|path| !path.as_os_str().is_empty()) {
+            self.state.settings.remember(path, model.as_deref());
+        }
         self.searches += 1;
-        let label = format!("Opening {}", path.display());
+        let label = match paths.as_slice() {
+            [path] => format!("Opening {}", path.display()),
+            _ => format!("Opening {} paths", paths.len()),
+        };
         self.jobs.start(Slot::Find(self.searches), Lane::Quick, label, move |link| {
-            let found = kernelscope::open::find(&path)?;
-            link.send(Report::Found(found, model));
+            let mut all = Vec::new();
+            for path in &paths {
+                if path.as_os_str().is_empty() {
+                    link.send(Report::Fault("path: got nothing, allowed: a run folder or a file of weights".into()));
+                    continue;
+                }
+                match kernelscope::open::find(path) {
+                    Ok(found) => all.extend(found),
+                    Err(error) => link.send(Report::Fault(error.to_string())),
+                }
+            }
+            link.send(Report::Found(all, model));
             Ok(())
         });
     }

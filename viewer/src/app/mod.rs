@@ -175,21 +175,26 @@ impl Viewer {
     fn dropped(&mut self, ctx: &egui::Context) {
         let paths: Vec<PathBuf> =
             ctx.input(|i| i.raw.dropped_files.iter().map(|file| file.path().to_path_buf()).collect());
-        paths.into_iter().for_each(|path| self.commands.push(Command::Open(path, None)));
+        if !paths.is_empty() {
+            self.open_all(paths, None);
+        }
     }
 
     fn shortcuts(&mut self, ctx: &egui::Context) {
         // A text field keeps the keys with which text is edited.
         let typing = ctx.egui_wants_keyboard_input();
-        for command in Command::general() {
-            let Some(shortcut) = command.shortcut() else { continue };
+        let mut keyed: Vec<(egui::KeyboardShortcut, Command)> =
+            Command::general().into_iter().filter_map(|command| Some((command.shortcut()?, command))).collect();
+        // Keys with shift also match the shortcut without it, so they are asked first.
+        keyed.sort_by_key(|(shortcut, _)| !shortcut.modifiers.shift);
+        for (shortcut, command) in keyed {
             let editing = matches!(command, Command::Undo | Command::Redo)
                 || (shortcut.modifiers == egui::Modifiers::ALT)
                 || matches!(command, Command::NextEpoch | Command::PreviousEpoch);
             if typing && editing {
                 continue;
             }
-            if ctx.input_mut(|i| i.consume_shortcut(&shortcut)) && command.is_enabled(&self.state) {
+            if command.is_enabled(&self.state) && ctx.input_mut(|i| i.consume_shortcut(&shortcut)) {
                 self.commands.push(command);
             }
         }

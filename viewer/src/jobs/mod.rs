@@ -59,6 +59,8 @@ pub enum Report {
     Progress(usize, usize),
     /// What is at a path, with the network that was named for it.
     Found(Vec<Found>, Option<String>),
+    /// Something that is not there, while the rest is.
+    Fault(String),
     /// A run as it is on disk.
     Overview(Arc<Overview>, Stamp),
     /// Weights and what they tell.

@@ -124,6 +124,8 @@ pub struct State {
     pub focus: Option<View>,
     /// Jobs in progress: label, and how far.
     pub running: Vec<(String, usize, usize)>,
+    /// Epoch in which runs are shown first; their newest if `None`.
+    pub first_epoch: Option<usize>,
     /// Number for the next entry.
     pub(crate) next_entry: u64,
 }
