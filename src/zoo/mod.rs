@@ -250,15 +250,21 @@ impl Stored {
         Ok(spec.config.family().checksum()?.map(|sum| format!("{sum:016x}")))
     }
 
-    /// The specification, if this version computes with the same as the one that stored it.
-    fn checked(self) -> Result<ModelSpec> {
-        match (&self.checksum, Stored::checksum_of(&self.spec)?) {
-            (Some(stored), Some(ours)) if *stored != ours => Err(Error::argument(
+    /// What a checkpoint says of itself, if anything, and if this version computes with the same as the one that
+    /// stored it.
+    fn of(checkpoint: &Checkpoint) -> Result<Option<Self>> {
+        let Some(text) = checkpoint.metadata.get(SPEC_KEY) else { return Ok(None) };
+        let unreadable = |e: &dyn std::fmt::Display| {
+            Error::file(&checkpoint.source, format!("its stored network configuration is not readable: {e}"))
+        };
+        let stored = serde_json::from_str::<Stored>(text).map_err(|e| unreadable(&e))?;
+        match (&stored.checksum, Stored::checksum_of(&stored.spec).map_err(|e| unreadable(&e))?) {
+            (Some(sum), Some(ours)) if *sum != ours => Err(unreadable(&Error::argument(
                 "checksum of the index tables",
-                stored,
+                sum,
                 format!("{ours}, that of its configuration"),
-            )),
-            _ => Ok(self.spec),
+            ))),
+            _ => Ok(Some(stored)),
         }
     }
 }
@@ -293,20 +299,11 @@ impl ModelSpec {
     /// # Errors
     /// If the name is neither given nor stored, or an override does not fit.
     pub fn for_checkpoint<S: AsRef<str>>(name: Option<&str>, checkpoint: &Checkpoint, overrides: &[S]) -> Result<Self> {
-        let stored = match checkpoint.metadata.get(SPEC_KEY) {
-            Some(text) => {
-                let unreadable = |e: &dyn std::fmt::Display| {
-                    Error::file(&checkpoint.source, format!("its stored network configuration is not readable: {e}"))
-                };
-                let stored = serde_json::from_str::<Stored>(text).map_err(|e| unreadable(&e))?;
-                Some(stored.checked().map_err(|e| unreadable(&e))?)
-            }
-            None => None,
-        };
-        let (mut spec, told) = match (name, stored) {
-            (Some(name), Some(stored)) if stored.name == name => (stored, true),
-            (Some(name), _) => (ModelSpec::named(name)?, false),
-            (None, Some(stored)) => (stored, true),
+        let stored = Stored::of(checkpoint)?;
+        let mut spec = match (name, &stored) {
+            (Some(name), Some(stored)) if stored.spec.name == name => stored.spec.clone(),
+            (Some(name), _) => ModelSpec::named(name)?,
+            (None, Some(stored)) => stored.spec.clone(),
             (None, None) => {
                 return Err(Error::file(
                     &checkpoint.source,
@@ -316,13 +313,40 @@ impl ModelSpec {
         };
         spec.config.adapt(&checkpoint.tensors);
         let spec = spec.with_overrides(overrides)?;
-        if let Some(reason) = spec.config.family().misfit(&checkpoint.tensors) {
-            return Err(Error::file(&checkpoint.source, format!("does not fit {}: {reason}", spec.name)));
+        spec.check_against(stored.as_ref(), checkpoint)?;
+        Ok(spec)
+    }
+
+    /// Finds out whether the weights of a checkpoint can be those of this network, as far as that shows before the
+    /// network is built and in what names and shapes do not tell: index tables. What neither shows is said in a
+    /// warning.
+    ///
+    /// # Errors
+    /// If they cannot; the message says what does not fit.
+    pub fn check_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
+        self.check_against(Stored::of(checkpoint)?.as_ref(), checkpoint)
+    }
+
+    fn check_against(&self, stored: Option<&Stored>, checkpoint: &Checkpoint) -> Result<()> {
+        let misfit = |reason: String| Error::file(&checkpoint.source, format!("does not fit {}: {reason}", self.name));
+        if let Some(reason) = self.config.family().misfit(&checkpoint.tensors) {
+            return Err(misfit(reason));
         }
-        if let Some(assumption) = spec.config.family().assumption().filter(|_| !told) {
+        let sum = stored.and_then(|stored| stored.checksum.as_ref());
+        match (sum, Stored::checksum_of(self)?) {
+            (Some(sum), Some(ours)) if *sum != ours => {
+                return Err(misfit(format!(
+                    "it was trained with index tables of the checksum {sum}, and those of this configuration have {ours} \
+                     (reps is another number)"
+                )));
+            }
+            _ => {}
+        }
+        let known = sum.is_some() || stored.is_some_and(|stored| stored.spec.name == self.name);
+        if let Some(assumption) = self.config.family().assumption().filter(|_| !known) {
             tracing::warn!("{}: {assumption}", checkpoint.source.display());
         }
-        Ok(spec)
+        Ok(())
     }
 
     /// Whether a checkpoint says which network it is for.

@@ -485,6 +485,59 @@ fn the_command_says_aloud_which_shuffles_it_assumes() {
     }
 }
 
+#[test]
+fn weights_of_other_index_tables_are_refused_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let small = ["depths=1,1,1,1", "dims=8,8,8,8", "kernel=5"];
+    let network = filled("nano-sw", &[&small[..], &["reps=3"]].concat(), DType::F32);
+    let tensors = network.params().tensors();
+    weights::save(&path("bare.safetensors"), &tensors, &BTreeMap::new()).unwrap();
+    let (key, stored) = network.spec().metadata().unwrap();
+    weights::save(&path("own.safetensors"), &tensors, &BTreeMap::from([(key.clone(), stored.clone())])).unwrap();
+    // The same under the name of another network, whose own number of shuffles is 2.
+    let foreign = stored.replace("\"name\":\"nano-sw\"", "\"name\":\"sw-v2-t\"");
+    assert_ne!(foreign, stored);
+    weights::save(&path("foreign.safetensors"), &tensors, &BTreeMap::from([(key, foreign)])).unwrap();
+    let load = |file: &str, name: Option<&str>, reps: &[&str]| {
+        let checkpoint = weights::load(&path(file)).unwrap();
+        let overrides = [&small[..], reps].concat();
+        Network::from_checkpoint(name, checkpoint, &overrides, BuildOptions::frozen()).map(drop)
+    };
+    let other_tables = |outcome: kernelscope::Result<()>, file: &str| {
+        let error = outcome.err().unwrap_or_else(|| panic!("{file} is accepted")).to_string();
+        assert!(error.contains(file) && error.contains("index tables") && error.contains("reps"), "{error}");
+    };
+    load("own.safetensors", None, &["reps=3"]).unwrap();
+    other_tables(load("own.safetensors", None, &["reps=2"]), "own.safetensors");
+    load("foreign.safetensors", Some("nano-sw"), &["reps=3"]).unwrap();
+    other_tables(load("foreign.safetensors", Some("nano-sw"), &[]), "foreign.safetensors");
+    load("bare.safetensors", Some("nano-sw"), &["reps=1"]).unwrap();
+
+    let run = |args: &[&str]| {
+        let mut command = assert_cmd::Command::cargo_bin("kernelscope").unwrap();
+        let output = command.current_dir(folder.path()).env_remove("RUST_LOG").args(args).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let train = |weights: &str, reps: &str, out: &str| {
+        let mut args = vec!["train", "--model", "nano-sw", "--size", "32", "--train-images", "32", "--batch", "16"];
+        small.iter().for_each(|set| args.extend(["--set", set]));
+        run(&[&args[..], &["--epochs", "1", "--set", reps, "--weights", weights, "--out", out]].concat())
+    };
+    let (done, said) = train("own.safetensors", "reps=2", "refused");
+    assert!(!done && said.contains("own.safetensors") && said.contains("index tables"), "{said}");
+    assert!(!path("refused").exists());
+    let (done, said) = train("bare.safetensors", "reps=2", "assumed");
+    assert!(done && said.contains("WARN") && said.contains("reps = 2 is assumed"), "{said}");
+    let (done, said) = train("own.safetensors", "reps=3", "run");
+    assert!(done && !said.contains("WARN"), "{said}");
+    // A run whose configuration was changed does not go on with other tables.
+    let config = std::fs::read_to_string(path("run/config.toml")).unwrap();
+    std::fs::write(path("run/config.toml"), config.replace("reps = 3", "reps = 4")).unwrap();
+    let (done, said) = run(&["train", "--resume", "run"]);
+    assert!(!done && said.contains("epoch-0001.safetensors") && said.contains("index tables"), "{said}");
+}
+
 // Behaviour
 
 #[test]
