@@ -12,7 +12,7 @@ use kernelscope::analysis::sparsity::{check_masks, read_history, sparsity, stage
 use kernelscope::nn::BuildOptions;
 use kernelscope::plot::{self, DensityBars, GroupMaps, KeptGroupHistograms, MaskCurves, TapShares};
 use kernelscope::weights::{self, Checkpoint, TensorMap};
-use kernelscope::zoo::{ModelSpec, Network, registry};
+use kernelscope::zoo::{Merge, ModelSpec, Network, registry};
 use kernelscope::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -535,6 +535,40 @@ fn files_of_unknown_networks_and_masks_beside_them_are_reported() {
     let notes =
         desk.command(&[&args[..], &["none.safetensors"]].concat()).assert().success().get_output().stderr.clone();
     assert!(String::from_utf8(notes).unwrap().contains("weights are not 0 although the masks prune them"));
+}
+
+#[test]
+fn what_is_pruned_from_a_cross_is_taken_off_once() {
+    let desk = Desk::new();
+    let spec = ModelSpec::named("nano-sw").unwrap().with_overrides(&["depths=1", "dims=16"]).unwrap();
+    let mut network = Network::build(spec.clone(), BuildOptions::frozen()).unwrap();
+    let prune = |(name, tensor): (String, Tensor)| {
+        let shape = tensor.dims().to_vec();
+        // The same small kernels in both paths, so that they are gone from the sum.
+        let keep = random_keep(&name.replace(".LoRAs.1.", ".LoRAs.0."), shape[0], 0.2);
+        let tensor =
+            if name.contains(".LoRAs.") { pruned(&name, &shape, |i| keep[i / shape[3] / shape[2]]) } else { tensor };
+        (name, tensor)
+    };
+    let tensors: TensorMap = network.params().tensors().into_iter().map(prune).collect();
+    network =
+        Network::build(spec, BuildOptions { weights: Some((tensors, "pruned".into())), ..BuildOptions::frozen() })
+            .unwrap()
+            .merged(Merge::Norms)
+            .unwrap();
+    let metadata = BTreeMap::from([network.spec().metadata().unwrap()]);
+    weights::save(&desk.path("cross.safetensors"), &network.params().tensors(), &metadata).unwrap();
+    let report = json(&desk.run(&["masks", "--weights", "cross.safetensors", "--json"]));
+    let name = "stages.0.0.large_kernel.cross.weight";
+    let layer = report["layers"].as_array().unwrap().iter().find(|l| l["name"] == name).unwrap();
+    let number = |key: &str| layer[key].as_u64().unwrap();
+    // 12 of 16 channels, 16x16 outputs.
+    let taps = 2 * 3 * 15 - 9;
+    assert_eq!((number("units"), number("macs")), (12 * taps, 12 * taps * 256));
+    assert!(number("kept") < number("units") / 2, "{layer}");
+    assert_eq!(number("effective_macs"), number("kept") * 256);
+    let trace = network.trace(64, 64).unwrap();
+    assert_eq!(report["totals"].as_array().unwrap().last().unwrap()["effective_macs"].as_u64(), Some(trace.macs()));
 }
 
 #[test]

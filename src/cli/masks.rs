@@ -123,7 +123,9 @@ impl Subject {
     }
 
     fn of_network(network: &Network, size: usize) -> Result<Self> {
-        let trace = Some((size, network.trace(size, size)?));
+        // Of the dense network: one that leaves pruned taps out does not count them, and they would be taken off twice.
+        let dense = Network::build(network.spec().clone(), BuildOptions::shapes_only())?;
+        let trace = Some((size, dense.trace(size, size)?));
         Ok(Subject { name: network.spec().name.clone(), tensors: network.params().tensors(), masks: None, trace })
     }
 }

@@ -38,7 +38,9 @@ const OUTSIDE: &str = "outside the stages";
 /// Reports what is left of a network's weights, given by their names.
 ///
 /// `masks` are those of [`check_masks`]; a layer without one is judged by its zeros. With a `trace` of the network,
-/// multiply-adds are reported too.
+/// multiply-adds are reported too. It must be that of the dense network: one whose layers already leave pruned taps out
+/// ([`TapListConv::pruned`](crate::nn::TapListConv::pruned)) is built with
+/// [`BuildOptions::shapes_only`](crate::nn::BuildOptions::shapes_only) for it.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
