@@ -399,3 +399,22 @@ fn the_command_merges_a_slak_into_either_form() {
     assert!(!done && printed.contains("layer norms") && printed.lines().count() == 1, "{printed}");
     assert!(!at("folded.safetensors").exists() && !at("twice.safetensors").exists());
 }
+
+#[test]
+fn merging_a_run_does_not_replace_its_checkpoints() {
+    let folder = tempfile::tempdir().unwrap();
+    let size = ["--size", "32", "--train-images", "32", "--batch", "16", "--epochs", "1", "--ema", "0.9"];
+    let (done, printed) = run(folder.path(), &[&["train", "--model", "nano-slak", "--out", "run"], &size[..]].concat());
+    assert!(done, "{printed}");
+    let weights =
+        ["epoch-0001.safetensors", "epoch-0001-ema.safetensors"].map(|name| format!("run/checkpoints/{name}"));
+    let read = || weights.clone().map(|path| std::fs::read(folder.path().join(path)).unwrap());
+    let before = read();
+    for output in &weights {
+        let (done, printed) = run(folder.path(), &["merge", "--run", "run", "--output", output]);
+        assert!(!done && printed.contains("--output") && printed.contains("another file"), "{printed}");
+    }
+    let (done, printed) =
+        run(folder.path(), &["merge", "--run", "run", "--output", "run/checkpoints/merged.safetensors"]);
+    assert!(done && read() == before, "{printed}");
+}
