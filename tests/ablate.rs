@@ -431,6 +431,22 @@ fn merged_networks_are_compared_with_the_trained_ones() {
     assert_eq!(std::fs::read(&check).unwrap(), content);
 }
 
+#[test]
+fn an_axis_of_tables_has_its_labels_in_the_table_of_runs() {
+    let axis = "[[axis]]\nkey = \"train.sparse\"\nname = \"masks\"\nlabels = [\"half\", \"most\"]\n\
+                values = [{ sparsity = 0.5, update_frequency = 2 }, { sparsity = 0.7, update_frequency = 2 }]\n";
+    let bench = Bench::new("seeds = [0]", axis);
+    bench.run(&["--out", "out", "--base", "train.epochs=1"]);
+    let rows = bench.csv("out/ablation.csv");
+    assert_eq!(rows.iter().map(|row| row["train.sparse"].as_str()).collect::<Vec<_>>(), ["half", "most"]);
+    let density = |row: &Row| {
+        let run = RunFolder::open(&bench.path("out/runs").join(&row["run"])).unwrap();
+        let rows = kernelscope::run::read_mask_rows(&run.mask_rows_path()).unwrap();
+        rows.iter().map(|row| row.density).sum::<f64>() / rows.len() as f64
+    };
+    assert!(density(&rows[0]) > density(&rows[1]) + 0.05, "each run has its own sparsity");
+}
+
 /// The grids of `ablations/`.
 const SHIPPED: [&str; 12] = [
     "oriented1d-table6-blocks",
@@ -506,7 +522,7 @@ fn the_slurm_script_submits_trains_and_makes_tables() {
         command.current_dir(bench.folder.path()).env("PATH", path).env("LOG", bench.path("log"));
         command.env("KERNELSCOPE", env!("CARGO_BIN_EXE_kernelscope")).arg(&script).args(args).output().unwrap()
     };
-    let output = run(&["grid.toml", "out", "2", "--base", "train.epochs=1"]);
+    let output = run(&["grid.toml", "out", "2", "--base", "train.epochs=1", "--jobs", "1"]);
     let told = std::fs::read_to_string(bench.path("log.out")).unwrap_or_default();
     assert!(output.status.success(), "{output:?}\n{told}");
     assert_eq!(bench.csv("out/ablation.csv").len(), 2, "{told}");
@@ -514,7 +530,7 @@ fn the_slurm_script_submits_trains_and_makes_tables() {
     let calls: Vec<&str> = calls.lines().collect();
     assert_eq!(calls.len(), 2, "{calls:?}");
     assert!(
-        calls[0].contains("--array=1-2") && calls[0].ends_with("grid.toml out 2 --base train.epochs=1"),
+        calls[0].contains("--array=1-2") && calls[0].ends_with("grid.toml out 2 --base train.epochs=1 --jobs 1"),
         "{calls:?}"
     );
     assert!(calls[1].contains("--dependency=afterany:17") && calls[1].contains("ABLATE_STEP=table"), "{calls:?}");
