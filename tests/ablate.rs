@@ -5,8 +5,9 @@
 mod common;
 
 use common::files;
-use kernelscope::ablate::{Ablation, Grid, Shard, State};
+use kernelscope::ablate::{Ablation, Grid, Job, Shard, State, Watch};
 use kernelscope::run::RunFolder;
+use kernelscope::train::{Observer, Silent, Trainer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -336,6 +337,48 @@ fn one_failing_run_does_not_lose_the_others() {
     bench.fails(&["--out", "out"], &["2 of 6 runs failed"]);
     assert!(bench.results("out") == before);
     bench.run(&["--out", "out", "--table-only"]);
+}
+
+#[test]
+fn a_run_that_another_process_trains_is_left_alone() {
+    let bench = Bench::new("seeds = [0]", "[[axis]]\nkey = \"set.kernel\"\nvalues = [3, 7]\n");
+    let ablation = Ablation::new(Grid::read(&bench.path("grid.toml")).unwrap(), &bench.path("out")).unwrap();
+    let job = &ablation.jobs[0];
+    let mut trainer = Trainer::create(&ablation.run_path(job), job.config.clone()).unwrap();
+    let run = trainer.run_folder().clone();
+    let Some(lock) = run.lock().unwrap() else { return };
+    let error = trainer.train(&mut Silent).unwrap_err().to_string();
+    assert!(error.contains("kernel-3-seed0") && error.contains("by another process"), "{error}");
+    let parts = ["1 of 2 runs failed", "kernel-3-seed0", "by another process", "the tables hold the others"];
+    bench.fails(&["--out", "out"], &parts);
+    assert_eq!(run.progress().unwrap().epoch, 0, "the run was trained all the same");
+    drop(lock);
+    bench.run(&["--out", "out"]);
+    assert_eq!(bench.csv("out/ablation.csv").len(), 2);
+}
+
+/// A watch that panics when a run of this name starts.
+struct Panics(&'static str);
+
+impl Watch for Panics {
+    fn started(&self, job: &Job, _steps: (usize, usize)) -> Box<dyn Observer> {
+        assert_ne!(job.name, self.0, "no such run");
+        Box::new(Silent)
+    }
+}
+
+#[test]
+fn a_panic_does_not_lose_the_other_runs() {
+    let bench = Bench::new("seeds = [0]", "[[axis]]\nkey = \"set.kernel\"\nvalues = [3, 7]\n");
+    let ablation = Ablation::new(Grid::read(&bench.path("grid.toml")).unwrap(), &bench.path("out")).unwrap();
+    let jobs = ablation.shard(Shard::ALL);
+    let first = jobs[0].name == "kernel-3-seed0";
+    let panics = Panics(if first { "kernel-3-seed0" } else { "kernel-7-seed0" });
+    let failures = ablation.run(&jobs, Some(1), &Default::default(), &panics).unwrap();
+    assert_eq!(failures.iter().map(|failure| failure.job.as_str()).collect::<Vec<_>>(), [panics.0]);
+    let error = failures[0].error.to_string();
+    assert!(error.contains(panics.0) && error.contains("no such run") && !error.contains('\n'), "{error}");
+    assert_eq!(ablation.records().unwrap().len(), 1);
 }
 
 #[test]

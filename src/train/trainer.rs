@@ -149,10 +149,11 @@ impl Trainer {
     /// Trains to the end, saving after every epoch.
     ///
     /// # Errors
-    /// If the loss is not finite, an image cannot be read, a file cannot be written or the run was stopped. The last
-    /// complete epoch stays resumable in each case.
+    /// If the loss is not finite, an image cannot be read, a file cannot be written, another process trains the run or
+    /// this one was stopped. The last complete epoch stays resumable in each case.
     pub fn train(&mut self, observer: &mut dyn Observer) -> Result<Outcome> {
         let started = Instant::now();
+        let _lock = self.run.lock()?;
         let mut metrics = MetricsWriter::open(&self.run.metrics_path(), |row| row.epoch <= self.progress.epoch)?;
         if let Some(sparse) = &mut self.sparse {
             sparse.record(&self.run, self.progress.step)?;

@@ -6,7 +6,7 @@
 use super::config::{
     Directions, MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, MAX_PATCH, check_count, check_kernel, check_rate,
 };
-use super::{Family, Features, Model, set_field};
+use super::{Family, Features, Model, common_fields};
 use crate::Result;
 use crate::nn::{
     BatchNorm, DepthwiseConv, DropPath, FeatureShape, Linear, OrientedConv, Pass, PatchConv, Pointwise, Scope, Trace,
@@ -161,21 +161,7 @@ impl ConvMixer {
 }
 
 impl Family for ConvMixerConfig {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn set_classes(&mut self, classes: usize) {
-        self.classes = classes;
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        set_field(self, key, value)
-    }
-
-    fn adapt(&mut self, tensors: &TensorMap) {
-        self.adapt(tensors);
-    }
+    common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
         Ok(Box::new(ConvMixer::new(self, scope)?))

@@ -4,7 +4,7 @@
 //! does not state the kernel, so the replaced size is kept, with 8 directions, no bias and no rotation: our reading.
 
 use super::config::{Directions, KernelChoice, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel, check_rate};
-use super::{Family, Features, Model, set_field};
+use super::{Family, Features, Model, common_fields};
 use crate::nn::{
     BatchNorm, DenseConv, DepthwiseConv, DropPath, FeatureShape, Linear, Mode, OrientedConv, Pass, Pointwise, Scope,
     Trace,
@@ -269,21 +269,7 @@ impl MobileNetV3 {
 }
 
 impl Family for MobileNetV3Config {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn set_classes(&mut self, classes: usize) {
-        self.classes = classes;
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        set_field(self, key, value)
-    }
-
-    fn adapt(&mut self, tensors: &TensorMap) {
-        self.adapt(tensors);
-    }
+    common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
         Ok(Box::new(MobileNetV3::new(self, scope)?))

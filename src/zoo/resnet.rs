@@ -16,7 +16,7 @@
 use super::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_rate};
 use super::conv_norm::{ConvNorm, Place};
 use super::registry::{Entry, Preprocessing, Published};
-use super::{Family, Features, Model, ModelConfig, PerStage, set_field};
+use super::{Family, Features, Model, ModelConfig, PerStage, common_fields};
 use crate::Result;
 use crate::nn::{DropPath, FeatureShape, Linear, Mode, Pass, Scope, Trace, global_mean};
 use crate::ops::max_pool::MaxPool;
@@ -150,21 +150,7 @@ impl ResNet {
 }
 
 impl Family for ResNetConfig {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn set_classes(&mut self, classes: usize) {
-        self.classes = classes;
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        set_field(self, key, value)
-    }
-
-    fn adapt(&mut self, tensors: &TensorMap) {
-        self.adapt(tensors);
-    }
+    common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
         Ok(Box::new(ResNet::new(self, scope)?))

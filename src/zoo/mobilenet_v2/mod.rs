@@ -28,7 +28,7 @@ pub use merge::{fold, merge};
 
 use super::conv_norm::{ConvNorm, Place};
 use super::registry::{Entry, Preprocessing, Published};
-use super::{Family, Features, Merge, Model, ModelConfig, set_field};
+use super::{Family, Features, Merge, Model, ModelConfig, common_fields};
 use crate::nn::{DropPath, FeatureShape, Linear, Mode, Pass, Scope, Trace, global_mean};
 use crate::ops::depthwise2d;
 use crate::ops::relu6::relu6;
@@ -210,21 +210,7 @@ impl MobileNetV2 {
 }
 
 impl Family for MobileNetV2Config {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn set_classes(&mut self, classes: usize) {
-        self.classes = classes;
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        set_field(self, key, value)
-    }
-
-    fn adapt(&mut self, tensors: &TensorMap) {
-        self.adapt(tensors);
-    }
+    common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
         Ok(Box::new(MobileNetV2::new(self, scope)?))
