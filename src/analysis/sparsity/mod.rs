@@ -20,10 +20,12 @@ mod history;
 mod keep;
 mod merged;
 mod save;
+mod shifts;
 
 pub use history::{read_history, stage_means};
 pub use keep::{check_masks, is_prunable};
 pub use save::save;
+pub use shifts::kept_shifts;
 
 use super::report::{Granularity, GroupHistogram, KeptGroups, LayerSparsity, SparsityReport, SparsityTotal};
 use crate::nn::Trace;
@@ -114,6 +116,7 @@ pub fn sparsity(
         layers,
         merged: found.merged,
         groups: found.groups,
+        shifts: Vec::new(),
         taps: found.taps,
     })
 }

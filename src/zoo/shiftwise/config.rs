@@ -177,8 +177,11 @@ impl ShiftWiseConfig {
         }
     }
 
-    /// Sizes of the large kernels of a stage.
-    pub(super) fn window(&self, stage: usize) -> Result<Window> {
+    /// Sizes of the large kernels of a stage, counted from 0.
+    ///
+    /// # Errors
+    /// If they are not allowed.
+    pub fn window(&self, stage: usize) -> Result<Window> {
         Window::new(self.kernel.stage(stage), self.small_kernel, self.padding)
     }
 
