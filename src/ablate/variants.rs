@@ -91,6 +91,10 @@ impl Grid {
 fn check_names(variants: &[Variant]) -> Result<()> {
     let mut seen = BTreeSet::new();
     for Variant { label, slug, .. } in variants {
+        if label.chars().any(char::is_control) {
+            let given = label.escape_debug();
+            return Err(Error::argument("label of a variant", format!("\"{given}\""), "no control characters"));
+        }
         if slug.is_empty() || slug.len() > LONGEST_NAME {
             let allowed = format!("1 to {LONGEST_NAME} letters, digits and separators");
             return Err(Error::argument("label of a variant", format!("\"{label}\""), allowed));

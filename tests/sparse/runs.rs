@@ -299,6 +299,13 @@ fn damaged_or_foreign_masks_are_refused() {
     refused(&[name, "other weights"]);
     std::fs::write(&path, &whole).unwrap();
     Trainer::resume(&root).unwrap();
+    // Averaged weights are looked at too, before an epoch is trained that could not be evaluated.
+    let path = run.checkpoint_path(2, true);
+    let averaged = weights::load(&path).unwrap();
+    let mut less = averaged.tensors.clone();
+    less.shift_remove("head.weight").unwrap();
+    weights::save(&path, &less, &averaged.metadata).unwrap();
+    refused(&["epoch-0002-ema.safetensors", "1 missing (head.weight)"]);
 }
 
 #[test]
