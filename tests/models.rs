@@ -595,6 +595,7 @@ fn wrong_settings_are_named() {
                 "drop_path=1",
                 "layer_scale=nan",
                 "init=zero",
+                "head_norm=group",
             ],
         ),
         (

@@ -140,7 +140,7 @@ mod tests {
         let axes = "[[axis]]\nkey = \"set.kernel\"\nname = \"K\"\nvalues = [7, [15, 15, 7, 7]]\n\
                     [[axis]]\nkey = \"set.directions\"\nname = \"D\"\nvalues = [4, \"channels\"]\n";
         assert_eq!(labels(axes), ["K 7, D 4", "K 7, D channels", "K 15-15-7-7, D 4", "K 15-15-7-7, D channels"]);
-        let entries = "[[variant]]\nlabel = \"a\"\n[[variant]]\nlabel = \"b\"\nset.kernel = 3\n";
+        let entries = "[[variant]]\nlabel = \"a\"\n[[variant]]\nlabel = \"b\"\ntrain.epochs = 3\n";
         assert_eq!(labels(&format!("{axes}{entries}")).len(), 8);
         assert_eq!(labels(entries), ["a", "b"]);
         assert_eq!(labels(""), ["g"]);

@@ -4,6 +4,7 @@ mod config;
 mod conv_norm;
 pub mod convmixer;
 pub mod convnext;
+mod head_norm;
 pub mod mobilenet_v2;
 pub mod mobilenet_v3;
 mod registry;

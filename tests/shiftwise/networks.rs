@@ -524,6 +524,13 @@ fn a_shiftwise_configuration_survives_files() {
 }
 
 #[test]
+fn only_the_small_network_has_a_batch_norm_before_its_classifier() {
+    let outline = |name: &str| Network::build(spec(name, &[]), BuildOptions::shapes_only()).unwrap();
+    let batch = |name: &str| outline(name).params().get("norm.running_var").is_some();
+    assert!(batch("nano-sw") && !batch("sw-v1-t") && !batch("sw-v2-t"));
+}
+
+#[test]
 fn nano_sw_learns() {
     let losses = losses_of_training("nano-sw", 3e-3);
     assert!(losses[0] < 3.5 && losses[19] < 0.3 * losses[0], "{losses:?}");

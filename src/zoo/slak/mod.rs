@@ -28,7 +28,8 @@ mod merge;
 pub use config::{MergeForm, SlakConfig};
 pub use merge::merge;
 
-use super::convnext::{NormKind, WeightInit};
+use super::convnext::WeightInit;
+use super::head_norm::HeadNorm;
 use super::registry::{Entry, NO_WEIGHTS, Preprocessing, Published, nano};
 use super::{Family, Features, Merge, Model, ModelConfig, common_fields};
 use crate::nn::{
@@ -190,35 +191,6 @@ impl Downsample {
         self.conv.trace(trace)?;
         self.norm.trace(trace);
         Ok(())
-    }
-}
-
-/// What normalises the pooled features (N, C).
-enum HeadNorm {
-    Layer(LayerNorm),
-    Batch(BatchNorm),
-}
-
-impl HeadNorm {
-    fn new(scope: &Scope, kind: NormKind, channels: usize) -> Result<Self> {
-        Ok(match kind {
-            NormKind::Layer => HeadNorm::Layer(LayerNorm::new(scope, channels, Layout::ChannelsLast)?),
-            NormKind::Batch => HeadNorm::Batch(BatchNorm::new(scope, channels)?),
-        })
-    }
-
-    fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        match self {
-            HeadNorm::Layer(norm) => norm.forward(x),
-            HeadNorm::Batch(norm) => Ok(norm.forward(&x.unsqueeze(2)?.unsqueeze(3)?, mode)?.flatten_from(1)?),
-        }
-    }
-
-    fn trace(&self, trace: &mut Trace) {
-        match self {
-            HeadNorm::Layer(norm) => norm.trace(trace),
-            HeadNorm::Batch(norm) => norm.trace(trace),
-        }
     }
 }
 
