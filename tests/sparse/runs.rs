@@ -359,6 +359,8 @@ fn the_command_trains_sparse_networks() {
     let resume = ["--sparse", "fine", "--sparse-init", "resume", "--out", "tuned"];
     let (done, message, _) = train(&[&weights[..], &resume].concat());
     assert!(done, "{message}");
+    // Four steps, and an update after a hundred: a mistake, or masks that are meant to stay.
+    assert!(message.contains("the masks never change") && !progress.contains("never change"), "{message}");
     for (more, parts) in [
         (&["--sparse", "fine", "--sparsity", "1.5"][..], ["sparsity", "1.5"]),
         (&["--sparse", "fine", "--update-frequency", "0"], ["update frequency", "got 0"]),
