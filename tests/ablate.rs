@@ -6,7 +6,7 @@ mod common;
 
 use common::files;
 use kernelscope::ablate::{Ablation, Grid, Job, Shard, State, Watch};
-use kernelscope::run::RunFolder;
+use kernelscope::run::{DataSource, RunFolder};
 use kernelscope::train::{Observer, Silent, Trainer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -147,6 +147,8 @@ fn a_grid_becomes_runs_tables_and_figures() {
         assert_eq!(number(row, "best_accuracy"), accuracies.iter().copied().fold(0.0, f64::max));
         assert_eq!(number(row, "loss"), history.last().unwrap().val_loss.unwrap());
         assert_eq!(row["seed"], run.config().unwrap().train.seed.to_string());
+        let DataSource::Builtin(images) = run.config().unwrap().data.source else { panic!("other images") };
+        assert_eq!(row["seed"], images.seed.to_string(), "the seed is that of the images too");
     }
     let mut eval = Command::new(env!("CARGO_BIN_EXE_kernelscope"));
     let eval = eval.args(["eval", "--json", "--run"]).arg(bench.path("out/runs/d-2-k-3-seed4")).output().unwrap();
@@ -241,7 +243,15 @@ fn shards_are_a_balanced_partition() {
         all.sort();
         assert_eq!(names, all, "{count} shards");
     }
-    for text in ["", "1", "0/2", "3/2", "a/b", "1/0", "1/2/3", "-1/2"] {
+    // A run that takes as long as all others together has a shard to itself.
+    let variants = "[[variant]]\nlabel = \"long\"\ntrain.epochs = 20\n[[variant]]\nlabel = \"a\"\n\
+                    [[variant]]\nlabel = \"b\"\n[[variant]]\nlabel = \"c\"\n";
+    let bench = Bench::new("seeds = [0]", variants);
+    let ablation = Ablation::new(Grid::read(&bench.path("grid.toml")).unwrap(), &bench.path("out")).unwrap();
+    let names = |shard| ablation.shard(Shard::parse(shard).unwrap()).iter().map(|j| j.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names("1/2"), ["long-seed0"]);
+    assert_eq!(names("2/2"), ["a-seed0", "b-seed0", "c-seed0"]);
+    for text in ["", "1", "0/2", "3/2", "a/b", "1/0", "0/0", "1/2/3", "-1/2"] {
         let message = Shard::parse(text).unwrap_err().to_string();
         assert!(message.contains("--shard") && message.contains("I/N"), "{text}: {message}");
     }

@@ -307,3 +307,21 @@ pub(super) fn entries() -> Vec<Entry> {
         entry("mobilenetv2-k13", LARGE, || MobileNetV2(MobileNetV2Config::with_kernel(13)), UNKNOWN, NONE),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device};
+
+    #[test]
+    fn what_is_not_dropped_makes_up_for_the_rest() {
+        let x = Tensor::ones((100, 100), DType::F32, &Device::Cpu).unwrap();
+        let values = |rate, mode| dropout(&x, rate, mode).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let dropped = values(0.2, Mode::Train { seed: 3 });
+        assert!(dropped.iter().all(|&v| v == 0.0 || v == 1.25), "{:?}", &dropped[..5]);
+        let mean = dropped.iter().sum::<f32>() / 10_000.0;
+        assert!((mean - 1.0).abs() < 0.02, "{mean}");
+        assert_ne!(dropped, values(0.2, Mode::Train { seed: 4 }));
+        assert_eq!(values(0.2, Mode::Eval), [1.0; 10_000]);
+    }
+}
