@@ -5,8 +5,9 @@
 mod common;
 
 use common::files;
-use kernelscope::ablate::{Ablation, Grid, Shard, State};
+use kernelscope::ablate::{Ablation, Grid, Job, Shard, State, Watch};
 use kernelscope::run::RunFolder;
+use kernelscope::train::{Observer, Silent, Trainer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -369,6 +370,48 @@ fn one_failing_run_does_not_lose_the_others() {
 }
 
 #[test]
+fn a_run_that_another_process_trains_is_left_alone() {
+    let bench = Bench::new("seeds = [0]", "[[axis]]\nkey = \"set.kernel\"\nvalues = [3, 7]\n");
+    let ablation = Ablation::new(Grid::read(&bench.path("grid.toml")).unwrap(), &bench.path("out")).unwrap();
+    let job = &ablation.jobs[0];
+    let mut trainer = Trainer::create(&ablation.run_path(job), job.config.clone()).unwrap();
+    let run = trainer.run_folder().clone();
+    let Some(lock) = run.lock().unwrap() else { return };
+    let error = trainer.train(&mut Silent).unwrap_err().to_string();
+    assert!(error.contains("kernel-3-seed0") && error.contains("by another process"), "{error}");
+    let parts = ["1 of 2 runs failed", "kernel-3-seed0", "by another process", "the tables hold the others"];
+    bench.fails(&["--out", "out"], &parts);
+    assert_eq!(run.progress().unwrap().epoch, 0, "the run was trained all the same");
+    drop(lock);
+    bench.run(&["--out", "out"]);
+    assert_eq!(bench.csv("out/ablation.csv").len(), 2);
+}
+
+/// A watch that panics when a run of this name starts.
+struct Panics(&'static str);
+
+impl Watch for Panics {
+    fn started(&self, job: &Job, _steps: (usize, usize)) -> Box<dyn Observer> {
+        assert_ne!(job.name, self.0, "no such run");
+        Box::new(Silent)
+    }
+}
+
+#[test]
+fn a_panic_does_not_lose_the_other_runs() {
+    let bench = Bench::new("seeds = [0]", "[[axis]]\nkey = \"set.kernel\"\nvalues = [3, 7]\n");
+    let ablation = Ablation::new(Grid::read(&bench.path("grid.toml")).unwrap(), &bench.path("out")).unwrap();
+    let jobs = ablation.shard(Shard::ALL);
+    let first = jobs[0].name == "kernel-3-seed0";
+    let panics = Panics(if first { "kernel-3-seed0" } else { "kernel-7-seed0" });
+    let failures = ablation.run(&jobs, Some(1), &Default::default(), &panics).unwrap();
+    assert_eq!(failures.iter().map(|failure| failure.job.as_str()).collect::<Vec<_>>(), [panics.0]);
+    let error = failures[0].error.to_string();
+    assert!(error.contains(panics.0) && error.contains("no such run") && !error.contains('\n'), "{error}");
+    assert_eq!(ablation.records().unwrap().len(), 1);
+}
+
+#[test]
 fn mistakes_in_a_grid_are_named() {
     let bench = Bench::new("seeds = [0]", "");
     let whole = std::fs::read_to_string(bench.path("grid.toml")).unwrap();
@@ -461,6 +504,22 @@ fn merged_networks_are_compared_with_the_trained_ones() {
     assert_eq!(std::fs::read(&check).unwrap(), content);
 }
 
+#[test]
+fn an_axis_of_tables_has_its_labels_in_the_table_of_runs() {
+    let axis = "[[axis]]\nkey = \"train.sparse\"\nname = \"masks\"\nlabels = [\"half\", \"most\"]\n\
+                values = [{ sparsity = 0.5, update_frequency = 2 }, { sparsity = 0.7, update_frequency = 2 }]\n";
+    let bench = Bench::new("seeds = [0]", axis);
+    bench.run(&["--out", "out", "--base", "train.epochs=1"]);
+    let rows = bench.csv("out/ablation.csv");
+    assert_eq!(rows.iter().map(|row| row["train.sparse"].as_str()).collect::<Vec<_>>(), ["half", "most"]);
+    let density = |row: &Row| {
+        let run = RunFolder::open(&bench.path("out/runs").join(&row["run"])).unwrap();
+        let rows = kernelscope::run::read_mask_rows(&run.mask_rows_path()).unwrap();
+        rows.iter().map(|row| row.density).sum::<f64>() / rows.len() as f64
+    };
+    assert!(density(&rows[0]) > density(&rows[1]) + 0.05, "each run has its own sparsity");
+}
+
 /// The grids of `ablations/`.
 const SHIPPED: [&str; 12] = [
     "oriented1d-table6-blocks",
@@ -537,7 +596,7 @@ fn the_slurm_script_submits_trains_and_makes_tables() {
         command.current_dir(bench.folder.path()).env("PATH", path).env("LOG", bench.path("log"));
         command.env("KERNELSCOPE", env!("CARGO_BIN_EXE_kernelscope")).arg(&script).args(args).output().unwrap()
     };
-    let output = run(&["grid.toml", "out", "2", "--base", "train.epochs=1"]);
+    let output = run(&["grid.toml", "out", "2", "--base", "train.epochs=1", "--jobs", "1"]);
     let told = std::fs::read_to_string(bench.path("log.out")).unwrap_or_default();
     assert!(output.status.success(), "{output:?}\n{told}");
     assert_eq!(bench.csv("out/ablation.csv").len(), 2, "{told}");
@@ -545,7 +604,7 @@ fn the_slurm_script_submits_trains_and_makes_tables() {
     let calls: Vec<&str> = calls.lines().collect();
     assert_eq!(calls.len(), 2, "{calls:?}");
     assert!(
-        calls[0].contains("--array=1-2") && calls[0].ends_with("grid.toml out 2 --base train.epochs=1"),
+        calls[0].contains("--array=1-2") && calls[0].ends_with("grid.toml out 2 --base train.epochs=1 --jobs 1"),
         "{calls:?}"
     );
     assert!(calls[1].contains("--dependency=afterany:17") && calls[1].contains("ABLATE_STEP=table"), "{calls:?}");

@@ -108,7 +108,15 @@ impl Ablation {
         let batch = job.config.train.batch_size.min(run.progress()?.images.max(1)) as f64;
         let steps = |row: &Row| row.step as f64 / row.epoch.max(1) as f64;
         let variant = self.variants.get(job.variant);
-        let setting = |name: &&str| variant.and_then(|v| v.settings.get(name)).map(text).unwrap_or_default();
+        // A table is set field by field, and has no value of its own: the axis has a label for it.
+        let label = |name: &str| {
+            let (place, axis) = self.grid.axes.iter().enumerate().find(|(_, axis)| axis.key == name)?;
+            Some(axis.value_label(*variant?.places.get(place)?))
+        };
+        let setting = |name: &&str| match variant.and_then(|v| v.settings.get(name)) {
+            Some(value) => text(value),
+            None => label(name).unwrap_or_default(),
+        };
         Ok(Record {
             run: job.name.clone(),
             index: job.variant,

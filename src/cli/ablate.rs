@@ -36,8 +36,8 @@ pub struct Args {
     /// Print the runs with their parameters and multiply-adds, and how far they are; train nothing
     #[arg(long, visible_alias = "dry-run")]
     list: bool,
-    /// Make tables and figures from what is finished; train nothing
-    #[arg(long, conflicts_with_all = ["list", "shard", "jobs"])]
+    /// Make tables and figures from what is finished; train nothing (so that --jobs has no effect)
+    #[arg(long, conflicts_with_all = ["list", "shard"])]
     table_only: bool,
     /// Change a setting of the grid's base, for example train.epochs=40
     #[arg(long = "base", value_name = "KEY=VALUE")]

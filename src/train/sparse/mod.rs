@@ -135,6 +135,10 @@ impl SparseTraining {
     fn dense(config: &RunConfig, network: &Network, train: &Loader) -> Result<Option<Self>> {
         let Some(sparse) = config.train.sparse else { return Ok(None) };
         let steps = config.train.epochs * train.batches_per_epoch();
+        if sparse.update_frequency > steps {
+            let every = sparse.update_frequency;
+            tracing::warn!("the masks never change: they are updated every {every} steps, but the run has {steps}");
+        }
         Ok(Some(SparseTraining {
             config: sparse,
             seed: config.train.seed,

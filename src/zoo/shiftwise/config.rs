@@ -3,7 +3,7 @@
 use crate::ops::shiftwise::{Padding, Window};
 use crate::weights::TensorMap;
 use crate::zoo::PerStage;
-use crate::zoo::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_scale};
+use crate::zoo::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_rate, check_scale};
 use crate::zoo::convnext::{NormKind, WeightInit};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -183,8 +183,11 @@ impl ShiftWiseConfig {
         }
     }
 
-    /// Sizes of the large kernels of a stage.
-    pub(super) fn window(&self, stage: usize) -> Result<Window> {
+    /// Sizes of the large kernels of a stage, counted from 0.
+    ///
+    /// # Errors
+    /// If they are not allowed.
+    pub fn window(&self, stage: usize) -> Result<Window> {
         Window::new(self.kernel.stage(stage), self.small_kernel, self.padding)
     }
 
@@ -206,9 +209,7 @@ impl ShiftWiseConfig {
         check_count("reps", self.reps, MAX_COPIES)?;
         check_count("classes", self.classes, MAX_CLASSES)?;
         check_scale("layer_scale", self.layer_scale)?;
-        if !(0.0..1.0).contains(&self.drop_path) {
-            return Err(Error::argument("drop_path", self.drop_path, "at least 0 and below 1"));
-        }
+        check_rate("drop_path", self.drop_path)?;
         if self.merged == Merged::Cross && self.padding == Padding::Half {
             let allowed = "none or paths with padding = half, which loses windows at the border";
             return Err(Error::argument("merged", "cross", allowed));

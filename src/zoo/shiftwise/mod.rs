@@ -30,7 +30,7 @@ pub use merge::{merge_cross, merge_paths};
 
 use super::convnext::WeightInit;
 use super::head_norm::HeadNorm;
-use super::{Family, Features, Merge, Model, ModelConfig, set_field};
+use super::{Family, Features, Merge, Model, ModelConfig, common_fields};
 use crate::nn::{
     DenseConv, DropPath, FeatureShape, Init, LayerNorm, Linear, Pass, PatchConv, Scope, Trace, global_mean,
 };
@@ -155,21 +155,7 @@ impl ShiftWiseNet {
 }
 
 impl Family for ShiftWiseConfig {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn set_classes(&mut self, classes: usize) {
-        self.classes = classes;
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        set_field(self, key, value)
-    }
-
-    fn adapt(&mut self, tensors: &TensorMap) {
-        self.adapt(tensors);
-    }
+    common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
         Ok(Box::new(ShiftWiseNet::new(self, scope)?))

@@ -31,7 +31,7 @@ pub use merge::merge;
 use super::convnext::WeightInit;
 use super::head_norm::HeadNorm;
 use super::registry::{Entry, NO_WEIGHTS, Preprocessing, Published, nano};
-use super::{Family, Features, Merge, Model, ModelConfig, set_field};
+use super::{Family, Features, Merge, Model, ModelConfig, common_fields};
 use crate::nn::{
     BatchNorm, DepthwiseConv, DropPath, FeatureShape, Init, LayerNorm, LayerScale, Linear, Mode, Pass, PatchConv,
     Pointwise, Scope, Trace, global_mean,
@@ -236,21 +236,7 @@ impl Slak {
 }
 
 impl Family for SlakConfig {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn set_classes(&mut self, classes: usize) {
-        self.classes = classes;
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        set_field(self, key, value)
-    }
-
-    fn adapt(&mut self, tensors: &TensorMap) {
-        self.adapt(tensors);
-    }
+    common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
         Ok(Box::new(Slak::new(self, scope)?))
