@@ -241,7 +241,7 @@ fn cells(record: &Record) -> Vec<String> {
         record.train_loss.to_string(),
         record.parameters.to_string(),
         record.macs.to_string(),
-        format!("{:.1}", record.seconds),
+        format!("{:.3}", record.seconds),
         cell(record.merge.map(|merge| merge.max_logit_difference)),
         cell(record.merge.map(|merge| merge.max_logit)),
         cell(record.merge.map(|merge| merge.accuracy)),
@@ -295,7 +295,7 @@ fn summary_cells(summary: &Summary) -> Vec<String> {
         cell(summary.published),
         summary.parameters.to_string(),
         summary.macs.to_string(),
-        cell(summary.seconds.map(|seconds| format!("{seconds:.1}"))),
+        cell(summary.seconds.map(|seconds| format!("{seconds:.3}"))),
         cell(summary.merge_difference),
         cell(summary.merged_accuracy),
     ]
