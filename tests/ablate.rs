@@ -34,6 +34,16 @@ name = "K"
 values = [3, 7]
 "#;
 
+/// A question about an axis and one about two variants.
+const QUESTIONS: &str = r#"
+[[compare]]
+axis = "K"
+with = "7"
+[[compare]]
+variant = "D channels, K 3"
+with = "D 2, K 3"
+"#;
+
 /// A folder with a grid, in which the command runs, and which is removed afterwards.
 struct Bench {
     folder: tempfile::TempDir,
@@ -125,9 +135,11 @@ fn help_has_examples() {
 
 #[test]
 fn a_grid_becomes_runs_tables_and_figures() {
-    let bench = Bench::new("title = \"A title\"\npaper = \"A paper\"\nseeds = [0, 4]\nbaseline = \"D 2, K 7\"", AXES);
+    let head = "title = \"A title\"\npaper = \"A paper\"\nseeds = [0, 4]\nbaseline = \"D 2, K 7\"";
+    let bench = Bench::new(head, &format!("{AXES}{QUESTIONS}"));
     let printed = bench.run(&["--out", "out"]);
     assert!(printed.contains("D channels, K 3") && printed.contains("summary.html"), "{printed}");
+    assert!(printed.contains("K 3 against 7") && printed.contains("D channels, K 3 against D 2, K 3"), "{printed}");
 
     let rows = bench.csv("out/ablation.csv");
     assert_eq!(rows.len(), 8);
@@ -187,7 +199,24 @@ fn a_grid_becomes_runs_tables_and_figures() {
         close("difference_margin_95", 12.706 * (a - b).abs() / 2.0);
     }
 
+    // An axis is compared over all other settings, seed by seed.
+    let comparisons = bench.csv("out/comparisons.csv");
+    assert_eq!(comparisons.len(), 2);
+    let [long, short] = ["K 7", "K 3"].map(|k| [format!("D 2, {k}"), format!("D channels, {k}")].map(|v| accuracy(&v)));
+    let of_seed = |seed: usize| (short[0][seed] + short[1][seed] - long[0][seed] - long[1][seed]) / 2.0;
+    for (row, (name, pairs, [a, b])) in comparisons.iter().zip([
+        ("K 3 against 7", "2", [of_seed(0), of_seed(1)]),
+        ("D channels, K 3 against D 2, K 3", "1", [short[1][0] - short[0][0], short[1][1] - short[0][1]]),
+    ]) {
+        let of = |column: &str| row[column].as_str();
+        assert_eq!((of("comparison"), of("variant_pairs"), of("seeds")), (name, pairs, "2"));
+        assert!((number(row, "difference") - (a + b) / 2.0).abs() < 1e-12, "{row:?}");
+        assert!((number(row, "difference_margin_95") - 12.706 * (a - b).abs() / 2.0).abs() < 1e-12, "{row:?}");
+    }
+
     let markdown = std::fs::read_to_string(bench.path("out/summary.md")).unwrap();
+    let (markdown, questions) = markdown.split_once("\n\n| comparison |").unwrap();
+    assert!(questions.contains("\n| K 3 against 7 | 2 | "), "{questions}");
     let table: Vec<&str> = markdown.lines().filter(|line| line.starts_with('|')).collect();
     assert_eq!(table.len(), 6, "{markdown}");
     let columns = |line: &str| line.matches(" | ").count();
@@ -195,6 +224,7 @@ fn a_grid_becomes_runs_tables_and_figures() {
     assert!(markdown.starts_with("# A title\n\nA paper\n") && markdown.contains("baseline"), "{markdown}");
     let page = std::fs::read_to_string(bench.path("out/summary.html")).unwrap();
     assert!(page.contains("A title") && page.contains("A paper") && page.contains("D channels, K 7"));
+    assert!(page.contains("D channels, K 3 against D 2, K 3"));
     assert_eq!(page.matches("data:image/svg+xml;base64,").count(), 2, "rows, and lines over K");
     assert!(!page.contains("src=\"http") && !page.contains("href="), "the page needs nothing else");
     for name in ["accuracy.svg", "accuracy.png", "accuracy-lines.svg", "accuracy-lines.png"] {
@@ -525,9 +555,10 @@ fn every_shipped_grid_describes_networks_that_can_be_built() {
     for name in SHIPPED {
         let grid = Grid::read(&shipped(&format!("{name}.toml"))).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(grid.name, name);
-        assert!(!grid.title.is_empty() && grid.paper.contains("Table") && grid.seeds.len() >= 3, "{name}");
+        let seeds = grid.seeds.len();
+        assert!(!grid.title.is_empty() && grid.paper.contains("Table") && seeds >= 3, "{name}");
         let ablation = Ablation::new(grid, "nowhere".as_ref()).unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert_eq!(ablation.jobs.len(), ablation.variants.len() * 3, "{name}");
+        assert_eq!(ablation.jobs.len(), ablation.variants.len() * seeds, "{name}");
         assert!(ablation.jobs.iter().all(|job| ablation.state(job).unwrap() == State::New), "{name}");
     }
 }

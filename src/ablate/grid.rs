@@ -1,5 +1,6 @@
 //! The grid file: what is compared.
 
+use super::compare::Compare;
 use super::settings::{Settings, text};
 use crate::run::toml_fault;
 use crate::{Error, Result};
@@ -60,6 +61,9 @@ pub struct Grid {
     /// Settings that vary together.
     #[serde(default, rename = "variant")]
     pub entries: Vec<Entry>,
+    /// Differences that the grid is about, beside those to the baseline.
+    #[serde(default, rename = "compare")]
+    pub comparisons: Vec<Compare>,
 }
 
 /// A check of trained networks.
@@ -240,6 +244,7 @@ impl Grid {
         self.axes.iter().try_for_each(Axis::check)?;
         self.check_axes()?;
         let variants = self.variants()?;
+        self.questions()?;
         match &self.baseline {
             Some(label) if variants.iter().all(|variant| variant.label != *label) => {
                 let labels: Vec<_> = variants.into_iter().map(|variant| variant.label).collect();

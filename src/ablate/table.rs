@@ -1,6 +1,7 @@
 //! Tables of what is finished: a row per run, and a row per variant.
 
 use super::check::{MergeCheck, read_merge};
+use super::compare::Comparison;
 use super::jobs::{Ablation, Job, State};
 use super::settings::text;
 use super::stats::{Difference, Spread};
@@ -169,18 +170,24 @@ impl Ablation {
         })
     }
 
-    /// Writes `ablation.csv`, a row per finished run, and `summary.csv`, a row per variant. Accuracies are shares, not
-    /// percentages; cells without a value are empty.
+    /// Writes `ablation.csv`, a row per finished run, `summary.csv`, a row per variant, and `comparisons.csv`, a row per
+    /// question, if the grid asks any. Accuracies are shares, not percentages; cells without a value are empty.
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn write_tables(&self, records: &[Record], summaries: &[Summary]) -> Result<()> {
+    pub fn write_tables(&self, records: &[Record], summaries: &[Summary], comparisons: &[Comparison]) -> Result<()> {
         let mut rows = vec![self.header()];
         rows.extend(records.iter().map(cells));
         self.write_csv("ablation.csv", &rows)?;
         let mut rows = vec![SUMMARY.map(String::from).to_vec()];
         rows.extend(summaries.iter().map(summary_cells));
-        self.write_csv("summary.csv", &rows)
+        self.write_csv("summary.csv", &rows)?;
+        if comparisons.is_empty() {
+            return Ok(());
+        }
+        let mut rows = vec![COMPARISON.map(String::from).to_vec()];
+        rows.extend(comparisons.iter().map(comparison_cells));
+        self.write_csv("comparisons.csv", &rows)
     }
 
     fn header(&self) -> Vec<String> {
@@ -291,6 +298,22 @@ fn summary_cells(summary: &Summary) -> Vec<String> {
         cell(summary.seconds.map(|seconds| format!("{seconds:.3}"))),
         cell(summary.merge_difference),
         cell(summary.merged_accuracy),
+    ]
+}
+
+/// Columns of `comparisons.csv`.
+const COMPARISON: [&str; 6] =
+    ["comparison", "variant_pairs", "seeds", "difference", "difference_standard_error", "difference_margin_95"];
+
+fn comparison_cells(comparison: &Comparison) -> Vec<String> {
+    let difference = comparison.difference;
+    vec![
+        comparison.comparison.clone(),
+        comparison.variants.to_string(),
+        difference.map_or(0, |d| d.pairs).to_string(),
+        cell(difference.map(|d| d.mean)),
+        cell(difference.and_then(|d| d.standard_error)),
+        cell(difference.and_then(|d| d.margin)),
     ]
 }
 
