@@ -12,10 +12,10 @@
 //! merged (weights added up in the forward pass and the input gradient, one sum copied in the weight gradient).
 
 pub mod cpu;
+mod division;
 mod lanes;
 mod op;
 mod planes;
-mod rows;
 
 pub use lanes::InstructionSet;
 pub use op::TapConv;
