@@ -29,6 +29,18 @@ impl Address {
     pub fn with_channel(&self, channel: usize) -> Self {
         Address { channel: Some(channel), ..self.clone() }
     }
+
+    /// Whether a module is this one or inside it.
+    ///
+    /// ```
+    /// use kernelscope::analysis::tree::Address;
+    /// let block = Address::layer("stages.2.1");
+    /// assert!(block.holds("stages.2.1") && block.holds("stages.2.1.dwconv"));
+    /// assert!(!block.holds("stages.2.10.dwconv") && !block.holds("stages.2"));
+    /// ```
+    pub fn holds(&self, path: &str) -> bool {
+        path.strip_prefix(&self.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
 }
 
 impl fmt::Display for Address {

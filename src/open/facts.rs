@@ -5,7 +5,7 @@ use crate::analysis::cost::{CostReport, costs};
 use crate::analysis::kernels::kernel_layers;
 use crate::analysis::orientation::{Bins, orientations};
 use crate::analysis::report::{KernelLayer, KernelShape, LayerOrientation, SparsityReport};
-use crate::analysis::sparsity::{sparsity, stage_of};
+use crate::analysis::sparsity::{kept_shifts, sparsity, stage_of};
 use crate::analysis::tree::LayerTree;
 use crate::ops::shiftwise::Cross;
 use crate::plot::TapPattern;
@@ -76,15 +76,19 @@ impl Facts {
     }
 }
 
-/// What is pruned in a subject.
+/// What is pruned in a subject, with the kept shifts where it is a shift-wise network.
 ///
 /// # Errors
-/// As [`sparsity`].
+/// As [`sparsity`] and [`kept_shifts`].
 pub fn sparsity_of(subject: &Subject) -> Result<SparsityReport> {
     let size = subject.data.as_ref().map_or(subject.transform.size, |data| data.size);
     // Without a trace there are densities still.
     let trace = subject.network.as_ref().and_then(|network| network.trace(size, size).ok());
-    sparsity(&subject.name, &subject.tensors, subject.masks.as_ref(), trace.as_ref())
+    let mut report = sparsity(&subject.name, &subject.tensors, subject.masks.as_ref(), trace.as_ref())?;
+    if let Some(ModelConfig::ShiftWise(config)) = subject.network.as_ref().map(|network| &network.spec().config) {
+        report.shifts = kept_shifts(&report.groups, config)?;
+    }
+    Ok(report)
 }
 
 /// The kernels of the network's form for inference, in which parallel kernels and their norms are one. The cross-shaped

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use super::output::{self, svg};
 use super::{
-    CostBars, DensityBars, ErfFigure, Figure, GroupMaps, KeptGroupHistograms, KernelGrid, LossCurves, MaskCurves,
-    OrientedTaps, PolarOrientation, ShapeBiasFigure, TapShares,
+    CostBars, DensityBars, ErfDifference, ErfFigure, Figure, GroupMaps, KeptGroupHistograms, KernelGrid, LossCurves,
+    MaskCurves, OrientationHistogram, OrientedTaps, PolarOrientation, ShapeBiasFigure, ShiftMaps, TapShares,
 };
+use crate::analysis::orientation::Bins;
 use crate::files::write_atomically;
 use crate::{Error, Result};
 
@@ -133,6 +134,20 @@ impl Tabular for ErfFigure {
     }
 }
 
+impl Tabular for ErfDifference {
+    /// One line per row: the differences from left to right; none for maps of different sizes, which are not drawn.
+    fn table(&self) -> Table {
+        let (values, width) = (self.values().unwrap_or_default(), self.maps[0].width.max(1));
+        let lines = values.chunks(width).enumerate().map(|(y, values)| {
+            let numbers = values.iter().map(f64::to_string);
+            std::iter::once(y.to_string()).chain(numbers).collect()
+        });
+        let mut table = Table::new(&["row"], lines);
+        table.header.extend((0..width).map(|x| format!("column {x}")));
+        table
+    }
+}
+
 impl Tabular for KernelGrid {
     /// One line per channel: its weights in their order.
     fn table(&self) -> Table {
@@ -171,6 +186,22 @@ impl Tabular for PolarOrientation {
             row
         });
         Table::new(&["channel", "built_degrees", "dominant_degrees", "anisotropy", "energy"], lines)
+    }
+}
+
+impl Tabular for OrientationHistogram {
+    /// One line per bin of each layer: its middle, the learned weight in it, and the channels built for it.
+    fn table(&self) -> Table {
+        let lines = self.layers.iter().flat_map(|layer| {
+            let bins = Bins::new(&layer.channels, self.bins);
+            let width = 180.0 / self.bins.max(1) as f64;
+            let pairs: Vec<_> = bins.learned.into_iter().zip(bins.built).enumerate().collect();
+            pairs.into_iter().map(move |(index, (learned, built))| {
+                let numbers = [index as f64 * width, learned, built].map(|number| number.to_string());
+                [vec![layer.path.clone()], numbers.to_vec()].concat()
+            })
+        });
+        Table::new(&["layer", "middle_degrees", "learned", "built"], lines)
     }
 }
 
@@ -240,6 +271,21 @@ impl Tabular for GroupMaps {
             })
         });
         Table::new(&["layer", "channel", "group", "kept_by", "paths"], lines)
+    }
+}
+
+impl Tabular for ShiftMaps {
+    fn table(&self) -> Table {
+        let lines = self.layers.iter().flat_map(|layer| {
+            layer.kept.iter().enumerate().map(|(index, kept)| {
+                let shifts = layer.offsets.len().max(1);
+                let offset = layer.offsets.get(index % shifts).map(i32::to_string);
+                let numbers = [usize::from(*kept), layer.shuffles].map(|n| n.to_string());
+                let place = vec![layer.path.clone(), layer.direction.along().to_string(), (index / shifts).to_string()];
+                [place, vec![optional(offset)], numbers.to_vec()].concat()
+            })
+        });
+        Table::new(&["layer", "direction", "channel", "shift_pixels", "kept_in", "shuffles"], lines)
     }
 }
 
@@ -315,7 +361,7 @@ mod tests {
             images: 1,
             contribution: vec![0.0, 0.5, 1.0, 2.0],
         };
-        let table = ErfFigure { maps: vec![(map, Vec::new())], scale: super::super::ErfScale::Log }.table();
+        let table = ErfFigure::new(vec![(map, Vec::new())], super::super::ErfScale::Log).table();
         assert_eq!(table.header, ["network", "row", "column 0", "column 1"]);
         assert_eq!(table.rows, [["m", "0", "0", "0.5"], ["m", "1", "1", "2"]]);
     }

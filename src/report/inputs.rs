@@ -20,6 +20,7 @@ pub struct ErfInputs {
     source: Source,
     count: usize,
     transform: EvalTransform,
+    about: String,
 }
 
 impl ErfInputs {
@@ -30,15 +31,18 @@ impl ErfInputs {
     /// If images are missing, or the size is not allowed.
     pub fn of_data(data: &DataConfig, size: usize, count: usize) -> Result<Self> {
         check_side("size of the images", size)?;
-        let set: Arc<dyn Dataset> = match &data.source {
+        let (set, about): (Arc<dyn Dataset>, String) = match &data.source {
             DataSource::Builtin(set) => {
-                Arc::new(ShapesTextures::generate(size, count, set.seed, Cue::Both, ERF_SPLIT)?)
+                let images = ShapesTextures::generate(size, count, set.seed, Cue::Both, ERF_SPLIT)?;
+                (Arc::new(images), format!("built-in images of seed {}", set.seed))
             }
-            _ => data.open()?.val,
+            DataSource::Cifar10 { path } | DataSource::Folder { path } => {
+                (data.open()?.val, format!("first validation images of {}", path.display()))
+            }
         };
         let transform = EvalTransform { size, crop_pct: 1.0, ..data.eval_transform() };
         let count = count.min(set.len());
-        Ok(ErfInputs { source: Source::Set(set), count, transform })
+        Ok(ErfInputs { source: Source::Set(set), count, transform, about })
     }
 
     /// An image, or the first images of a folder, normalised as `transform` says.
@@ -50,7 +54,13 @@ impl ErfInputs {
         let mut files = list_images(path)?;
         files.truncate(count);
         let transform = EvalTransform { size, crop_pct: 1.0, ..transform };
-        Ok(ErfInputs { count: files.len(), source: Source::Files(files), transform })
+        let about = path.display().to_string();
+        Ok(ErfInputs { count: files.len(), source: Source::Files(files), transform, about })
+    }
+
+    /// Which images these are, in a few words.
+    pub fn about(&self) -> &str {
+        &self.about
     }
 
     /// Number of images.

@@ -2,7 +2,8 @@
 //! ([`crate::app::apply`]).
 
 use crate::state::{
-    Arrangement, BiasLook, Camera, Dialog, EntryId, ErfLook, KernelLook, KernelSort, State, Transfer, View, XAxis,
+    Arrangement, BiasLook, Camera, Dialog, EntryId, ErfLook, Figure, KernelLook, KernelSort, State, Transfer, View,
+    XAxis,
 };
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
 use kernelscope::analysis::tree::Address;
@@ -118,12 +119,12 @@ pub enum Command {
     CloseDialog,
     /// Dark or light.
     ToggleTheme,
-    /// Shows the dialogue to export a view.
-    ExportTyped(View),
+    /// Shows the dialogue to export a figure.
+    ExportTyped(Figure),
     /// Shows the dialogue to export the view that was used last.
     ExportFocused,
-    /// Writes a view's figure, or its data, to a file.
-    Export(View, PathBuf),
+    /// Writes a figure, or its data, to a file.
+    Export(Figure, PathBuf),
     /// Copies the command that shows the same.
     CopyCommand,
     /// Forgets all messages.
@@ -204,7 +205,7 @@ impl Command {
             Command::Shortcuts => "Keyboard shortcuts",
             Command::CloseDialog => "Close dialogue",
             Command::ToggleTheme => "Dark / light colours",
-            Command::ExportTyped(view) => return format!("Export {}…", view.title().to_lowercase()),
+            Command::ExportTyped(figure) => return format!("Export {}…", figure.title()),
             Command::ExportFocused => "Export figure…",
             Command::Export(_, path) => return format!("Write {}", path.display()),
             Command::CopyCommand => "Copy as command",
@@ -308,8 +309,7 @@ impl Command {
         all.extend(KernelSort::ALL.map(Command::SortKernels));
         all.extend(View::ALL.map(Command::Show));
         all.extend(View::ALL.map(Command::Hide));
-        let figures = View::ALL.into_iter().filter(|view| *view != View::Messages);
-        all.extend(figures.map(Command::ExportTyped));
+        all.extend(Figure::ALL.map(Command::ExportTyped));
         all
     }
 

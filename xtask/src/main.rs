@@ -1,7 +1,8 @@
 //! Set-up and checks of the workspace, with nothing but the standard library so that it builds in a second.
 //!
 //! - `cargo xtask test [ARGS...]`: runs the tests; arguments go to `cargo test`. They need nothing but Rust and the C
-//!   compiler that Rust links with.
+//!   compiler that Rust links with. The smoke test of the viewer's window needs Xvfb and OpenGL in software besides;
+//!   where they are missing and `apt-get` can be used, they are installed, and elsewhere that test is left out.
 //! - `cargo xtask check`: formatting, lints and documentation, with warnings as errors.
 
 // A command prints.
@@ -29,7 +30,38 @@ fn main() -> ExitCode {
 
 /// Runs the tests in release mode, like the command itself: the networks' reference values are computed at full size.
 fn test(arguments: &[String]) -> Result<(), String> {
+    if let Err(message) = virtual_display() {
+        eprintln!("xtask: the viewer's window will not be tried: {message}");
+    }
     run(cargo().args(["test", "--release", "--workspace"]).args(arguments))
+}
+
+/// Packages of Debian and Ubuntu with a virtual display and OpenGL in software.
+const PACKAGES: [&str; 4] = ["xvfb", "libgl1-mesa-dri", "libegl1", "libgl1"];
+
+/// Installs what the smoke test of the viewer's window needs, unless it is there.
+fn virtual_display() -> Result<(), String> {
+    let found = |name: &str| Command::new("sh").args(["-c", &format!("command -v {name}")]).output();
+    let has = |name: &str| found(name).is_ok_and(|output| output.status.success());
+    let library = |name: &str| {
+        let known = Command::new("ldconfig").arg("-p").output();
+        known.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(name))
+    };
+    if cfg!(not(target_os = "linux")) || (has("Xvfb") && library("libEGL.so.1") && library("libGL.so.1")) {
+        return Ok(());
+    }
+    if !has("apt-get") {
+        return Err(format!("there is no apt-get to install {}", PACKAGES.join(" ")));
+    }
+    let identity = Command::new("id").arg("-u").output().map_err(|error| format!("cannot run id: {error}"))?;
+    // Without a password, so that nobody is asked for one.
+    let rights: &[&str] = if identity.stdout.starts_with(b"0") { &["env"] } else { &["sudo", "-n", "env"] };
+    let apt = |arguments: &[&str]| {
+        let words: Vec<&str> = rights.iter().copied().chain(["DEBIAN_FRONTEND=noninteractive", "apt-get"]).collect();
+        run(Command::new(words[0]).args(&words[1..]).args(["-qq", "-y"]).args(arguments))
+    };
+    apt(&["update"])?;
+    apt(&[&["install", "--no-install-recommends"][..], &PACKAGES[..]].concat())
 }
 
 fn check() -> Result<(), String> {

@@ -11,11 +11,11 @@ impl Viewer {
         let entry = slot.entry();
         match report {
             Report::Progress(..) => {}
-            Report::Found(found, model) => self.found(found, model.as_deref()),
+            Report::Found(found) => self.found(found),
             Report::Fault(message) => self.state.messages.push(Level::Error, message),
             Report::Picked(paths) => {
                 if !paths.is_empty() {
-                    self.open_all(paths, None);
+                    self.open_all(paths.into_iter().map(|path| (path, None)).collect());
                 }
             }
             Report::Written(path) => self.state.messages.push(Level::Info, format_args!("Wrote {}", path.display())),
@@ -46,15 +46,15 @@ impl Viewer {
         }
     }
 
-    fn found(&mut self, found: Vec<Found>, model: Option<&str>) {
+    fn found(&mut self, found: Vec<(Found, Option<String>)>) {
         let mut first = None;
-        for item in found {
+        for (item, model) in found {
             let known = self.state.entries.iter_mut().find(|entry| entry.found == item);
             let id = match known {
                 Some(entry) => {
                     entry.reloads += 1;
                     if model.is_some() {
-                        entry.model = model.map(str::to_string);
+                        entry.model = model;
                     }
                     entry.id
                 }
@@ -63,7 +63,7 @@ impl Viewer {
                     if let (Some(epoch), Found::Run(_)) = (self.state.first_epoch, &item) {
                         self.state.look.epochs.insert(id, epoch);
                     }
-                    self.state.entries.push(Entry::new(id, item, model.map(str::to_string)));
+                    self.state.entries.push(Entry::new(id, item, model));
                     if self.state.look.compared.len() < MOST_COMPARED {
                         self.state.look.compared.insert(id);
                     }

@@ -4,7 +4,7 @@ use super::Viewer;
 use crate::command::Command;
 use crate::export;
 use crate::jobs::{Lane, Report, Slot};
-use crate::state::{Dialog, EntryId, Level, MOST_COMPARED, View, default_layout, layout};
+use crate::state::{Dialog, EntryId, Figure, Level, MOST_COMPARED, default_layout, layout};
 use eframe::egui;
 use kernelscope::analysis::tree::Address;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ impl Viewer {
     /// Does what a command says.
     pub(super) fn apply(&mut self, ctx: &egui::Context, command: Command) {
         match command {
-            Command::Open(path, model) => self.open_all(vec![path], model),
+            Command::Open(path, model) => self.open_all(vec![(path, model)]),
             Command::OpenFiles => self.pick(false),
             Command::OpenFolder => self.pick(true),
             Command::SetModel(id, model) => self.set_model(id, model),
@@ -65,7 +65,7 @@ impl Viewer {
             }
             Command::Undo | Command::Redo => self.undo_redo(command == Command::Undo),
             Command::ToggleTheme => self.state.settings.dark = !self.state.settings.dark,
-            Command::Export(view, path) => self.export(view, path),
+            Command::Export(figure, path) => self.export(figure, path),
             Command::CopyCommand => {
                 let line = export::command_line(&self.state);
                 ctx.copy_text(line.clone());
@@ -92,12 +92,14 @@ impl Viewer {
             Command::Palette => self.state.dialog = Dialog::Palette(String::new(), 0),
             Command::Shortcuts => self.state.dialog = Dialog::Shortcuts,
             Command::CloseDialog => self.state.dialog = Dialog::None,
-            Command::ExportTyped(view) => {
-                self.state.dialog = Dialog::Export(view, format!("{}.png", view.name()));
+            Command::ExportTyped(figure) => {
+                self.state.dialog = Dialog::Export(figure, format!("{}.png", figure.name()));
             }
             Command::ExportFocused => {
-                let view = self.state.focus.filter(|view| *view != View::Messages).unwrap_or(View::Erf);
-                self.state.dialog = Dialog::Export(view, format!("{}.png", view.name()));
+                let mut of_view = self.state.focus.into_iter().flat_map(Figure::of);
+                let figure = of_view.find(|figure| export::figure(&self.state, *figure).is_ok());
+                let figure = figure.unwrap_or(Figure::Erf);
+                self.state.dialog = Dialog::Export(figure, format!("{}.png", figure.name()));
             }
             Command::SetKernels(kernels) => look.kernels = kernels,
             Command::SortKernels(sort) => look.kernels.sort = sort,
@@ -125,29 +127,29 @@ impl Viewer {
     }
 
     /// Looks what is at paths, and opens it in their order.
-    pub fn open_all(&mut self, paths: Vec<PathBuf>, model: Option<String>) {
+    pub fn open_all(&mut self, paths: Vec<(PathBuf, Option<String>)>) {
         self.state.dialog = Dialog::None;
-        for path in paths.iter().filter(|path| !path.as_os_str().is_empty()) {
+        for (path, model) in paths.iter().filter(|(path, _)| !path.as_os_str().is_empty()) {
             self.state.settings.remember(path, model.as_deref());
         }
         self.searches += 1;
         let label = match paths.as_slice() {
-            [path] => format!("Opening {}", path.display()),
+            [(path, _)] => format!("Opening {}", path.display()),
             _ => format!("Opening {} paths", paths.len()),
         };
         self.jobs.start(Slot::Find(self.searches), Lane::Quick, label, move |link| {
             let mut all = Vec::new();
-            for path in &paths {
+            for (path, model) in paths {
                 if path.as_os_str().is_empty() {
                     link.send(Report::Fault("path: got nothing, allowed: a run folder or a file of weights".into()));
                     continue;
                 }
-                match kernelscope::open::find(path) {
-                    Ok(found) => all.extend(found),
+                match kernelscope::open::find(&path) {
+                    Ok(found) => all.extend(found.into_iter().map(|found| (found, model.clone()))),
                     Err(error) => link.send(Report::Fault(error.to_string())),
                 }
             }
-            link.send(Report::Found(all, model));
+            link.send(Report::Found(all));
             Ok(())
         });
     }
@@ -310,9 +312,9 @@ impl Viewer {
         self.state.look = look;
     }
 
-    fn export(&mut self, view: View, path: PathBuf) {
+    fn export(&mut self, figure: Figure, path: PathBuf) {
         self.state.dialog = Dialog::None;
-        match export::figure(&self.state, view) {
+        match export::figure(&self.state, figure) {
             Ok(figure) => {
                 let label = format!("Writing {}", path.display());
                 self.searches += 1;

@@ -1,7 +1,7 @@
 //! Menu, the bar of open networks, the status line.
 
 use crate::command::{Command, Commands};
-use crate::state::{Arrangement, Camera, KernelSort, State, Transfer, Undo, View};
+use crate::state::{Arrangement, Camera, Figure, KernelSort, State, Transfer, Undo, View};
 use crate::views::messages::level;
 use crate::widgets::{faint, series_colour};
 use eframe::egui::{self, Align2, Button, Color32, FontId, Id, LayerId, Order, RichText};
@@ -43,9 +43,7 @@ pub fn menu_bar(ui: &mut egui::Ui, state: &State, undo: &Undo, out: &mut Command
                 ui.separator();
                 item(ui, state, Command::ExportFocused, out);
                 ui.menu_button("Export", |ui| {
-                    for view in View::ALL.into_iter().filter(|view| *view != View::Messages) {
-                        item(ui, state, Command::ExportTyped(view), out);
-                    }
+                    Figure::ALL.into_iter().for_each(|figure| item(ui, state, Command::ExportTyped(figure), out));
                 });
                 item(ui, state, Command::CopyCommand, out);
                 ui.separator();

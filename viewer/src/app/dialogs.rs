@@ -37,11 +37,11 @@ pub fn show(ctx: &egui::Context, state: &mut State, out: &mut Commands) {
                 }
             }
         }
-        Dialog::Export(view, text) => {
-            let title = format!("Export {}", view.title().to_lowercase());
+        Dialog::Export(figure, text) => {
+            let title = format!("Export {}", figure.title());
             let done = ask(ctx, out, &title, "figure.png, .svg or .csv", "Export", text);
             if done {
-                out.push(Command::Export(*view, typed_path(text)));
+                out.push(Command::Export(*figure, typed_path(text)));
             }
         }
         Dialog::Shortcuts => shortcuts(ctx, out),

@@ -176,7 +176,7 @@ impl Viewer {
         let paths: Vec<PathBuf> =
             ctx.input(|i| i.raw.dropped_files.iter().map(|file| file.path().to_path_buf()).collect());
         if !paths.is_empty() {
-            self.open_all(paths, None);
+            self.open_all(paths.into_iter().map(|path| (path, None)).collect());
         }
     }
 

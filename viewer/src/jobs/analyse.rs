@@ -60,7 +60,8 @@ pub fn erf(task: &ErfTask, link: &Link) -> Result<()> {
         // The number of a map must differ from that of the map over fewer images.
         let version = (link.job() << 20) + index as u64;
         let key = task.key.clone();
-        let result = ErfResult::new(key, map, inputs.len(), image, erf.stage_size(), version);
+        let mut result = ErfResult::new(key, map, inputs.len(), image, erf.stage_size(), version);
+        result.input = Arc::from(inputs.about());
         link.send(Report::Erf(Box::new(result)));
     }
     Ok(())

@@ -57,8 +57,8 @@ impl Slot {
 pub enum Report {
     /// How far it is.
     Progress(usize, usize),
-    /// What is at a path, with the network that was named for it.
-    Found(Vec<Found>, Option<String>),
+    /// What is at paths, with the networks that were named for them.
+    Found(Vec<(Found, Option<String>)>),
     /// Something that is not there, while the rest is.
     Fault(String),
     /// A run as it is on disk.

@@ -29,6 +29,8 @@ pub struct ErfResult {
     pub total: usize,
     /// The first image.
     pub image: Arc<Image>,
+    /// Which images these are, in a few words.
+    pub input: Arc<str>,
     /// Rows and columns of the stage's feature map.
     pub stage_size: (usize, usize),
     /// Number of the map among all maps; textures are kept by it.
@@ -47,7 +49,7 @@ impl ErfResult {
     ) -> Self {
         let squares = Arc::new([Squares::new(&map, Measure::Log), Squares::new(&map, Measure::Raw)]);
         let largest = map.contribution.iter().copied().fold(0.0, f32::max);
-        ErfResult { key, map: Arc::new(map), squares, largest, total, image, stage_size, version }
+        ErfResult { key, map: Arc::new(map), squares, largest, total, image, input: Arc::from(""), stage_size, version }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is looked at, and how: everything that undo covers.
 
 use super::EntryId;
+use kernelscope::analysis::report::ChannelOrientation;
 use kernelscope::analysis::tree::Address;
 use kernelscope::plot::ErfScale;
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,23 @@ impl KernelSort {
             KernelSort::Anisotropy => "anisotropy",
             KernelSort::Orientation => "orientation",
         }
+    }
+
+    /// `count` channels in this order.
+    pub fn order(self, count: usize, channels: &[ChannelOrientation]) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..count).collect();
+        let value = |index: &usize| {
+            let Some(channel) = channels.get(*index) else { return 0.0 };
+            match self {
+                KernelSort::Channel => *index as f64,
+                KernelSort::Norm => -channel.energy,
+                KernelSort::Anisotropy => -channel.anisotropy,
+                // Kernels without an orientation come last.
+                KernelSort::Orientation => channel.dominant.unwrap_or(180.0),
+            }
+        };
+        order.sort_by(|a, b| value(a).total_cmp(&value(b)));
+        order
     }
 }
 

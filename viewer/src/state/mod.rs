@@ -1,6 +1,7 @@
 //! What is open and what is looked at. Views read it; only commands and results of jobs change it.
 
 mod entry;
+mod figure;
 pub mod layout;
 mod look;
 mod messages;
@@ -8,6 +9,7 @@ mod settings;
 mod undo;
 
 pub use entry::{BiasResult, Entry, EntryId, ErfResult, Merged, OpenKey};
+pub use figure::Figure;
 pub use layout::{Pane, default_layout};
 pub use look::{
     Arrangement, BiasLook, Camera, ErfKey, ErfLook, Images, KernelLook, KernelSort, Look, MOST_COMPARED, Transfer,
@@ -103,8 +105,8 @@ pub enum Dialog {
     GoTo(String),
     /// The list of shortcuts.
     Shortcuts,
-    /// Where to write a figure: the view and the path.
-    Export(View, String),
+    /// Where to write a figure.
+    Export(Figure, String),
 }
 
 /// Everything that is shown.
@@ -192,8 +194,7 @@ impl State {
 
     /// The channel that the address names, where it names one of this layer's.
     pub fn channel(&self, layer: &KernelLayer) -> Option<usize> {
-        let Address { path, channel } = self.look.address.as_ref()?;
-        let inside = layer.path == *path || layer.path.starts_with(&format!("{path}."));
-        channel.filter(|&channel| inside && channel < layer.channels)
+        let address: &Address = self.look.address.as_ref()?;
+        address.channel.filter(|&channel| address.holds(&layer.path) && channel < layer.channels)
     }
 }

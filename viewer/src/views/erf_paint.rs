@@ -8,12 +8,10 @@ use eframe::egui::{
     self, Color32, ColorImage, Rect, Shape, Stroke, StrokeKind, TextureHandle, TextureOptions, pos2, vec2,
 };
 use kernelscope::analysis::erf;
-use kernelscope::plot::{Colormap, colormap::signed, pool};
+use kernelscope::plot::{Colormap, colormap::signed, erf::CONTOUR_SIDE, pool};
 
 /// Colours of the squares, those of the library's figure.
 const SQUARES: [[u8; 3]; 4] = [[86, 180, 233], [0, 200, 150], [240, 228, 66], [255, 255, 255]];
-/// Longest side of a map in which contours are searched: beyond, they follow single pixels.
-const CONTOUR_SIDE: usize = 192;
 
 /// The colour of a threshold's square.
 pub fn square_colour(index: usize) -> Color32 {

@@ -31,7 +31,7 @@ pub fn ui(ui: &mut egui::Ui, state: &State, textures: &mut Textures, out: &mut C
     let picture = kernel_picture(ui.ctx(), textures, layer, key, look.own_range, dark);
     detail(ui, state, layer, channels, &picture);
     ui.separator();
-    grid(ui, state, layer, &sorted(layer.channels, channels, look.sort), &picture, out);
+    grid(ui, state, layer, &look.sort.order(layer.channels, channels), &picture, out);
 }
 
 fn controls(ui: &mut egui::Ui, state: &State, entry: &Entry, out: &mut Commands) {
@@ -70,23 +70,6 @@ fn controls(ui: &mut egui::Ui, state: &State, entry: &Entry, out: &mut Commands)
     if changed != *look {
         out.push(Command::SetKernels(changed));
     }
-}
-
-/// Channels in their order.
-fn sorted(count: usize, channels: &[ChannelOrientation], sort: KernelSort) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..count).collect();
-    let value = |index: &usize| {
-        let Some(channel) = channels.get(*index) else { return 0.0 };
-        match sort {
-            KernelSort::Channel => *index as f64,
-            KernelSort::Norm => -channel.energy,
-            KernelSort::Anisotropy => -channel.anisotropy,
-            // Kernels without an orientation come last.
-            KernelSort::Orientation => channel.dominant.unwrap_or(180.0),
-        }
-    };
-    order.sort_by(|a, b| value(a).total_cmp(&value(b)));
-    order
 }
 
 /// What one channel's kernel is.

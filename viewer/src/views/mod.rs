@@ -9,6 +9,7 @@ mod network;
 mod orientations;
 mod shape_bias;
 mod sparsity;
+mod sparsity_maps;
 mod start;
 mod training;
 

@@ -119,7 +119,7 @@ fn depth(ui: &mut egui::Ui, state: &State, entry: &Entry, out: &mut Commands) {
             let ends = [pos2(at, top + 1.0), pos2(at, top + row - 1.0)];
             painter.line_segment(ends, Stroke::new(1.5, built_colour()));
         }
-        let inside = state.look.address.as_ref().is_some_and(|address| layer.path.starts_with(&address.path));
+        let inside = state.look.address.as_ref().is_some_and(|address| address.holds(&layer.path));
         if inside {
             let line = Rect::from_min_size(pos2(plot.left(), top), vec2(plot.width(), row));
             painter.rect_stroke(line, 0.0, Stroke::new(1.5, ui.visuals().strong_text_color()), StrokeKind::Inside);
@@ -206,7 +206,7 @@ fn roses(ui: &mut egui::Ui, state: &State, entry: &Entry, out: &mut Commands) {
             let (rect, response) = ui.allocate_exact_size(vec2(side, side + 16.0), Sense::click());
             let circle = Rect::from_min_size(rect.min, vec2(side, side));
             rose(ui, circle, &Rose { bins, labels: false, mark: (None, None) });
-            let chosen = state.look.address.as_ref().is_some_and(|address| layer.path.starts_with(&address.path));
+            let chosen = state.look.address.as_ref().is_some_and(|address| address.holds(&layer.path));
             let short = layer.path.trim_start_matches("stages.").trim_end_matches(".dwconv");
             let ink = if chosen { ui.visuals().strong_text_color() } else { ui.visuals().weak_text_color() };
             let font = FontId::proportional(10.0);

@@ -1,14 +1,13 @@
 //! What is pruned: densities, groups of shift-wise layers, taps of parallel kernels, and all of it over training.
 
 use super::current;
+use super::sparsity_maps::{self, Place};
 use crate::command::{Command, Commands};
 use crate::state::{Entry, State};
 use crate::widgets::{self, Textures, accent, colour, faint, heading, percent, series_colour, share_bar, short_count};
-use eframe::egui::{
-    self, Align2, Color32, ColorImage, FontId, Rect, RichText, Sense, Stroke, StrokeKind, TextureOptions, pos2, vec2,
-};
+use eframe::egui::{self, Align2, Color32, ColorImage, FontId, Rect, RichText, Sense, TextureOptions, pos2, vec2};
 use egui_plot::{Bar, BarChart, Legend, Line, LineStyle, Plot, PlotPoints};
-use kernelscope::analysis::report::{Granularity, GroupHistogram, KeptGroups, KeptTaps, SparsityReport};
+use kernelscope::analysis::report::{Granularity, GroupHistogram, KeptTaps, SparsityReport};
 use kernelscope::analysis::sparsity::stage_means;
 use kernelscope::analysis::tree::Address;
 use kernelscope::plot::Colormap;
@@ -29,8 +28,10 @@ pub fn ui(ui: &mut egui::Ui, state: &State, textures: &mut Textures, out: &mut C
     };
     head(ui, entry, &report);
     egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
-        if !report.groups.is_empty() {
-            groups(ui, state, entry, &report, textures, out);
+        let mut place = Place { state, entry, textures: &mut *textures, out: &mut *out };
+        sparsity_maps::shifts(ui, &report, &mut place);
+        sparsity_maps::groups(ui, &report, &mut place);
+        if !report.histograms.is_empty() {
             histograms(ui, &report.histograms);
         }
         let pruned: Vec<&KeptTaps> =
@@ -58,92 +59,6 @@ fn head(ui: &mut egui::Ui, entry: &Entry, report: &SparsityReport) {
     let masked = entry.subject.as_ref().is_some_and(|subject| subject.masks.is_some());
     let source = if masked { "Masks from the file beside the weights." } else { "Weights that are 0 count as pruned." };
     ui.label(faint(source).small());
-}
-
-/// Colour of a group that `kept` of `paths` paths keep.
-fn path_colour(kept: u16, paths: usize, dark: bool) -> Color32 {
-    if kept == 0 {
-        return if dark { Color32::from_gray(52) } else { Color32::from_gray(222) };
-    }
-    let share = f64::from(kept) / paths.max(1) as f64;
-    colour(Colormap::Viridis.at(0.2 + 0.7 * share))
-}
-
-/// Which shifts of which channel survive, one map per layer.
-fn groups(
-    ui: &mut egui::Ui,
-    state: &State,
-    entry: &Entry,
-    report: &SparsityReport,
-    textures: &mut Textures,
-    out: &mut Commands,
-) {
-    heading(ui, "Groups of the shift-wise layers: channels across, shifts down");
-    let dark = ui.visuals().dark_mode;
-    let paths = report.groups.iter().map(|map| map.paths).max().unwrap_or(1);
-    ui.horizontal_wrapped(|ui| {
-        for kept in 0..=paths.min(6) as u16 {
-            let (rect, _) = ui.allocate_exact_size(vec2(12.0, 12.0), Sense::hover());
-            ui.painter().rect_filled(rect.shrink(1.0), 1.0, path_colour(kept, paths, dark));
-            let text = match kept {
-                0 => "pruned".to_string(),
-                1 if paths == 1 => "kept".to_string(),
-                1 => "kept by 1 path".to_string(),
-                n => format!("by {n}"),
-            };
-            ui.label(faint(text).small());
-        }
-    });
-    for map in &report.groups {
-        group_map(ui, state, entry, map, textures, out);
-    }
-}
-
-fn group_map(
-    ui: &mut egui::Ui,
-    state: &State,
-    entry: &Entry,
-    map: &KeptGroups,
-    textures: &mut Textures,
-    out: &mut Commands,
-) {
-    let kept = map.kept.iter().filter(|&&paths| paths > 0).count();
-    let share = percent(kept as f64 / map.kept.len().max(1) as f64);
-    let chosen = state.look.address.as_ref().is_some_and(|address| map.path.starts_with(&address.path));
-    let title = RichText::new(format!("{}   {} × {}   {share}", map.path, map.channels, map.groups)).small();
-    ui.label(if chosen { title.strong() } else { title });
-    let dark = ui.visuals().dark_mode;
-    let texture = textures.get(
-        ui.ctx(),
-        ("groups", entry.id.0, entry.generation, &map.path, dark),
-        TextureOptions::NEAREST,
-        || {
-            let mut image = ColorImage::filled([map.channels.max(1), map.groups.max(1)], Color32::BLACK);
-            for (index, kept) in map.kept.iter().enumerate() {
-                let (channel, group) = (index / map.groups.max(1), index % map.groups.max(1));
-                if let Some(pixel) = image.pixels.get_mut(group * map.channels + channel) {
-                    *pixel = path_colour(*kept, map.paths, dark);
-                }
-            }
-            image
-        },
-    );
-    let height = (map.groups as f32 * 7.0).clamp(24.0, 110.0);
-    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width() - 6.0, height), Sense::click());
-    let uv = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
-    ui.painter().image(texture.id(), rect, uv, Color32::WHITE);
-    let ink = if chosen { ui.visuals().strong_text_color() } else { ui.visuals().weak_text_color() };
-    ui.painter().rect_stroke(rect, 0.0, Stroke::new(1.0, ink), StrokeKind::Outside);
-    let Some(point) = response.hover_pos() else { return };
-    let offset = (point - rect.min) / rect.size();
-    let channel = ((offset.x * map.channels as f32) as usize).min(map.channels.saturating_sub(1));
-    let group = ((offset.y * map.groups as f32) as usize).min(map.groups.saturating_sub(1));
-    let paths = map.kept.get(channel * map.groups + group).copied().unwrap_or(0);
-    if response.clicked() {
-        out.push(Command::GoTo(Some(Address::layer(map.path.clone()))));
-    }
-    response
-        .on_hover_text_at_pointer(format!("channel {channel}, shift {group}: kept by {paths} of {} paths", map.paths));
 }
 
 fn histograms(ui: &mut egui::Ui, histograms: &[GroupHistogram]) {
@@ -275,7 +190,7 @@ fn densities(ui: &mut egui::Ui, state: &State, report: &SparsityReport, out: &mu
     let names = (ui.available_width() * 0.5).min(330.0);
     for layer in &report.layers {
         let module = layer.name.strip_suffix(".weight").unwrap_or(&layer.name);
-        let chosen = state.look.address.as_ref().is_some_and(|address| module.starts_with(&address.path));
+        let chosen = state.look.address.as_ref().is_some_and(|address| address.holds(module));
         let merged = report.merged.iter().find(|sum| sum.paths.len() > 1 && sum.paths.contains(&layer.name));
         ui.horizontal(|ui| {
             let (area, response) = ui.allocate_exact_size(vec2(names, 15.0), Sense::click());

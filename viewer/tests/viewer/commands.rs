@@ -6,7 +6,7 @@ use egui_kittest::kittest::Queryable;
 use kernelscope::analysis::tree::Address;
 use kernelscope_viewer::command::Command;
 use kernelscope_viewer::state::{
-    Arrangement, BiasLook, Dialog, EntryId, ErfLook, KernelLook, KernelSort, Transfer, View, XAxis,
+    Arrangement, BiasLook, Dialog, EntryId, ErfLook, Figure, KernelLook, KernelSort, Transfer, View, XAxis,
 };
 
 /// All general commands and samples of those that take something.
@@ -54,7 +54,9 @@ fn every_command_works_on_a_full_program() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = opened(&[runs()]);
     let mut all = samples();
-    all.extend(View::ALL.map(|view| Command::Export(view, folder.path().join(format!("{}.svg", view.name())))));
+    all.extend(
+        Figure::ALL.map(|figure| Command::Export(figure, folder.path().join(figure.name()).with_extension("svg"))),
+    );
     for command in all {
         if matches!(command, Command::CloseAll | Command::CloseCurrent) {
             continue;

@@ -1,12 +1,14 @@
 //! What a person does: clicks that all views follow.
 
-use crate::support::{messages, opened, run, runs};
+use crate::support::{checkpoint, messages, opened, program, run, runs};
 use clap::Parser;
 use eframe::egui::{Event, Key};
 use egui_kittest::kittest::Queryable;
 use kernelscope::analysis::tree::Address;
 use kernelscope_viewer::command::Command;
-use kernelscope_viewer::state::{BiasLook, ErfLook, KernelSort, View};
+use kernelscope_viewer::state::{
+    Arrangement, BiasLook, Camera, ErfLook, KernelSort, Settings, State, Transfer, View, XAxis,
+};
 use kernelscope_viewer::{cli, export};
 
 #[test]
@@ -149,19 +151,59 @@ fn the_copied_command_shows_the_same() {
     run(&mut harness, Command::Show(View::Kernels));
     run(&mut harness, Command::SetEpoch(Some(1)));
     run(&mut harness, Command::GoTo(Some("stages.0.0.dwconv:3".parse().unwrap())));
-    let look = ErfLook { stage: Some(1), position: Some((2, 3)), ..harness.state().state.look.erf.clone() };
-    run(&mut harness, Command::SetErf(Box::new(look)));
+    let erf = ErfLook {
+        stage: Some(1),
+        position: Some((2, 3)),
+        transfer: Transfer::Power,
+        gamma: 0.25,
+        thresholds: [0.1, 0.25, 0.5, 0.9],
+        squares: false,
+        contours: true,
+        shared_range: true,
+        arrangement: Arrangement::Swipe,
+        swipe: 0.75,
+        camera: Camera { centre: (0.25, 0.5), zoom: 3.0 },
+        ..harness.state().state.look.erf.clone()
+    };
+    run(&mut harness, Command::SetErf(Box::new(erf)));
+    run(&mut harness, Command::SortKernels(KernelSort::Orientation));
+    run(&mut harness, Command::SetXAxis(XAxis::Step));
+    run(&mut harness, Command::SetBias(BiasLook { images: 64, category: Some(2), image: Some(3), stimuli: None }));
     let line = export::command_line(&harness.state().state);
     let words: Vec<&str> = line.split(' ').skip(1).collect();
     let args = cli::Args::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
-    let mut other = opened(&[]);
+    assert!(args.fresh, "what a machine remembers must not change what is shown: {line}");
+    let mut other = program(Settings::default(), (1500.0, 940.0));
     let ctx = other.ctx.clone();
     args.apply(&ctx, other.state_mut());
     other.run_steps(4);
     let (one, two) = (&harness.state().state, &other.state().state);
     assert_eq!((&one.look.address, &one.look.erf), (&two.look.address, &two.look.erf), "{line}");
+    assert_eq!(
+        (&one.look.kernels, &one.look.bias, one.look.x_axis),
+        (&two.look.kernels, &two.look.bias, two.look.x_axis)
+    );
     assert_eq!(one.current().unwrap().label, two.current().unwrap().label);
-    let epoch = |state: &kernelscope_viewer::state::State| state.look.epochs.get(&state.look.current.unwrap()).copied();
+    let epoch = |state: &State| state.look.epochs.get(&state.look.current.unwrap()).copied();
     assert_eq!(epoch(one), epoch(two));
     assert_eq!(export::command_line(two), line);
+}
+
+#[test]
+fn the_copied_command_names_the_network_of_each_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = ["first", "second"].map(|name| folder.path().join(format!("{name}.safetensors")));
+    checkpoint(&first, "nano-1d", false);
+    checkpoint(&second, "nano-2d", false);
+    let mut harness = opened(&[]);
+    run(&mut harness, Command::Open(first, Some("nano-1d".into())));
+    run(&mut harness, Command::Open(second, Some("nano-2d".into())));
+    let line = export::command_line(&harness.state().state);
+    let args = cli::Args::try_parse_from(line.split(' ').skip(1)).unwrap();
+    let mut other = opened(&[]);
+    let ctx = other.ctx.clone();
+    args.apply(&ctx, other.state_mut());
+    other.run_steps(4);
+    let names: Vec<&str> = other.state().state.entries.iter().map(|entry| entry.network_name().unwrap()).collect();
+    assert_eq!(names, ["nano-2d", "nano-1d"], "{line}");
 }

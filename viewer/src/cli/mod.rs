@@ -1,18 +1,26 @@
 //! Arguments, and the program without a window.
 
+mod look;
+
+pub use look::{LookArgs, words};
+
 use crate::bench;
 use crate::command::Command;
 use crate::export;
 use crate::jobs::{InlineRunner, ThreadRunner};
 use crate::raster;
-use crate::state::{Images, Settings, Transfer, View, XAxis};
+use crate::state::{Figure, Images, Settings, View};
 use crate::{Viewer, app};
 use clap::Parser;
 use eframe::egui;
 use kernelscope::analysis::tree::Address;
+use kernelscope::zoo::registry;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// A path, and the network that was named for it.
+pub type Named = (PathBuf, Option<String>);
 
 /// Opens run folders, checkpoints and matrices in a window.
 #[derive(Debug, Clone, PartialEq, Parser)]
@@ -22,45 +30,38 @@ use std::process::ExitCode;
     kernelscope view runs/a runs/b --headless --view erf --export erf.png\n  \
     kernelscope view runs/a --headless --screenshot window.png --window 1600x1000")]
 pub struct Args {
-    /// Run folders, folders of runs, checkpoints (.safetensors, .pth) or matrices (.npy)
-    #[arg(value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
-    /// Network of checkpoints that do not say (see `kernelscope models`)
+    /// Run folders, folders of runs, checkpoints (.safetensors, .pth) or matrices (.npy); the network of a checkpoint
+    /// that does not say is named in front of it, as replknet-31b=RepLKNet-31B.pth
+    #[arg(value_name = "[NAME=]PATH", value_parser = parse_path)]
+    pub paths: Vec<Named>,
+    /// Network of all checkpoints that do not say (see `kernelscope models`)
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
     /// View to show or export: network, erf, kernels, orientations, shape-bias, sparsity, training
     #[arg(long, value_name = "VIEW", value_parser = parse_view)]
     pub view: Option<View>,
+    /// Figure to export; by default the first of the view: costs, erf, kernels, orientations, angles-by-layer,
+    /// oriented-taps, shape-bias, kept-shifts, kept-groups, group-counts, kept-taps, masks, densities, curves
+    #[arg(long, value_name = "FIGURE", value_parser = parse_figure)]
+    pub figure: Option<Figure>,
     /// Epoch of the runs' checkpoints; the newest if left out
     #[arg(long)]
     pub epoch: Option<usize>,
     /// Layer or channel, as stages.2.5.dwconv:17
     #[arg(long, value_parser = parse_address)]
     pub address: Option<Address>,
-    /// Stage of the receptive field, counted from 0; the last if left out
-    #[arg(long)]
-    pub stage: Option<usize>,
-    /// Row and column in the stage's feature map; its centre if left out
-    #[arg(long, value_name = "ROW,COL", value_parser = parse_position)]
-    pub position: Option<(usize, usize)>,
-    /// Side of the receptive field's images in pixels
-    #[arg(long)]
-    pub size: Option<usize>,
-    /// Number of the receptive field's images
-    #[arg(long)]
-    pub images: Option<usize>,
     /// An image or folder of images for the receptive field; by default those of the run
     #[arg(long, value_name = "PATH")]
     pub input: Option<PathBuf>,
-    /// Colours of the receptive field: log, linear, or power:EXPONENT
-    #[arg(long, value_parser = parse_transfer)]
-    pub transfer: Option<Transferred>,
     /// Cue-conflict images in the layout of Geirhos et al.; by default the built-in ones
     #[arg(long, value_name = "DIR")]
     pub stimuli: Option<PathBuf>,
-    /// Training curves over epoch or step
-    #[arg(long, value_name = "AXIS", value_parser = ["epoch", "step"])]
-    pub x_axis: Option<String>,
+    /// How things are shown
+    #[command(flatten)]
+    pub look: LookArgs,
+    /// Begin with the standard settings in place of the remembered ones
+    #[arg(long)]
+    pub fresh: bool,
     /// Do the work without a window and end
     #[arg(long)]
     pub headless: bool,
@@ -81,9 +82,6 @@ pub struct Args {
     pub bench: bool,
 }
 
-/// Colours and the exponent of the power law.
-pub type Transferred = (Transfer, Option<f64>);
-
 fn parse_view(text: &str) -> Result<View, String> {
     View::named(text).ok_or_else(|| format!("allowed: {}", View::ALL.map(View::name).join(", ")))
 }
@@ -92,20 +90,16 @@ fn parse_address(text: &str) -> Result<Address, String> {
     text.parse().map_err(|error: kernelscope::Error| error.to_string())
 }
 
-fn parse_position(text: &str) -> Result<(usize, usize), String> {
-    let number = |part: &str| part.trim().parse().ok();
-    text.split_once(',')
-        .and_then(|(row, column)| Some((number(row)?, number(column)?)))
-        .ok_or("allowed: ROW,COL".into())
+fn parse_figure(text: &str) -> Result<Figure, String> {
+    Figure::named(text).ok_or_else(|| format!("allowed: {}", Figure::ALL.map(Figure::name).join(", ")))
 }
 
-fn parse_transfer(text: &str) -> Result<Transferred, String> {
-    let exponent = |text: &str| text.parse::<f64>().ok().filter(|e| (0.05..=3.0).contains(e));
-    match (text, text.strip_prefix("power:").and_then(exponent)) {
-        ("log", _) => Ok((Transfer::Log, None)),
-        ("linear", _) => Ok((Transfer::Linear, None)),
-        (_, Some(exponent)) => Ok((Transfer::Power, Some(exponent))),
-        _ => Err("allowed: log, linear, or power: and an exponent from 0.05 to 3".into()),
+/// A path, or the name of a registered network and a path.
+fn parse_path(text: &str) -> Result<Named, String> {
+    let named = text.split_once('=').filter(|(model, _)| registry().iter().any(|known| known.name == *model));
+    match named {
+        Some((model, path)) if !Path::new(text).exists() => Ok((path.into(), Some(model.to_string()))),
+        _ => Ok((text.into(), None)),
     }
 }
 
@@ -119,35 +113,29 @@ impl Args {
     /// Puts what the arguments choose into the program; paths are opened.
     pub fn apply(&self, ctx: &egui::Context, viewer: &mut Viewer) {
         let look = &mut viewer.state.look;
-        look.erf.stage = self.stage.or(look.erf.stage);
-        look.erf.position = self.position.or(look.erf.position);
-        look.erf.size = self.size.unwrap_or(look.erf.size).clamp(1, kernelscope::data::MAX_SIDE);
-        look.erf.images = self.images.unwrap_or(look.erf.images).max(1);
+        self.look.apply(look);
         if let Some(path) = &self.input {
             look.erf.source = Images::Path(path.clone());
-        }
-        if let Some((transfer, exponent)) = self.transfer {
-            look.erf.transfer = transfer;
-            look.erf.gamma = exponent.unwrap_or(look.erf.gamma);
         }
         if self.stimuli.is_some() {
             look.bias.stimuli.clone_from(&self.stimuli);
         }
-        match self.x_axis.as_deref() {
-            Some("step") => look.x_axis = XAxis::Step,
-            Some(_) => look.x_axis = XAxis::Epoch,
-            None => {}
-        }
         look.address.clone_from(&self.address);
         viewer.state.settings.dark &= !self.light;
-        if let Some(view) = self.view {
+        if let Some(view) = self.shown() {
             viewer.run(ctx, Command::Show(view));
         }
         viewer.state.first_epoch = self.epoch;
         if !self.paths.is_empty() {
-            viewer.open_all(self.paths.clone(), self.model.clone());
+            let named = |(path, own): &Named| (path.clone(), own.clone().or_else(|| self.model.clone()));
+            viewer.open_all(self.paths.iter().map(named).collect());
             viewer.settle();
         }
+    }
+
+    /// The view that was named, or that of the figure.
+    fn shown(&self) -> Option<View> {
+        self.view.or(self.figure.map(Figure::view))
     }
 }
 
@@ -186,6 +174,7 @@ fn window(args: Args) -> Result<(), String> {
     let start = move |cc: &eframe::CreationContext<'_>| {
         let stored = cc.storage.and_then(|storage| storage.get_string(app::SETTINGS));
         // Settings of another version are begun anew.
+        let stored = stored.filter(|_| !args.fresh);
         let settings: Settings = stored.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let mut viewer = Viewer::new(&cc.egui_ctx, settings, Box::new(ThreadRunner::default()));
         args.apply(&cc.egui_ctx, &mut viewer);
@@ -207,7 +196,7 @@ fn headless(args: &Args) -> Result<(), String> {
     }
     let ctx = egui::Context::default();
     let mut viewer = Viewer::new(&ctx, Settings::default(), Box::new(InlineRunner));
-    let view = args.view.unwrap_or(View::Erf);
+    let view = args.shown().unwrap_or(View::Erf);
     if args.screenshot.is_none() {
         viewer.show_only(&[view]);
     }
@@ -217,7 +206,11 @@ fn headless(args: &Args) -> Result<(), String> {
         return Err(last_message(&viewer));
     }
     if let Some(path) = &args.export {
-        let figure = export::figure(&viewer.state, view).map_err(|error| match viewer.state.messages.all() {
+        let found = match args.figure {
+            Some(figure) => export::figure(&viewer.state, figure),
+            None => export::of_view(&viewer.state, view),
+        };
+        let figure = found.map_err(|error| match viewer.state.messages.all() {
             [] => error,
             _ => format!("{error}: {}", last_message(&viewer)),
         })?;
