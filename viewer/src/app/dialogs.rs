@@ -1,5 +1,6 @@
 //! Dialogues: a path, an address or a file name to type, and the list of shortcuts.
 
+use crate::cli::named_path;
 use crate::command::{Command, Commands};
 use crate::state::{Dialog, State};
 use crate::widgets::faint;
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 
 /// A path without quotes and spaces around it, and with the home folder in place of `~`.
 fn typed_path(text: &str) -> PathBuf {
-    let text = text.trim().trim_matches(['"', '\'']);
+    let text = text.trim().trim_matches(['"', '\'']).trim();
     match (text.strip_prefix("~/"), std::env::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => PathBuf::from(text),
@@ -22,10 +23,11 @@ pub fn show(ctx: &egui::Context, state: &mut State, out: &mut Commands) {
     match &mut dialog {
         Dialog::None | Dialog::Palette(..) => return,
         Dialog::Open(text) => {
-            let hint = "run folder, folder of runs, .safetensors, .pth or .npy";
+            let hint = "run folder, folder of runs, .safetensors, .pth, .npy, or NETWORK=PATH";
             let done = ask(ctx, out, "Open path", hint, "Open", text);
             if done {
-                out.push(Command::Open(typed_path(text), None));
+                let (path, model) = named_path(text.trim());
+                out.push(Command::Open(typed_path(&path.to_string_lossy()), model));
             }
         }
         Dialog::GoTo(text) => {

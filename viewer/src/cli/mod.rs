@@ -32,7 +32,7 @@ pub type Named = (PathBuf, Option<String>);
 pub struct Args {
     /// Run folders, folders of runs, checkpoints (.safetensors, .pth) or matrices (.npy); the network of a checkpoint
     /// that does not say is named in front of it, as replknet-31b=RepLKNet-31B.pth
-    #[arg(value_name = "[NAME=]PATH", value_parser = parse_path)]
+    #[arg(value_name = "[NAME=]PATH", value_parser = |text: &str| Ok::<_, String>(named_path(text)))]
     pub paths: Vec<Named>,
     /// Network of all checkpoints that do not say (see `kernelscope models`)
     #[arg(long, value_name = "NAME")]
@@ -95,11 +95,11 @@ fn parse_figure(text: &str) -> Result<Figure, String> {
 }
 
 /// A path, or the name of a registered network and a path.
-fn parse_path(text: &str) -> Result<Named, String> {
+pub fn named_path(text: &str) -> Named {
     let named = text.split_once('=').filter(|(model, _)| registry().iter().any(|known| known.name == *model));
     match named {
-        Some((model, path)) if !Path::new(text).exists() => Ok((path.into(), Some(model.to_string()))),
-        _ => Ok((text.into(), None)),
+        Some((model, path)) if !Path::new(text).exists() => (path.into(), Some(model.to_string())),
+        _ => (text.into(), None),
     }
 }
 

@@ -8,7 +8,7 @@ use eframe::egui::{self, RichText, Vec2, vec2};
 use kernelscope::plot::Colormap;
 
 /// Height that is kept below a map for its lines.
-const LINES: f32 = 84.0;
+const LINES: f32 = 92.0;
 /// Height of the title above a map.
 const TITLE: f32 = 22.0;
 
@@ -68,7 +68,7 @@ fn side_by_side(
     peak: Option<f64>,
     out: &mut Commands,
 ) {
-    let bar = 46.0;
+    let bar = 56.0;
     let (columns, side) = arrange(shown.len(), ui.available_size() - vec2(0.0, bar));
     for row in shown.chunks(columns) {
         ui.horizontal_top(|ui| {
@@ -111,6 +111,7 @@ fn waiting(ui: &mut egui::Ui, state: &State, entry: &Entry, side: f32) {
 /// What was probed, and the squares of the thresholds.
 pub fn lines(ui: &mut egui::Ui, state: &State, erf: &ErfResult) {
     ui.spacing_mut().item_spacing.y = 1.0;
+    ui.spacing_mut().interact_size.y = 15.0;
     let map = &erf.map;
     let what = if erf.stage_size == (0, 0) {
         format!("imported, {}×{}", map.height, map.width)

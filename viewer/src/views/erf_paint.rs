@@ -74,20 +74,20 @@ pub fn map(
     let area = image_area(ui, sides(erf, side), look.camera, &name, out);
     let texture = texture(ui, textures, look, erf, peak);
     paint_image(ui, &area, texture.id(), 0.0, 1.0);
-    overlay(ui, textures, look, erf, &area, peak);
+    overlay(ui, textures, look, erf, &area, (peak, area.rect));
     pointer(ui, look, erf, &area, out);
 }
 
-/// The squares, contours and the probed position.
+/// The squares, contours and the probed position, inside a part of the area.
 fn overlay(
     ui: &egui::Ui,
     textures: &mut Textures,
     look: &ErfLook,
     erf: &ErfResult,
     area: &ImageArea,
-    peak: Option<f64>,
+    (peak, part): (Option<f64>, Rect),
 ) {
-    let painter = ui.painter().with_clip_rect(area.rect.intersect(ui.clip_rect()));
+    let painter = ui.painter().with_clip_rect(part.intersect(ui.clip_rect()));
     let (h, w) = (erf.map.height, erf.map.width);
     if look.squares {
         for (index, threshold) in look.thresholds.iter().enumerate() {
@@ -174,7 +174,7 @@ pub fn swipe(
 ) {
     let look = &state.look.erf;
     let [(a, first), (b, second)] = [pair.0, pair.1];
-    let side = (ui.available_height() - 130.0).min(ui.available_width() - 12.0).clamp(140.0, 1100.0);
+    let side = (ui.available_height() - 190.0).min(ui.available_width() - 12.0).clamp(140.0, 1100.0);
     let mut border = look.swipe;
     ui.horizontal(|ui| {
         ui.set_width(side);
@@ -185,10 +185,15 @@ pub fn swipe(
     let textures_of = [first, second].map(|erf| texture(ui, textures, look, erf, peak));
     paint_image(ui, &area, textures_of[0].id(), 0.0, border);
     paint_image(ui, &area, textures_of[1].id(), border, 1.0);
-    overlay(ui, textures, look, if look.swipe > 0.5 { first } else { second }, &area, peak);
     let x = area.rect.left() + area.rect.width() * border;
+    let left = Rect::from_min_max(area.rect.min, pos2(x, area.rect.bottom()));
+    let right = Rect::from_min_max(pos2(x, area.rect.top()), area.rect.max);
+    overlay(ui, textures, look, first, &area, (peak, left));
+    overlay(ui, textures, look, second, &area, (peak, right));
     ui.painter().vline(x, area.rect.y_range(), Stroke::new(2.0, Color32::WHITE));
-    pointer(ui, look, first, &area, out);
+    // The value under the pointer is that of the map that is seen there.
+    let beyond = area.response.hover_pos().is_some_and(|point| point.x > x);
+    pointer(ui, look, if beyond { second } else { first }, &area, out);
     ui.spacing_mut().slider_width = side - 10.0;
     let slider = egui::Slider::new(&mut border, 0.0..=1.0).show_value(false);
     ui.add(slider).on_hover_text("Border between the two maps");
@@ -198,7 +203,7 @@ pub fn swipe(
     ui.horizontal_top(|ui| {
         for (entry, erf) in [pair.0, pair.1] {
             ui.vertical(|ui| {
-                ui.set_width(side / 2.0 - 6.0);
+                ui.set_width((side / 2.0 - 6.0).max(210.0).min(ui.available_width()));
                 let ink = series_colour(state.index_of(entry.id), ui.visuals().dark_mode);
                 ui.colored_label(ink, &entry.label);
                 lines(ui, state, erf);

@@ -172,10 +172,11 @@ fn name_cell(ui: &mut egui::Ui, row: &Row, out: &mut Commands) {
     if row.node.children.is_empty() || row.node.path.is_empty() {
         ui.add_space(if row.node.path.is_empty() { 0.0 } else { 16.0 });
     } else {
-        let text = if row.open { "⏷" } else { "⏵" };
-        let button = egui::Button::new(RichText::new(text).small()).frame(false).min_size(egui::vec2(16.0, 16.0));
+        let (rect, response) = ui.allocate_exact_size(egui::vec2(16.0, 16.0), Sense::click());
+        let openness = if row.open { 1.0 } else { 0.0 };
+        let icon = response.clone().with_new_rect(rect.shrink(3.0));
+        egui::collapsing_header::paint_default_icon(ui, openness, &icon);
         let verb = if row.open { "Collapse" } else { "Expand" };
-        let response = ui.add(button);
         response
             .widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, format!("{verb} {}", row.node.path)));
         if response.clicked() {

@@ -1,6 +1,6 @@
 //! Opening: what is shown of whole and of broken things.
 
-use crate::support::{SIDE, checkpoint, copied, messages, opened, run, runs};
+use crate::support::{SIDE, checkpoint, copied, messages, opened, run, runs, settings};
 use egui_kittest::kittest::Queryable;
 use kernelscope::weights::{self, TensorMap};
 use kernelscope_viewer::command::Command;
@@ -60,6 +60,20 @@ fn weights_without_a_name_are_shown_and_the_network_can_be_chosen() {
     run(&mut harness, Command::SetModel(id, Some("resnet-50".into())));
     let last = messages(harness.state()).pop().unwrap();
     assert!(last.contains("plain") && last.contains("resnet-50"), "{last}");
+}
+
+#[test]
+fn a_name_with_letters_that_no_font_has_is_no_reason_to_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("実験-\u{1f9ea}.safetensors");
+    checkpoint(&path, "nano-1d", true);
+    // As in the window: boxes in place of the letters.
+    let ctx = eframe::egui::Context::default();
+    let runner = Box::new(kernelscope_viewer::jobs::InlineRunner);
+    let mut viewer = kernelscope_viewer::Viewer::new(&ctx, settings(), runner);
+    viewer.run(&ctx, Command::Open(path, None));
+    let image = kernelscope_viewer::raster::picture(&ctx, &mut viewer, (900, 600));
+    assert_eq!((image.width(), viewer.state.entries.len()), (900, 1));
 }
 
 #[test]
