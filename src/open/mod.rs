@@ -76,7 +76,8 @@ impl Subject {
         let stored = noted(&mut faults, "preprocessing", Preprocessing::of_checkpoint(&checkpoint)).flatten();
         let tensors = checkpoint.tensors.clone();
         let built = Network::from_checkpoint::<&str>(model, checkpoint, &[], BuildOptions::frozen());
-        let network = noted(&mut faults, "network", built).map(Arc::new);
+        let named = |error: Error| model.map_or(error.to_string(), |model| format!("as {model}: {error}"));
+        let network = built.map_err(|error| faults.push(Fault::new("network", named(error)))).ok().map(Arc::new);
         let described = stored.or_else(|| network.as_ref().map(|n| n.spec().preprocessing())).unwrap_or_default();
         let transform = data.as_ref().map_or_else(|| eval_transform(&described), DataConfig::eval_transform);
         let checked = transform.check().map_err(|e| Error::file(path, format!("its images' preparation: {e}")));

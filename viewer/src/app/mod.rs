@@ -146,6 +146,9 @@ impl Viewer {
         if idle {
             self.settle();
         }
+        if self.visible().contains(&View::Messages) {
+            self.state.messages.unread = 0;
+        }
         self.textures.end_frame();
     }
 

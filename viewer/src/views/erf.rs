@@ -128,7 +128,7 @@ pub fn lines(ui: &mut egui::Ui, state: &State, erf: &ErfResult) {
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = 5.0;
             let (dot, _) = ui.allocate_exact_size(vec2(8.0, 8.0), egui::Sense::hover());
-            ui.painter().rect_filled(dot, 1.0, ink);
+            erf_paint::swatch(ui, dot, ink);
             let text =
                 format!("{:.0} %: {side}, r {} (raw {})", 100.0 * threshold, percent(log.ratio), percent(raw.ratio));
             ui.add(egui::Label::new(RichText::new(text).small()).truncate()).on_hover_text(

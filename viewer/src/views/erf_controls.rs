@@ -100,7 +100,7 @@ fn thresholds(ui: &mut egui::Ui, look: &mut ErfLook) {
     ui.spacing_mut().slider_width = ((ui.available_width() - 90.0) / 4.0 - 66.0).clamp(28.0, 110.0);
     for (index, threshold) in look.thresholds.iter_mut().enumerate() {
         let (rect, _) = ui.allocate_exact_size(egui::vec2(8.0, 8.0), egui::Sense::hover());
-        ui.painter().rect_filled(rect, 1.0, super::erf_paint::square_colour(index));
+        super::erf_paint::swatch(ui, rect, super::erf_paint::square_colour(index));
         let percent = |value: f64, _| format!("{:.0} %", 100.0 * value);
         let parse = |text: &str| text.trim_end_matches(['%', ' ']).parse::<f64>().ok().map(|value| value / 100.0);
         let slider = Slider::new(threshold, 0.01..=0.999).custom_formatter(percent).custom_parser(parse);

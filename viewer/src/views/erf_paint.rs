@@ -18,6 +18,12 @@ pub fn square_colour(index: usize) -> Color32 {
     colour(SQUARES.get(index % SQUARES.len()).copied().unwrap_or([255; 3]))
 }
 
+/// A small square of a threshold's colour; its rim shows the white one on light ground.
+pub fn swatch(ui: &egui::Ui, rect: Rect, ink: Color32) {
+    ui.painter().rect_filled(rect, 1.0, ink);
+    ui.painter().rect_stroke(rect, 1.0, Stroke::new(0.7, ui.visuals().weak_text_color()), StrokeKind::Middle);
+}
+
 /// What a texture follows from, besides the map.
 fn key(look: &ErfLook, peak: f64) -> (u8, u64, u64) {
     (look.transfer as u8, look.gamma.to_bits(), peak.to_bits())

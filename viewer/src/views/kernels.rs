@@ -92,6 +92,8 @@ fn detail(ui: &mut egui::Ui, state: &State, layer: &KernelLayer, of: &[ChannelOr
     let side = (ui.available_height() * 0.34).clamp(90.0, 190.0);
     ui.horizontal(|ui| {
         let (rect, response) = ui.allocate_exact_size(fitted(picture.size, side), Sense::hover());
+        let name = format!("Kernel {}:{channel}", layer.path);
+        response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, name.as_str()));
         kernel_tile(ui.painter(), picture, channel, rect);
         ui.painter().rect_stroke(rect, 0.0, Stroke::new(1.0, ui.visuals().weak_text_color()), StrokeKind::Outside);
         let kernel = layer.pixels(channel);

@@ -88,7 +88,7 @@ fn summary(layer: &LayerOrientation) -> String {
 
 /// Every layer as a row of bins: rotation from layer to layer is a slope.
 fn depth(ui: &mut egui::Ui, state: &State, entry: &Entry, out: &mut Commands) {
-    ui.label(RichText::new("Over depth").strong());
+    ui.label(RichText::new("Over depth: angles across, the first layer above").strong());
     let layers = &entry.facts.orientations;
     let row = (190.0 / layers.len().max(1) as f32).clamp(6.0, 18.0);
     let width = (ui.available_width() - 6.0).max(80.0);

@@ -72,6 +72,9 @@ fn steps(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
     });
 }
 
+/// Fewest points between grid lines, and the distance from which they have their full colour.
+const GRID: egui::Rangef = egui::Rangef { min: 26.0, max: 400.0 };
+
 type Getter = fn(&Row) -> Option<f64>;
 
 fn points(rows: &[Row], kind: Option<RowKind>, axis: XAxis, steps_per_epoch: f64, get: Getter) -> Vec<[f64; 2]> {
@@ -91,6 +94,7 @@ fn diagram(ui: &mut egui::Ui, state: &State, shown: &[&Entry], name: &str, label
         .x_axis_label(x_label)
         .y_axis_label(label)
         .allow_scroll(false)
+        .grid_spacing(GRID)
         .height(ui.available_height())
         .include_x(0.0);
     if accuracy {

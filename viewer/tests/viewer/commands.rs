@@ -6,7 +6,7 @@ use egui_kittest::kittest::Queryable;
 use kernelscope::analysis::tree::Address;
 use kernelscope_viewer::command::Command;
 use kernelscope_viewer::state::{
-    Arrangement, BiasLook, Dialog, EntryId, ErfLook, Figure, KernelLook, KernelSort, Transfer, View, XAxis,
+    Arrangement, BiasLook, Dialog, EntryId, ErfLook, Figure, KernelLook, KernelSort, Transfer, XAxis,
 };
 
 /// All general commands and samples of those that take something.
@@ -22,7 +22,7 @@ fn samples() -> Vec<Command> {
         Command::Compare(id, true),
         Command::Compare(id, false),
         Command::SetEpoch(Some(3)),
-        Command::GoTo(Some(Address::layer("stages.0").with_channel(5))),
+        Command::GoTo(Some(Address::layer("stages.0").with_channel(99_999))),
         Command::Expand("stages".into(), true),
         Command::Expand("stages".into(), false),
         Command::SetKernels(KernelLook { sort: KernelSort::Norm, own_range: true, ..KernelLook::default() }),

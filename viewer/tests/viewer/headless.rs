@@ -43,7 +43,7 @@ fn every_figure_is_exported_with_its_data_and_recipe() {
     // No network here has parallel kernels without groups.
     assert_eq!(missing, ["kept-taps"]);
     let erf = std::fs::read_to_string(folder.path().join("erf.csv")).unwrap();
-    for part in ["# transfer: contribution, log10", "# probe: stage 3, position 0,0 of 2x2", "# input: built-in images"]
+    for part in ["# transfer: contribution, log10", "# probe: stage 3, position 1,1 of 2x2", "# input: built-in images"]
     {
         assert!(erf.contains(part), "{part}: {}", &erf[..900]);
     }

@@ -6,6 +6,7 @@ mod commands;
 mod corrupted;
 mod flows;
 mod headless;
+mod live;
 mod monkey;
 mod open;
 mod pixels;

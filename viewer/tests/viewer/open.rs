@@ -169,6 +169,26 @@ fn matrices_stand_beside_networks() {
 }
 
 #[test]
+fn a_seventh_network_is_opened_but_not_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = opened(&[]);
+    for index in 0..7 {
+        let path = folder.path().join(format!("map-{index}.npy"));
+        let matrix = candle_core::Tensor::new(&[[1.0f32, 2.0], [3.0, 4.0]], &candle_core::Device::Cpu).unwrap();
+        matrix.write_npy(&path).unwrap();
+        run(&mut harness, Command::Open(path, None));
+    }
+    let state = &harness.state().state;
+    assert_eq!((state.entries.len(), state.look.compared.len(), state.shown().len()), (7, 6, 6));
+    let last = state.entries[6].id;
+    assert!(state.shown().iter().any(|entry| entry.id == last), "what is looked at is always shown");
+    run(&mut harness, Command::Compare(last, true));
+    assert!(messages(harness.state()).pop().unwrap().contains("at most 6"));
+    // Maps of other sizes than networks' stand beside each other, and have a difference of their own.
+    assert!(harness.query_by_label("Receptive field of map-6").is_some());
+}
+
+#[test]
 fn a_run_in_training_is_followed() {
     let folder = tempfile::tempdir().unwrap();
     let path = copied("line", folder.path());
