@@ -70,11 +70,14 @@ fn side_by_side(
 ) {
     let bar = 56.0;
     let (columns, side) = arrange(shown.len(), ui.available_size() - vec2(0.0, bar));
+    // The lines below a map may be longer than the map is wide.
+    let room = (ui.available_width() - 10.0) / columns as f32 - 10.0;
+    let width = side.max(room.min(200.0));
     for row in shown.chunks(columns) {
         ui.horizontal_top(|ui| {
             for entry in row {
                 ui.vertical(|ui| {
-                    ui.set_width(side);
+                    ui.set_width(width);
                     title(ui, state, entry);
                     match &entry.erf {
                         Some(erf) => {

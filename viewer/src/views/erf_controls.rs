@@ -51,7 +51,7 @@ fn compute(ui: &mut egui::Ui, look: &mut ErfLook, shown: &[&Entry], out: &mut Co
             look.position = None;
         }
     } else {
-        ui.label(faint("click on a map to probe another position"));
+        ui.label(faint("click a map to probe there"));
     }
     let _ = (shown, out);
 }

@@ -4,7 +4,7 @@ use crate::command::{Command, Commands};
 use crate::state::{Entry, State, XAxis};
 use crate::widgets::{self, faint, series_colour};
 use eframe::egui::{self, Color32, RichText};
-use egui_plot::{Legend, Line, LineStyle, Plot, PlotPoints, Points, VLine};
+use egui_plot::{AxisHints, Corner, Legend, Line, LineStyle, Plot, PlotPoints, Points, VLine};
 use kernelscope::run::{Row, RowKind};
 
 pub fn ui(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
@@ -73,7 +73,7 @@ fn steps(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
 }
 
 /// Fewest points between grid lines, and the distance from which they have their full colour.
-const GRID: egui::Rangef = egui::Rangef { min: 26.0, max: 400.0 };
+const GRID: egui::Rangef = egui::Rangef { min: 16.0, max: 1200.0 };
 
 type Getter = fn(&Row) -> Option<f64>;
 
@@ -89,9 +89,11 @@ fn points(rows: &[Row], kind: Option<RowKind>, axis: XAxis, steps_per_epoch: f64
 fn diagram(ui: &mut egui::Ui, state: &State, shown: &[&Entry], name: &str, label: &str, accuracy: bool) {
     let dark = ui.visuals().dark_mode;
     let x_label = if state.look.x_axis == XAxis::Epoch { "epoch" } else { "optimiser step" };
+    // Losses fall and accuracies rise: the other corner is free.
+    let corner = if accuracy { Corner::RightBottom } else { Corner::RightTop };
     let mut plot = Plot::new(name)
-        .legend(Legend::default().background_alpha(0.6))
-        .x_axis_label(x_label)
+        .legend(Legend::default().background_alpha(0.6).position(corner))
+        .custom_x_axes(vec![AxisHints::new_x().label(x_label).label_spacing(egui::Rangef::new(28.0, 48.0))])
         .y_axis_label(label)
         .allow_scroll(false)
         .grid_spacing(GRID)

@@ -65,6 +65,8 @@ fn every_command_works_on_a_full_program() {
         assert_eq!(harness.state().state.entries.len(), 2, "{command:?}");
         run(&mut harness, Command::CloseDialog);
     }
+    // All views come back, and with them the work for what is chosen in them.
+    run(&mut harness, Command::ResetLayout);
     // What was asked for and is not there was said.
     let all = messages(harness.state()).join("\n");
     for part in ["absent", "path: got nothing", "below", "(999, 999)"] {

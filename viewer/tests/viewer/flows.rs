@@ -2,7 +2,7 @@
 
 use crate::support::{checkpoint, messages, opened, program, run, runs};
 use clap::Parser;
-use eframe::egui::{Event, Key};
+use eframe::egui::{Event, Key, Modifiers, MouseWheelSource, MouseWheelUnit, TouchPhase, vec2};
 use egui_kittest::kittest::Queryable;
 use kernelscope::analysis::tree::Address;
 use kernelscope_viewer::command::Command;
@@ -81,7 +81,7 @@ fn a_click_on_a_map_probes_the_position_under_it() {
     let mut harness = opened(&[&runs().join("line")]);
     let area = harness.get_by_label("Receptive field of line").rect();
     let before = harness.state().state.entries[0].erf.as_ref().unwrap().clone();
-    let at = area.min + area.size() * eframe::egui::vec2(0.1, 0.9);
+    let at = area.min + area.size() * vec2(0.1, 0.9);
     harness.hover_at(at);
     harness.run_steps(1);
     harness.drag_at(at);
@@ -95,6 +95,47 @@ fn a_click_on_a_map_probes_the_position_under_it() {
     let outside = ErfLook { position: Some((500, 0)), ..harness.state().state.look.erf.clone() };
     run(&mut harness, Command::SetErf(Box::new(outside)));
     assert!(harness.query_all_by_label_contains("position: got (500, 0)").next().is_some());
+}
+
+#[test]
+fn the_wheel_zooms_about_the_pointer_and_a_drag_pans_all_fields() {
+    let mut harness = opened(&[runs()]);
+    harness.state_mut().show_only(&[View::Erf]);
+    harness.run_steps(3);
+    let camera =
+        |harness: &egui_kittest::Harness<'_, kernelscope_viewer::Viewer>| harness.state().state.look.erf.camera;
+    let area = harness.get_by_label("Receptive field of shifts").rect();
+    let at = area.min + area.size() * 0.25;
+    harness.hover_at(at);
+    harness.run_steps(1);
+    harness.event(Event::MouseWheel {
+        unit: MouseWheelUnit::Point,
+        delta: vec2(0.0, 200.0),
+        phase: TouchPhase::Move,
+        source: MouseWheelSource::Wheel,
+        modifiers: Modifiers::NONE,
+    });
+    harness.run_steps(12);
+    let zoomed = camera(&harness);
+    assert!(zoomed.zoom > 1.5, "{zoomed:?}");
+    // What was under the pointer is there still: a quarter of the way into the image.
+    for centre in [zoomed.centre.0, zoomed.centre.1] {
+        assert!((centre - 0.25 / zoomed.zoom - 0.25).abs() < 0.01, "{zoomed:?}");
+    }
+    // The other field shows the same part.
+    let other = harness.get_by_label("Receptive field of line").rect();
+    let (from, to) = (other.center(), other.center() - other.size() * 0.2);
+    harness.drag_at(from);
+    harness.run_steps(2);
+    harness.hover_at(to);
+    harness.run_steps(2);
+    harness.drop_at(to);
+    harness.run_steps(3);
+    let panned = camera(&harness);
+    assert_eq!(panned.zoom, zoomed.zoom);
+    assert!((panned.centre.0 - zoomed.centre.0 - 0.2 / zoomed.zoom).abs() < 0.02, "{zoomed:?} {panned:?}");
+    run(&mut harness, Command::SetCamera(Camera::default()));
+    assert_eq!(camera(&harness).zoom, 1.0);
 }
 
 #[test]
