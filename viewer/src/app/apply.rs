@@ -292,7 +292,7 @@ impl Viewer {
     }
 
     /// Shows the insides of all modules around a path.
-    fn reveal(&mut self, path: &str) {
+    pub fn reveal(&mut self, path: &str) {
         let mut place = path;
         while let Some((outer, _)) = place.rsplit_once('.') {
             self.state.look.expanded.insert(outer.to_string());

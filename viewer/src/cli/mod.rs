@@ -44,6 +44,9 @@ pub struct Args {
     /// oriented-taps, shape-bias, kept-shifts, kept-groups, group-counts, kept-taps, masks, densities, curves
     #[arg(long, value_name = "FIGURE", value_parser = parse_figure)]
     pub figure: Option<Figure>,
+    /// Show that view alone
+    #[arg(long, requires = "view")]
+    pub alone: bool,
     /// Epoch of the runs' checkpoints; the newest if left out
     #[arg(long)]
     pub epoch: Option<usize>,
@@ -122,7 +125,13 @@ impl Args {
         }
         look.address.clone_from(&self.address);
         viewer.state.settings.dark &= !self.light;
+        if let Some(address) = &self.address {
+            viewer.reveal(&address.path);
+        }
         if let Some(view) = self.shown() {
+            if self.alone {
+                viewer.show_only(&[view]);
+            }
             viewer.run(ctx, Command::Show(view));
         }
         viewer.state.first_epoch = self.epoch;

@@ -52,7 +52,7 @@ fn steps(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
     let mut epoch = chosen.unwrap_or(last);
     ui.horizontal_wrapped(|ui| {
         let label = ui.label(RichText::new("Checkpoint").strong());
-        ui.spacing_mut().slider_width = (ui.available_width() - 260.0).clamp(80.0, 360.0);
+        ui.spacing_mut().slider_width = (ui.available_width() - 320.0).clamp(80.0, 360.0);
         let slider = egui::Slider::new(&mut epoch, first..=last).prefix("epoch ");
         let response = ui.add_enabled(epochs.len() > 1, slider).labelled_by(label.id);
         if response.changed() {
@@ -122,7 +122,8 @@ fn diagram(ui: &mut egui::Ui, state: &State, shown: &[&Entry], name: &str, label
             curve(plot, &entry.label, validated, ink);
             if let Some(epoch) = state.look.epochs.get(&entry.id) {
                 let at = *epoch as f64 * if state.look.x_axis == XAxis::Epoch { 1.0 } else { steps };
-                let line = VLine::new(entry.label.clone(), at).color(ink.linear_multiply(0.7));
+                // Without a name it has no part in the legend.
+                let line = VLine::new("", at).color(ink).width(1.0);
                 plot.vline(line.style(LineStyle::dotted_loose()));
             }
         }

@@ -82,3 +82,19 @@ pub fn kernel_value_at(kernel: &PixelKernel, rect: Rect, point: Pos2) -> Option<
     let value = kernel.values.get(index).copied().filter(|_| kernel.tapped.get(index) == Some(&true));
     Some((row, column, value))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_reaches_the_largest_weight_of_either_sign() {
+        assert_eq!(limit([-3.0, 1.0, f32::NAN].iter()), 3.0);
+        assert_eq!(limit([-1.0, 2.0, f32::INFINITY].iter()), 2.0);
+        assert_eq!(limit([].iter()), 0.0);
+        let side = |value: f32| tap_colour(value, 2.0);
+        assert_eq!(side(-2.0), colour(kernelscope::plot::Colormap::Diverging.at(0.0)));
+        assert_eq!(side(2.0), colour(kernelscope::plot::Colormap::Diverging.at(1.0)));
+        assert_eq!(side(f32::NAN), NOT_FINITE);
+    }
+}
