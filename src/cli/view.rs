@@ -43,3 +43,27 @@ fn beside(own: &Path) -> Option<PathBuf> {
     let folders = [Some(own), real.as_deref()];
     folders.into_iter().flatten().map(|path| path.with_file_name(name())).find(|path| path.is_file())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_viewer_is_found_beside_the_program_and_beside_what_a_link_means() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(place("real")).unwrap();
+        std::fs::create_dir_all(place("bin")).unwrap();
+        std::fs::write(place("real/kernelscope"), "").unwrap();
+        assert_eq!(beside(&place("real/kernelscope")), None);
+        std::fs::write(place("real").join(name()), "").unwrap();
+        assert_eq!(beside(&place("real/kernelscope")), Some(place("real").join(name())));
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(place("real/kernelscope"), place("bin/kernelscope")).unwrap();
+            let found = beside(&place("bin/kernelscope")).unwrap();
+            assert_eq!(found, std::fs::canonicalize(place("real")).unwrap().join(name()));
+        }
+    }
+}

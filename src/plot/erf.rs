@@ -16,8 +16,8 @@ use crate::analysis::report::{AreaRatio, ErfMap};
 pub(super) const RASTER_LIMIT: usize = 1024;
 /// Most maps in one figure.
 pub const MOST_MAPS: usize = 12;
-/// Longest side of a map in which contours are searched: beyond, they follow single pixels.
-pub const CONTOUR_SIDE: usize = 192;
+/// Longest side of the averaged map in which contours are searched: in a finer one they would follow single pixels.
+pub const CONTOUR_SIDE: usize = 48;
 /// Space between cells in figure pixels.
 const GAP: f64 = 16.0;
 /// Colours of the squares, light enough for the dark end of the colour map.

@@ -1,6 +1,6 @@
 //! The program as a person uses it, without a display.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod commands;
 mod corrupted;

@@ -7,6 +7,9 @@ use kernelscope::plot::Colormap;
 use kernelscope_viewer::command::Command;
 use kernelscope_viewer::state::{Arrangement, ErfLook, Transfer, View};
 
+/// What a contribution becomes before it is divided by the largest.
+type Of = fn(f64) -> f64;
+
 /// The largest difference of a painted colour from an expected one.
 fn distance(image: &image::RgbaImage, at: Pos2, expected: [u8; 3]) -> u8 {
     let pixel = image.get_pixel(at.x as u32, at.y as u32).0;
@@ -22,7 +25,7 @@ fn middle(area: Rect, side: usize, row: usize, column: usize) -> Pos2 {
 fn the_pixels_of_a_map_have_the_colours_of_their_values() {
     let mut harness = opened(&[&runs().join("line")]);
     harness.state_mut().show_only(&[View::Erf]);
-    let transfers: [(Transfer, fn(f64) -> f64); 3] =
+    let transfers: [(Transfer, Of); 3] =
         [(Transfer::Log, |a| (a + 1.0).log10()), (Transfer::Linear, |a| a), (Transfer::Power, |a| a.powf(0.4))];
     for (transfer, of) in transfers {
         let look = ErfLook { transfer, gamma: 0.4, squares: false, ..harness.state().state.look.erf.clone() };
