@@ -7,7 +7,7 @@ use egui_kittest::kittest::Queryable;
 use kernelscope::analysis::tree::Address;
 use kernelscope_viewer::command::Command;
 use kernelscope_viewer::state::{
-    Arrangement, BiasLook, Camera, ErfLook, KernelSort, Settings, State, Transfer, View, XAxis,
+    Arrangement, BiasLook, Camera, ErfLook, Images, KernelSort, Settings, State, Transfer, View, XAxis,
 };
 use kernelscope_viewer::{cli, export};
 
@@ -155,6 +155,32 @@ fn a_category_leads_to_its_images_and_an_image_to_its_probabilities() {
     harness.run_steps(3);
     assert_eq!(harness.state().state.look.bias.image, Some(2));
     assert!(harness.query_all_by_label_contains("shape of square").next().is_some());
+}
+
+#[test]
+fn a_field_may_be_computed_from_a_picture_and_bias_from_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("picture.png");
+    image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([(6 * x) as u8, (8 * y) as u8, 90])).save(&picture).unwrap();
+    let mut harness = opened(&[&runs().join("line")]);
+    let before = harness.state().state.entries[0].erf.as_ref().unwrap().clone();
+    let look = |harness: &egui_kittest::Harness<'_, kernelscope_viewer::Viewer>, path: &std::path::Path| ErfLook {
+        source: Images::Path(path.to_path_buf()),
+        ..harness.state().state.look.erf.clone()
+    };
+    let of_picture = look(&harness, &picture);
+    run(&mut harness, Command::SetErf(Box::new(of_picture)));
+    let after = harness.state().state.entries[0].erf.as_ref().unwrap();
+    assert_eq!((after.map.images, after.image.width, &*after.input), (1, 64, picture.to_str().unwrap()));
+    assert_ne!(before.map.contribution, after.map.contribution);
+    let absent = look(&harness, &folder.path().join("absent"));
+    run(&mut harness, Command::SetErf(Box::new(absent)));
+    assert!(harness.state().state.entries[0].erf_fault.as_ref().unwrap().contains("absent"));
+    run(&mut harness, Command::Show(View::ShapeBias));
+    let stimuli = Some(folder.path().join("absent"));
+    run(&mut harness, Command::SetBias(BiasLook { stimuli, ..BiasLook::default() }));
+    assert!(harness.state().state.entries[0].bias_fault.as_ref().unwrap().contains("absent"));
+    assert!(harness.query_all_by_label_contains("absent").next().is_some(), "the view says so");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Exports, by the library and by the command without a window.
 
-use crate::support::{checkpoint, messages, opened, run, runs};
+use crate::support::{checkpoint, messages, opened, pruned, run, runs};
 use assert_cmd::Command as Process;
 use kernelscope_viewer::command::Command;
 use kernelscope_viewer::state::{Arrangement, Figure, KernelSort, View};
@@ -13,11 +13,13 @@ fn viewer() -> Process {
 #[test]
 fn every_figure_is_exported_with_its_data_and_recipe() {
     let folder = tempfile::tempdir().unwrap();
-    let mut harness = opened(&[runs()]);
+    let parallel = folder.path().join("parallel.safetensors");
+    pruned(&parallel, "nano-slak");
+    let mut harness = opened(&[runs(), &parallel]);
     run(&mut harness, Command::Show(View::ShapeBias));
-    // The dense run has oriented layers, the sparse one masks.
+    // The dense run has oriented layers, the sparse one masks, and the third network kernels that are added up.
     let mut written = std::collections::BTreeSet::new();
-    for _ in 0..2 {
+    for _ in 0..3 {
         let hash = harness.state().state.current().unwrap().hash.clone().unwrap();
         for figure in Figure::ALL {
             for ending in ["png", "svg", "csv"] {
@@ -40,16 +42,15 @@ fn every_figure_is_exported_with_its_data_and_recipe() {
         run(&mut harness, Command::NextEntry);
     }
     let missing: Vec<&str> = Figure::ALL.map(Figure::name).into_iter().filter(|name| !written.contains(name)).collect();
-    // No network here has parallel kernels without groups.
-    assert_eq!(missing, ["kept-taps"]);
+    assert_eq!(missing, [""; 0]);
     let erf = std::fs::read_to_string(folder.path().join("erf.csv")).unwrap();
     for part in ["# transfer: contribution, log10", "# probe: stage 3, position 1,1 of 2x2", "# input: built-in images"]
     {
         assert!(erf.contains(part), "{part}: {}", &erf[..900]);
     }
-    // One line per row of both maps, after the recipe and the header.
+    // One line per row of the three maps, after the recipe and the header.
     let lines = erf.lines().filter(|line| !line.starts_with("# ")).count();
-    assert_eq!(lines, 1 + 2 * 64);
+    assert_eq!(lines, 1 + 3 * 64);
     run(&mut harness, Command::Export(Figure::Erf, folder.path().join("erf.pdf")));
     assert!(messages(harness.state()).pop().unwrap().contains(".png, .svg or .csv"));
 }

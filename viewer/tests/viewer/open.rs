@@ -169,6 +169,22 @@ fn matrices_stand_beside_networks() {
 }
 
 #[test]
+fn a_typed_path_may_name_its_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plain.safetensors");
+    checkpoint(&path, "nano-2d", false);
+    let mut harness = opened(&[]);
+    run(&mut harness, Command::OpenTyped);
+    harness.event(eframe::egui::Event::Text(format!(" nano-2d={} ", path.display())));
+    harness.run_steps(2);
+    harness.key_press(eframe::egui::Key::Enter);
+    harness.run_steps(4);
+    let state = &harness.state().state;
+    assert_eq!(state.entries.first().and_then(|entry| entry.network_name()), Some("nano-2d"));
+    assert_eq!(state.settings.recent.first(), Some(&(path, Some("nano-2d".to_string()))));
+}
+
+#[test]
 fn a_seventh_network_is_opened_but_not_compared() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = opened(&[]);

@@ -88,6 +88,20 @@ pub fn checkpoint(path: &Path, model: &str, named: bool) {
     weights::save(path, &network.params().tensors(), &metadata).unwrap();
 }
 
+/// Weights of a fresh network in a file, of which every third weight of the parallel large kernels is zero.
+pub fn pruned(path: &Path, model: &str) {
+    let network = Network::build(ModelSpec::named(model).unwrap(), BuildOptions::frozen()).unwrap();
+    let mut tensors = network.params().tensors();
+    for (name, tensor) in &mut tensors {
+        if name.contains("large_kernel") && tensor.dims().len() == 4 {
+            let mut values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
+            values.iter_mut().step_by(3).for_each(|value| *value = 0.0);
+            *tensor = candle_core::Tensor::from_vec(values, tensor.shape(), tensor.device()).unwrap();
+        }
+    }
+    weights::save(path, &tensors, &BTreeMap::from([network.spec().metadata().unwrap()])).unwrap();
+}
+
 /// Settings with which analyses are quick.
 pub fn settings() -> Settings {
     let mut settings = Settings { erf: ErfLook { size: 64, images: 2, ..ErfLook::default() }, ..Settings::default() };
