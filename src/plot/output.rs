@@ -78,7 +78,7 @@ pub fn png(figure: &impl Figure) -> Result<Vec<u8>> {
     encode_png(width, height, &pixels)
 }
 
-/// [`png`] with a recipe in text chunks.
+/// [`png()`] with a recipe in text chunks.
 pub(super) fn png_with(figure: &impl Figure, recipe: &Recipe) -> Result<Vec<u8>> {
     let (width, height, pixels) = pixels(figure)?;
     let fault = |error: png::EncodingError| Error::Plot(error.to_string());

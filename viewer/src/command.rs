@@ -1,5 +1,5 @@
 //! Everything that can be done. Menus, palette, shortcuts, views and tests emit these, and one place applies them
-//! ([`crate::app::apply`]).
+//! (`app/apply.rs`).
 
 use crate::state::{
     Arrangement, BiasLook, Camera, Dialog, EntryId, ErfLook, Figure, KernelLook, KernelSort, State, Transfer, View,

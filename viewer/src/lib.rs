@@ -14,7 +14,7 @@
 //! | [`export`] | figures as files, with the recipe that made them; the command that shows the same |
 //! | [`cli`] | arguments, and the program without a window |
 //! | [`raster`] | the same pixels without a window, for tests and scripts |
-//! | [`bench`] | time per frame |
+//! | [`mod@bench`] | time per frame |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
