@@ -26,10 +26,13 @@ pub mod batch_norm;
 pub mod depthwise2d;
 pub mod fused;
 pub mod gelu;
+#[cfg(gpu)]
+pub mod gpu;
 pub mod grn;
 pub mod layer_norm;
 mod matrix;
 pub mod max_pool;
+mod operator;
 pub mod oriented1d;
 pub mod pointwise;
 pub mod relu6;

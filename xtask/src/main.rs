@@ -1,21 +1,28 @@
 //! Set-up and checks of the workspace, with nothing but the standard library so that it builds in a second.
 //!
-//! - `cargo xtask test [ARGS...]`: runs the tests; arguments go to `cargo test`. They need nothing but Rust and the C
-//!   compiler that Rust links with.
+//! - `cargo xtask test [ARGS...]`: runs the tests, those of the GPU kernels emulated; arguments go to `cargo test`. They
+//!   need nothing but Rust and a C and C++ compiler.
 //! - `cargo xtask check`: formatting, lints and documentation, with warnings as errors.
+//! - `cargo xtask cuda-toolchain [FOLDER]`: installs what the feature `cuda` needs to compile and link, without a GPU.
+//! - `cargo xtask kernels`: compiles the GPU kernels and reports registers; fails if one spills.
 
 // A command prints.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod cuda;
+
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: cargo xtask test [ARGS for cargo test...] | check";
+const USAGE: &str = "usage: cargo xtask test [ARGS for cargo test...] | check | cuda-toolchain [FOLDER] | kernels";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.split_first() {
         Some((verb, rest)) if verb == "test" => test(rest),
         Some((verb, [])) if verb == "check" => check(),
+        Some((verb, [])) if verb == "cuda-toolchain" => cuda::toolchain(None),
+        Some((verb, [folder])) if verb == "cuda-toolchain" => cuda::toolchain(Some(folder)),
+        Some((verb, [])) if verb == "kernels" => cuda::kernels(),
         _ => Err(USAGE.to_string()),
     };
     match result {
@@ -29,12 +36,14 @@ fn main() -> ExitCode {
 
 /// Runs the tests in release mode, like the command itself: the networks' reference values are computed at full size.
 fn test(arguments: &[String]) -> Result<(), String> {
-    run(cargo().args(["test", "--release", "--workspace"]).args(arguments))
+    run(cargo().args(["test", "--release", "--workspace", "--features", "kernelscope/emu"]).args(arguments))
 }
 
 fn check() -> Result<(), String> {
     run(cargo().args(["fmt", "--all", "--", "--check"]))?;
-    run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    for features in [&[][..], &["--features", "kernelscope/emu"]] {
+        run(cargo().args(["clippy", "--workspace", "--all-targets"]).args(features).args(["--", "-D", "warnings"]))?;
+    }
     run(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
 }
 

@@ -33,6 +33,9 @@ pub struct Plan {
     all: Vec<bool>,
     /// For half precision: every channel by lanes.
     half: OnceLock<Lanes>,
+    /// The same convolution on a GPU.
+    #[cfg(gpu)]
+    pub(super) gpu: super::gpu::Plans,
 }
 
 /// The gradients of a convolution; each only if it was wanted.
@@ -72,7 +75,18 @@ impl Plan {
             let (input, output) = (geometry.input, geometry.output);
             [Rows::new(set, groups, input, output), Rows::new(set, back, output, input)]
         });
-        Plan { table, geometry, lanes, planes, rows, loose, all, half: OnceLock::new() }
+        Plan {
+            #[cfg(gpu)]
+            gpu: super::gpu::Plans::new(table.clone(), stepped(geometry)),
+            table,
+            geometry,
+            lanes,
+            planes,
+            rows,
+            loose,
+            all,
+            half: OnceLock::new(),
+        }
     }
 
     /// The taps.

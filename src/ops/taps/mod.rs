@@ -12,6 +12,8 @@
 //! merged (weights added up in the forward pass and the input gradient, one sum copied in the weight gradient).
 
 pub mod cpu;
+#[cfg(gpu)]
+mod gpu;
 mod lanes;
 mod op;
 mod planes;

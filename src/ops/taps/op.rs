@@ -3,8 +3,13 @@
 use super::cpu::{Gradients, Plan};
 use super::lanes::Stored;
 use super::{Geometry, TapTable};
-use crate::ops::storage::{self, Element, Op3};
+#[cfg(gpu)]
+use crate::ops::gpu::{Gpu, Values};
+use crate::ops::operator::{self, Op3};
+use crate::ops::storage::{self, Element};
 use crate::{Error, Result, profile};
+#[cfg(gpu)]
+use candle_core::Storage;
 use candle_core::{DType, Shape, Tensor, WithDType};
 use half::{bf16, f16};
 use std::sync::Arc;
@@ -69,10 +74,14 @@ impl TapConv {
         };
         crate::ops::check_per_channel("bias", &bias, channels)?;
         storage::check_same("input, weight and bias", &[x, weight, &bias])?;
+        #[cfg(gpu)]
+        if Gpu::of(x).is_some() {
+            return operator::apply(self.clone(), [x, weight, &bias]);
+        }
         match x.dtype() {
             DType::F16 => self.apply_half::<f16>([x, weight, &bias]),
             DType::BF16 => self.apply_half::<bf16>([x, weight, &bias]),
-            _ => storage::apply(self.clone(), [x, weight, &bias]),
+            _ => operator::apply(self.clone(), [x, weight, &bias]),
         }
     }
 
@@ -127,5 +136,24 @@ impl Op3 for TapConv {
     fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
         let Gradients { input, weight, bias } = self.plan.gradients([x, w, dy], self.residual, wanted);
         [input, weight, bias]
+    }
+
+    #[cfg(gpu)]
+    fn gpu_forward(&self, gpu: &Gpu, arguments: [Values; 3]) -> candle_core::Result<Storage> {
+        self.plan.gpu.forward(gpu, arguments, self.residual)
+    }
+
+    #[cfg(gpu)]
+    fn gpu_gradients(
+        &self,
+        gpu: &Gpu,
+        [x, w, _]: [Values; 3],
+        dy: Values,
+        wanted: [bool; 3],
+    ) -> candle_core::Result<[Option<Storage>; 3]> {
+        let dx = wanted[0].then(|| self.plan.gpu.input_grad(gpu, [dy, w], self.residual)).transpose()?;
+        let sums = (wanted[1] || wanted[2]).then(|| self.plan.gpu.weight_grad(gpu, [x, dy])).transpose()?;
+        let (dw, db) = sums.map(|[dw, db]| (dw, db)).unzip();
+        Ok([dx, dw, db])
     }
 }

@@ -1,0 +1,28 @@
+//! The tests of the operators with the kernels for GPUs in place of the CPU's engines: on a GPU with
+//! `KERNELSCOPE_TEST_DEVICE=cuda` (feature `cuda`), else emulated (feature `emu`).
+#![cfg(any(feature = "emu", feature = "cuda"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../ops_properties/support.rs"]
+mod support;
+
+#[path = "../ops_properties/depthwise.rs"]
+mod depthwise;
+#[path = "../ops_properties/elementwise.rs"]
+mod elementwise;
+#[path = "../ops_properties/fused.rs"]
+mod fused;
+#[path = "../ops_properties/layer_norm.rs"]
+mod layer_norm;
+#[path = "../ops_properties/oriented.rs"]
+mod oriented;
+#[cfg(feature = "emu")]
+mod emulator;
+mod networks;
+mod others;
+#[path = "../ops_properties/pointwise.rs"]
+mod pointwise;
+#[path = "../ops_properties/taplist.rs"]
+mod taplist;
