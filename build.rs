@@ -21,7 +21,7 @@ mod cuda {
     use std::process::Command;
 
     /// Files with kernels.
-    const FILES: [&str; 4] = ["taps", "layer_norm", "planes", "elementwise"];
+    const FILES: [&str; 5] = ["taps", "layer_norm", "planes", "elementwise", "probe"];
 
     /// Code for the compute capabilities of A100 and H100, and PTX that drivers compile for later ones.
     const TARGETS: [&str; 3] =

@@ -23,6 +23,13 @@ template <class T> using Shared = T*;
 
 // A load that may use the read-only path: memory that nothing writes during the launch.
 template <class T> __device__ __forceinline__ T load(const T* from, size_t at) { return __ldg(from + at); }
+// Sixteen bytes of global memory, at a multiple of sixteen.
+__device__ __forceinline__ float4 load_four(const float* from, size_t at) {
+    return __ldg(reinterpret_cast<const float4*>(from + at));
+}
+__device__ __forceinline__ void store_four(float* to, size_t at, float4 value) {
+    *reinterpret_cast<float4*>(to + at) = value;
+}
 // Four words of shared memory at a multiple of four.
 __device__ __forceinline__ float4 load4(const float* from, int at) {
     return *reinterpret_cast<const float4*>(from + at);

@@ -130,11 +130,11 @@ __device__ __forceinline__ void max_pool_grad(Global<const T> x, Global<const T>
         sum_images<T>(x, y, n, images);                                                                             \
     }                                                                                                               \
     KS_EXPORT(sum_images_##type)                                                                                    \
-    extern "C" __global__ void __launch_bounds__(256) max_pool_##type(Global<const T> x, Global<T> y, Pool p) {     \
+    extern "C" __global__ void __launch_bounds__(256, 4) max_pool_##type(Global<const T> x, Global<T> y, Pool p) {     \
         max_pool<T>(x, y, p);                                                                                       \
     }                                                                                                               \
     KS_EXPORT(max_pool_##type)                                                                                      \
-    extern "C" __global__ void __launch_bounds__(256) max_pool_grad_##type(                                         \
+    extern "C" __global__ void __launch_bounds__(256, 4) max_pool_grad_##type(                                         \
         Global<const T> x, Global<const T> dy, Global<T> dx, Pool p) {                                              \
         max_pool_grad<T>(x, dy, dx, p);                                                                             \
     }                                                                                                               \

@@ -209,7 +209,7 @@ __device__ __forceinline__ void grn_grad(Global<const float> squares, Global<con
         batch_norm_factors<T>(w, b, mean, rstd, factors, p);                                                        \
     }                                                                                                               \
     KS_EXPORT(batch_norm_factors_##type)                                                                            \
-    extern "C" __global__ void __launch_bounds__(256) batch_norm_grad_##type(                                       \
+    extern "C" __global__ void __launch_bounds__(256, 4) batch_norm_grad_##type(                                       \
         Global<const float> sums, Global<const T> w, Global<const float> mean, Global<const float> rstd,            \
         Global<T> dw, Global<T> db, Global<float> factors, Planes p) {                                              \
         batch_norm_grad<T>(sums, w, mean, rstd, dw, db, factors, p);                                                \

@@ -324,16 +324,14 @@ __device__ __forceinline__ void direct_weight_grad(Global<const T> x, Global<con
         dw[size_t(channel) * p.weights_per_channel + k] = from_float<T>(sum);
 }
 
-// Blocks per multiprocessor that registers should leave room for.
-#define KS_BLOCKS(Q) (Q > 8 ? 2 : 3)
-
+// At least two blocks per multiprocessor: 128 registers per thread.
 #define KS_TILED(T, type, Q)                                                                                        \
-    extern "C" __global__ void __launch_bounds__(256, KS_BLOCKS(Q)) taps_convolve_##type##_##Q(                     \
+    extern "C" __global__ void __launch_bounds__(256, 2) taps_convolve_##type##_##Q(                                \
         Global<const T> x, Global<const T> w, Global<const T> bias, Global<T> y, Global<const int> tables, Params p) { \
         convolve<T, Q>(x, w, bias, y, tables, p);                                                                   \
     }                                                                                                               \
     KS_EXPORT(taps_convolve_##type##_##Q)                                                                           \
-    extern "C" __global__ void __launch_bounds__(256, KS_BLOCKS(Q)) taps_weight_sums_##type##_##Q(                  \
+    extern "C" __global__ void __launch_bounds__(256, 2) taps_weight_sums_##type##_##Q(                             \
         Global<const T> x, Global<const T> dy, Global<float> partial, Global<const int> tables, Params p) {         \
         weight_sums<T, Q>(x, dy, partial, tables, p);                                                               \
     }                                                                                                               \

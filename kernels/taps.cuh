@@ -108,7 +108,7 @@ __device__ __forceinline__ float stage(Global<const T> from, size_t first_plane,
                                        int cols, int end_row, int end_col, const Area& area, int direction, const Params& p, bool strided,
                                        Shared<float> to, int image_words, Global<const int> tables, int phase_words,
                                        int first_row, int first_col) {
-    constexpr int AT_ONCE = 4;
+    constexpr int AT_ONCE = 8;
     const int stride_rows = strided ? p.source_stride_rows : 1, stride_cols = strided ? p.source_stride_cols : 1;
     const int count = images * area.rows * stride_rows * area.cols * stride_cols;
     float sum = 0.0f;

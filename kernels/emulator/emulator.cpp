@@ -291,6 +291,9 @@ namespace layer_norm {
 namespace planes {
 #include "../planes.cu"
 }
+namespace probe {
+#include "../probe.cu"
+}
 namespace taps {
 #include "../taps.cu"
 }

@@ -132,6 +132,15 @@ inline float shuffle_xor(uint32_t mask, float value, uint32_t offset, int line) 
 }  // namespace emu
 
 template <class T> inline T load(Global<const T> from, size_t at) { return from[at]; }
+inline float4 load_four(Global<const float> from, size_t at) {
+    return {from[at], from[at + 1], from[at + 2], from[at + 3]};
+}
+inline void store_four(Global<float> to, size_t at, float4 value) {
+    to[at] = value.x;
+    to[at + 1] = value.y;
+    to[at + 2] = value.z;
+    to[at + 3] = value.w;
+}
 inline float4 load4(Shared<float> from, int at) {
     const float* p = from.check(at, 4);
     if (reinterpret_cast<uintptr_t>(p) % 16) emu::fail("four words of shared memory at an address that is not aligned");

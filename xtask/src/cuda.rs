@@ -23,7 +23,7 @@ const WHEELS: [&str; 8] = [
 const LIBRARIES: [&str; 5] = ["cudart", "cublas", "cublasLt", "curand", "nvrtc"];
 
 /// Files with kernels, as in build.rs.
-const KERNELS: [&str; 4] = ["taps", "layer_norm", "planes", "elementwise"];
+const KERNELS: [&str; 5] = ["taps", "layer_norm", "planes", "elementwise", "probe"];
 
 /// Installs the wheels into `folder`, `target/cuda-toolchain` by default, and writes `env.sh` there.
 pub fn toolchain(folder: Option<&str>) -> Result<(), String> {

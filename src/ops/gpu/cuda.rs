@@ -2,7 +2,7 @@
 
 use super::{Arg, Launch, Place, SHARED_BYTES, Values};
 use candle_core::cuda_backend::CudaStorageSlice;
-use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute_enum;
+use candle_core::cuda_backend::cudarc::driver::sys::{CUevent_flags, CUfunction_attribute_enum};
 use candle_core::cuda_backend::cudarc::driver::{
     CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop, result,
 };
@@ -14,11 +14,12 @@ use std::ffi::c_void;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// Machine code for compute capabilities 8.0 and 9.0 and PTX for later ones, a file per kernel file.
-const IMAGES: [&[u8]; 4] = [
+const IMAGES: [&[u8]; 5] = [
     include_bytes!(concat!(env!("OUT_DIR"), "/taps.fatbin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/layer_norm.fatbin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/planes.fatbin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/elementwise.fatbin")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/probe.fatbin")),
 ];
 
 /// The modules of a device, and the functions that were used.
@@ -111,6 +112,18 @@ fn write<'a>(storage: &'a mut Storage, stream: &'a CudaStream) -> Result<(u64, S
         CudaStorageSlice::I32(slice) => slice.device_ptr_mut(stream),
         _ => return Err(Error::Msg("a kernel's result has a dtype that kernels do not know".into())),
     })
+}
+
+/// The time between two events around what `f` queues.
+pub(super) fn seconds(device: &CudaDevice, f: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let stream = device.cuda_stream();
+    let event = || stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).map_err(Error::wrap);
+    let start = event()?;
+    f()?;
+    let end = event()?;
+    // Waits for the end.
+    let milliseconds = start.elapsed_ms(&end).map_err(Error::wrap)?;
+    Ok(1e-3 * f64::from(milliseconds))
 }
 
 /// Queues a kernel on the device's stream.

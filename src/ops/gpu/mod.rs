@@ -274,6 +274,20 @@ impl Gpu {
         }
     }
 
+    /// How many seconds what `f` launches takes, by the device's clock.
+    pub(crate) fn seconds(&self, f: impl FnOnce() -> candle_core::Result<()>) -> candle_core::Result<f64> {
+        match self {
+            #[cfg(feature = "emu")]
+            Gpu::Emulator(_) => {
+                let started = std::time::Instant::now();
+                f()?;
+                Ok(started.elapsed().as_secs_f64())
+            }
+            #[cfg(feature = "cuda")]
+            Gpu::Cuda(device) => cuda::seconds(device, f),
+        }
+    }
+
     /// What tells devices apart, for caches.
     pub(crate) fn key(&self) -> usize {
         match self {

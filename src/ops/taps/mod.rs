@@ -20,6 +20,8 @@ mod planes;
 mod rows;
 
 pub use lanes::InstructionSet;
+#[cfg(gpu)]
+pub(crate) use op::PassResult;
 pub use op::TapConv;
 
 use crate::{Error, Result};

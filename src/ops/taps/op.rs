@@ -14,6 +14,10 @@ use candle_core::{DType, Shape, Tensor, WithDType};
 use half::{bf16, f16};
 use std::sync::Arc;
 
+/// What a pass writes.
+#[cfg(gpu)]
+pub(crate) type PassResult = Vec<Storage>;
+
 /// A depthwise convolution given by a tap table and its sizes, with all gradients.
 #[derive(Debug, Clone)]
 pub struct TapConv {
@@ -99,6 +103,38 @@ impl TapConv {
         let (weight, bias) = (values(weight)?, values(bias)?);
         let y = storage::with_values::<H, _>(x, |x| Ok(self.plan.forward_half(x, &weight, &bias, self.residual)))?;
         Ok(Tensor::from_vec(y, self.output_shape(x.shape()), x.device())?)
+    }
+}
+
+/// Single passes, for benchmarks.
+#[cfg(gpu)]
+impl TapConv {
+    /// `[y]` of x, weights and bias.
+    pub(crate) fn gpu_pass_forward(&self, gpu: &Gpu, arguments: [Values; 3]) -> candle_core::Result<PassResult> {
+        Ok(vec![self.plan.gpu.forward(gpu, arguments, self.residual)?])
+    }
+
+    /// `[dx]` of dy and weights.
+    pub(crate) fn gpu_pass_input(&self, gpu: &Gpu, arguments: [Values; 2]) -> candle_core::Result<PassResult> {
+        Ok(vec![self.plan.gpu.input_grad(gpu, arguments, self.residual)?])
+    }
+
+    /// `[dw, db]` of x and dy.
+    pub(crate) fn gpu_pass_weight(&self, gpu: &Gpu, arguments: [Values; 2]) -> candle_core::Result<PassResult> {
+        Ok(self.plan.gpu.weight_grad(gpu, arguments)?.into())
+    }
+
+    /// The result of the forward pass (0), the input's gradient (1), or the weights' and the bias's (2), on the CPU.
+    pub(crate) fn cpu_pass(&self, pass: usize, [x, w, b]: [&[f32]; 3], dy: &[f32]) -> Vec<f32> {
+        let gradients = |wanted| self.plan.gradients([x, w, dy], self.residual, wanted);
+        match pass {
+            0 => self.plan.forward(x, w, b, self.residual),
+            1 => gradients([true, false, false]).input.unwrap_or_default(),
+            _ => {
+                let Gradients { weight, bias, .. } = gradients([false, true, true]);
+                [weight.unwrap_or_default(), bias.unwrap_or_default()].concat()
+            }
+        }
     }
 }
 

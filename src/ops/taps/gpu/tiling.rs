@@ -14,7 +14,10 @@ pub(super) const MOST_PHASES: usize = 16;
 const MULTIPROCESSOR_WORDS: usize = (160 << 10) / 4;
 
 /// Threads of a multiprocessor above which waiting for memory is hidden.
-const ENOUGH_THREADS: f64 = 768.0;
+const ENOUGH_THREADS: f64 = 512.0;
+
+/// Registers of a multiprocessor, and of a thread of the tiled kernels, about.
+const REGISTERS: (usize, usize) = (65_536, 112);
 
 /// The chunks of one group along one direction.
 #[derive(Debug, Clone)]
@@ -256,7 +259,7 @@ impl Problem<'_> {
         // Threads without a position, and multiprocessors with too few threads to hide that memory is slow.
         let rounds = (images * positions).div_ceil(threads);
         let idle = (rounds * threads) as f64 / (images * positions) as f64;
-        let resident = (MULTIPROCESSOR_WORDS / layout.words).min(2048 / threads).min(32) * threads;
+        let resident = (MULTIPROCESSOR_WORDS / layout.words).min(REGISTERS.0 / REGISTERS.1 / threads).min(32) * threads;
         let waiting = (ENOUGH_THREADS / resident.max(1) as f64).max(1.0);
         let fixed = (weights + 300) as f64 * 0.2 / images as f64;
         let cycles = (cycles / channels.max(1) as f64 * idle + fixed) * waiting * tiles as f64;
