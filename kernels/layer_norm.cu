@@ -164,7 +164,8 @@ __device__ __forceinline__ void backward_rows(Global<const T> x, Global<const T>
     KS_SHARED(float, shared);
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
     Shared<float> sums = shared + warp * 2 * p.channels;
-    for (int c = lane; c < 2 * p.channels; c += WARP) sums[c] = 0.0f;
+    // Each lane those that it adds to.
+    for (int c = lane; c < p.channels; c += WARP) sums[c] = sums[p.channels + c] = 0.0f;
     for (size_t row = size_t(blockIdx.x) * warps + warp; row < size_t(p.outer); row += size_t(p.shares) * warps) {
         const size_t first = row * p.channels;
         const float2 s = row_statistics(x, first, p, lane);

@@ -62,13 +62,12 @@ template <class T> struct SharedWord {
         shared_read(word);
         return *word;
     }
-    const SharedWord& operator=(T value) const {
+    T operator=(T value) const {
         shared_write(word);
-        *word = value;
-        return *this;
+        return *word = value;
     }
-    const SharedWord& operator=(const SharedWord& other) const { return *this = T(other); }
-    const SharedWord& operator+=(T value) const { return *this = T(*this) + value; }
+    T operator=(const SharedWord& other) const { return *this = T(other); }
+    T operator+=(T value) const { return *this = T(*this) + value; }
 };
 
 template <class T> struct Shared {

@@ -65,7 +65,7 @@ pub fn measure(effort: Effort, mut run: impl FnMut() -> Result<()>) -> Result<Ti
     measured(effort, || {
         let started = Instant::now();
         run()?;
-        Ok(started.elapsed().as_secs_f64())
+        Ok::<_, crate::Error>(started.elapsed().as_secs_f64())
     })
 }
 

@@ -5,12 +5,12 @@
 use super::gpu::{self, Gpu, Held, Values};
 use super::storage::{Element, slice, with_element, with_values};
 use crate::{Result, profile};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Shape, Tensor, WithDType};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 #[cfg(gpu)]
 use candle_core::Storage;
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Shape, Tensor, WithDType};
 
 /// An operator of one argument with its gradient.
 pub(crate) trait Op1: Send + Sync + 'static {

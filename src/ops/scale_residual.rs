@@ -17,9 +17,9 @@ use super::storage::{self, Element, results, with_element, with_values, write};
 use super::{check_per_channel, dims4};
 use crate::{Error, Result, profile};
 use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, WithDType};
 #[cfg(gpu)]
 use candle_core::{DType, Storage};
-use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
 /// Adds the scaled branch `f` to `x`, both (N, C, H, W); `gamma` is (C), `keep` has one factor per image.

@@ -10,7 +10,10 @@ fn fault(kernel: &str, len: usize, parts: &[&str]) {
             Ok(_) => panic!("{kernel} in order {order}: no fault was found"),
             Err(error) => error.to_string(),
         };
-        assert!(message.contains(kernel) && parts.iter().all(|part| message.contains(part)), "order {order}: {message}");
+        assert!(
+            message.contains(kernel) && parts.iter().all(|part| message.contains(part)),
+            "order {order}: {message}"
+        );
     }
 }
 

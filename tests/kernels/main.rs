@@ -12,15 +12,15 @@ mod support;
 mod depthwise;
 #[path = "../ops_properties/elementwise.rs"]
 mod elementwise;
+#[cfg(feature = "emu")]
+mod emulator;
 #[path = "../ops_properties/fused.rs"]
 mod fused;
 #[path = "../ops_properties/layer_norm.rs"]
 mod layer_norm;
+mod networks;
 #[path = "../ops_properties/oriented.rs"]
 mod oriented;
-#[cfg(feature = "emu")]
-mod emulator;
-mod networks;
 mod others;
 #[path = "../ops_properties/pointwise.rs"]
 mod pointwise;

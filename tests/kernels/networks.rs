@@ -22,7 +22,12 @@ fn run(spec: &ModelSpec, device: &Device, mode: Mode) -> Result<BTreeMap<String,
     Ok(found)
 }
 
-fn compare(name: &str, changes: &[&str], mode: Mode) -> Result<()> {
+/// Allowed error of gradients, relative to their norm: single precision; and where there are rectifiers, some of which
+/// switch between two roundings.
+const SMOOTH: f64 = 2e-3;
+const RECTIFIED: f64 = 5e-2;
+
+fn compare(name: &str, changes: &[&str], mode: Mode, allowed: f64) -> Result<()> {
     let spec = ModelSpec::named(name)?.with_overrides(changes)?;
     let expected = run(&spec, &Device::Cpu, mode)?;
     let device = device();
@@ -32,7 +37,7 @@ fn compare(name: &str, changes: &[&str], mode: Mode) -> Result<()> {
         let norm = |values: &[f64]| values.iter().map(|v| v * v).sum::<f64>().sqrt();
         let difference: Vec<f64> = actual[key].iter().zip(expected).map(|(a, e)| a - e).collect();
         // Gradients that are zero but for rounding have no scale of their own.
-        let allowed = 2e-3 * norm(expected) + 1e-4;
+        let allowed = if key == "logits" { 2e-4 } else { allowed } * norm(expected) + 1e-4;
         assert!(norm(&difference) <= allowed, "{name}, {key}: off by {:e} of {:e}", norm(&difference), norm(expected));
     }
     Ok(())
@@ -42,29 +47,29 @@ const TRAIN: Mode = Mode::Train { seed: 3 };
 
 #[test]
 fn oriented_convnext() -> Result<()> {
-    compare("nano-1d", &["drop_path=0.1"], TRAIN)?;
-    compare("nano-1dpp", &[], Mode::Eval)
+    compare("nano-1d", &["drop_path=0.1"], TRAIN, SMOOTH)?;
+    compare("nano-1dpp", &[], Mode::Eval, SMOOTH)
 }
 
 #[test]
 fn dense_convnext_with_layer_norms() -> Result<()> {
     let changes = ["depths=1,1,2,1", "dims=16,24,32,40", "stem_channels=8", "classes=10", "layer_scale=0.5"];
-    compare("convnext-t", &changes, TRAIN)
+    compare("convnext-t", &changes, TRAIN, SMOOTH)
 }
 
 #[test]
 fn large_kernels_with_parallel_small_ones() -> Result<()> {
-    compare("nano-replk", &[], TRAIN)?;
-    compare("nano-slak", &[], TRAIN)
+    compare("nano-replk", &[], TRAIN, RECTIFIED)?;
+    compare("nano-slak", &[], TRAIN, RECTIFIED)
 }
 
 #[test]
 fn shift_wise_networks() -> Result<()> {
-    compare("nano-sw", &[], TRAIN)
+    compare("nano-sw", &[], TRAIN, RECTIFIED)
 }
 
 #[test]
 fn inverted_residuals_and_resnets() -> Result<()> {
-    compare("nano-mbv2", &[], TRAIN)?;
-    compare("resnet-50", &["depths=1,1,1,1", "width=8", "classes=10"], TRAIN)
+    compare("nano-mbv2", &[], TRAIN, RECTIFIED)?;
+    compare("resnet-50", &["depths=1,1,1,1", "width=8", "classes=10"], TRAIN, RECTIFIED)
 }

@@ -66,10 +66,7 @@ impl Case {
             }
             fused(&args)
         };
-        Ok((
-            differentiate(self.dtype, args, &cotangent, viewed)?,
-            differentiate_exactly(args, &cotangent, separate)?,
-        ))
+        Ok((differentiate(self.dtype, args, &cotangent, viewed)?, differentiate_exactly(args, &cotangent, separate)?))
     }
 
     fn check_gelu(&self) -> Result<(), TestCaseError> {

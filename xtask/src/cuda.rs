@@ -132,7 +132,17 @@ pub fn kernels() -> Result<(), String> {
     for file in KERNELS {
         for machine in ["80", "90"] {
             let mut command = Command::new(&nvcc);
-            command.args(["-cubin", "-O3", "-std=c++17", "-Werror", "all-warnings", "-Xptxas", "-v", "-o", "/dev/null"]);
+            command.args([
+                "-cubin",
+                "-O3",
+                "-std=c++17",
+                "-Werror",
+                "all-warnings",
+                "-Xptxas",
+                "-v",
+                "-o",
+                "/dev/null",
+            ]);
             command.arg(format!("-arch=sm_{machine}")).arg(format!("kernels/{file}.cu"));
             let output = command.output().map_err(|e| format!("cannot run {}: {e}", nvcc.display()))?;
             let text = String::from_utf8_lossy(&output.stderr);

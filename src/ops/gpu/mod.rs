@@ -18,9 +18,9 @@ pub use emulator::{emulated, run_fault};
 use crate::{Error, Result};
 use candle_core::backend::BackendStorage;
 use candle_core::op::BackpropOp;
+use candle_core::{CpuStorage, DType, Layout, Shape, Storage, StorageRef, Tensor};
 #[cfg(feature = "cuda")]
 use candle_core::{CudaDevice, CudaStorage, Device};
-use candle_core::{CpuStorage, DType, Layout, Shape, Storage, StorageRef, Tensor};
 
 /// Threads of a block, unless a kernel has reasons for another number.
 pub(crate) const THREADS: usize = 256;
@@ -262,13 +262,9 @@ impl Gpu {
         let a_layout = Layout::new(Shape::from((batch, m, k)), a_strides.to_vec(), a.start);
         let b_layout = Layout::new(Shape::from((batch, k, n)), b_strides.to_vec(), b.start);
         match (a.place, b.place) {
-            (Place::Cpu(a), Place::Cpu(b)) => {
-                a.matmul(b, (batch, m, n, k), &a_layout, &b_layout).map(Storage::Cpu)
-            }
+            (Place::Cpu(a), Place::Cpu(b)) => a.matmul(b, (batch, m, n, k), &a_layout, &b_layout).map(Storage::Cpu),
             #[cfg(feature = "cuda")]
-            (Place::Cuda(a), Place::Cuda(b)) => {
-                a.matmul(b, (batch, m, n, k), &a_layout, &b_layout).map(Storage::Cuda)
-            }
+            (Place::Cuda(a), Place::Cuda(b)) => a.matmul(b, (batch, m, n, k), &a_layout, &b_layout).map(Storage::Cuda),
             #[cfg(feature = "cuda")]
             _ => Err(candle_core::Error::Msg("a product of values of two devices".into())),
         }
@@ -453,7 +449,8 @@ mod tests {
         for divisor in (1..2000).chain([4095, 4096, 65_535, 65_537, 1 << 29, (1 << 30) - 1, 1 << 30]) {
             let Division { magic, shift, .. } = Division::by(divisor);
             let near = |n: u64| n.saturating_sub(2)..n + 3;
-            let numbers = (0..100).chain(near(divisor as u64)).chain(near(divisor as u64 * 7)).chain((1 << 31) - 5..1 << 31);
+            let numbers =
+                (0..100).chain(near(divisor as u64)).chain(near(divisor as u64 * 7)).chain((1 << 31) - 5..1 << 31);
             for n in numbers.filter(|&n| n < 1 << 31) {
                 let quotient = (((n * u64::from(magic)) >> 32) + n) >> shift;
                 assert_eq!(quotient, n / divisor as u64, "{n} / {divisor}");

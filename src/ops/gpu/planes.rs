@@ -67,8 +67,7 @@ impl Planes {
         let flags = [i32::from(b.is_none()), i32::from(shift.is_some())];
         let words = self.words()?;
         let (b, shift) = (b.map_or(Arg::None, Arg::Read), shift.map_or(Arg::None, Arg::Read));
-        let mut arguments =
-            [Arg::Read(a), b, shift, Arg::Write(&mut sums), Arg::Words(&flags), Arg::Words(&words)];
+        let mut arguments = [Arg::Read(a), b, shift, Arg::Write(&mut sums), Arg::Words(&flags), Arg::Words(&words)];
         gpu.launch(&format!("plane_sums_{}", suffix(a.dtype())?), self.launch(), &mut arguments)?;
         Ok(sums)
     }
@@ -116,8 +115,7 @@ impl Planes {
         let flags = [which as i32, i32::from(keep.is_some())];
         let words = self.words()?;
         let keep = keep.map_or(Arg::None, Arg::Read);
-        let mut arguments =
-            [Arg::Read(sums), keep, Arg::Write(&mut out), Arg::Words(&flags), Arg::Words(&words)];
+        let mut arguments = [Arg::Read(sums), keep, Arg::Write(&mut out), Arg::Words(&flags), Arg::Words(&words)];
         let launch = Launch::over(self.channels);
         gpu.launch(&format!("channel_sums_{}", suffix(dtype)?), launch, &mut arguments)?;
         Ok(out)

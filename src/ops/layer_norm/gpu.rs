@@ -85,14 +85,8 @@ pub(super) fn backward(
     let mut dx = gpu.alloc(dtype, x.len())?;
     let count = shares * 2 * channels;
     let mut partial = gpu.alloc(DType::F32, count)?;
-    let mut arguments = [
-        Arg::Read(x),
-        Arg::Read(w),
-        Arg::Read(dy),
-        Arg::Write(&mut dx),
-        Arg::Write(&mut partial),
-        Arg::Words(&words),
-    ];
+    let mut arguments =
+        [Arg::Read(x), Arg::Read(w), Arg::Read(dy), Arg::Write(&mut dx), Arg::Write(&mut partial), Arg::Words(&words)];
     gpu.launch(&kernel(sizes, "_grad", dtype)?, launch, &mut arguments)?;
     let (mut dw, mut db) = (gpu.alloc(dtype, channels)?, gpu.alloc(dtype, channels)?);
     let partial = Values::all(&partial, count)?;

@@ -93,10 +93,6 @@ impl Direction {
         if planes.phases() == 1 { all } else { &all[..2] }
     }
 
-    pub fn is_diagonal(self) -> bool {
-        matches!(self, Direction::DownRight | Direction::DownLeft)
-    }
-
     /// Coordinates across and along the direction.
     fn coordinates(self, Cell { row, col, .. }: Cell) -> (i32, i32) {
         match self {

@@ -118,8 +118,7 @@ impl Plans {
         let forward = Plan { planes: Planes::of(&self.geometry, Pass::Forward), ..plan.without_tables() };
         let (tables, params) = (plan.tables.on(gpu)?, self.params(&forward, call));
         let tables = Values::all(&tables, plan.tables.len())?;
-        let mut arguments =
-            [Arg::Read(dy), Arg::Read(w), Arg::Write(&mut dx), Arg::Read(tables), Arg::Words(&params)];
+        let mut arguments = [Arg::Read(dy), Arg::Read(w), Arg::Write(&mut dx), Arg::Read(tables), Arg::Words(&params)];
         gpu.launch(&name("taps_direct_input_grad", dy.dtype())?, Launch::over(count), &mut arguments)?;
         Ok(dx)
     }
@@ -159,13 +158,8 @@ impl Plans {
         let kernel = format!("{}_{}", name("taps_weight_sums", x.dtype())?, tiling.results);
         gpu.launch(&kernel, launch, &mut arguments)?;
         let partial = Values::all(&partial, count)?;
-        let mut arguments = [
-            Arg::Read(partial),
-            Arg::Write(&mut dw),
-            Arg::Write(&mut db),
-            Arg::Read(tables),
-            Arg::Words(&params),
-        ];
+        let mut arguments =
+            [Arg::Read(partial), Arg::Write(&mut dw), Arg::Write(&mut db), Arg::Read(tables), Arg::Words(&params)];
         gpu.launch(&name("taps_weight_finish", x.dtype())?, Launch::over(channels * (k + 1)), &mut arguments)?;
         Ok([dw, db])
     }

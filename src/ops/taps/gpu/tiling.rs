@@ -250,7 +250,9 @@ impl Problem<'_> {
         let mut images = 1;
         let (mut threads, mut parts, mut layout) = fit(1)?;
         while images < 64 && images * positions < THREADS / 2 {
-            let Some(more) = fit(2 * images).filter(|(_, _, layout)| 4 * layout.words <= SHARED_BYTES / 2) else { break };
+            let Some(more) = fit(2 * images).filter(|(_, _, layout)| 4 * layout.words <= SHARED_BYTES / 2) else {
+                break;
+            };
             images *= 2;
             (threads, parts, layout) = more;
         }
