@@ -14,8 +14,21 @@ const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 /// takes a fifth of the time of large networks.
 const KEEP_MS: std::ffi::c_long = 10_000;
 
+/// candle's own threads wait in a loop for the next operator, 25,000 rounds long, while the threads of the operators here
+/// want the cores. After this many rounds they sleep.
+const SPIN_LIMIT: (&str, &str) = ("CANDLE_BARRIER_POOL_SPIN_LIMIT", "500");
+
+/// Runs side by side share one pool of candle's threads, and wait for each other in it.
+const NO_POOL: (&str, &str) = ("CANDLE_NUM_THREADS", "1");
+
 fn main() -> ExitCode {
     // SAFETY: no other thread runs yet, and the option exists. A value from the environment has precedence.
     unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, KEEP_MS) };
+    let side_by_side = std::env::args_os().nth(1).is_some_and(|command| command == "ablate");
+    let settings = std::iter::once(SPIN_LIMIT).chain(side_by_side.then_some(NO_POOL));
+    for (name, value) in settings.filter(|(name, _)| std::env::var_os(name).is_none()) {
+        // SAFETY: no other thread runs yet that could read the environment meanwhile.
+        unsafe { std::env::set_var(name, value) };
+    }
     kernelscope::cli::run()
 }

@@ -5,8 +5,9 @@
 mod common;
 
 use common::files;
-use kernelscope::ablate::{Ablation, Grid, Shard, State};
-use kernelscope::run::RunFolder;
+use kernelscope::ablate::{Ablation, Grid, Job, Shard, State, Watch};
+use kernelscope::run::{DataSource, RunFolder};
+use kernelscope::train::{Observer, Silent, Trainer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -31,6 +32,16 @@ values = [2, "channels"]
 key = "set.kernel"
 name = "K"
 values = [3, 7]
+"#;
+
+/// A question about an axis and one about two variants.
+const QUESTIONS: &str = r#"
+[[compare]]
+axis = "K"
+with = "7"
+[[compare]]
+variant = "D channels, K 3"
+with = "D 2, K 3"
 "#;
 
 /// A folder with a grid, in which the command runs, and which is removed afterwards.
@@ -124,9 +135,11 @@ fn help_has_examples() {
 
 #[test]
 fn a_grid_becomes_runs_tables_and_figures() {
-    let bench = Bench::new("title = \"A title\"\npaper = \"A paper\"\nseeds = [0, 4]\nbaseline = \"D 2, K 7\"", AXES);
+    let head = "title = \"A title\"\npaper = \"A paper\"\nseeds = [0, 4]\nbaseline = \"D 2, K 7\"";
+    let bench = Bench::new(head, &format!("{AXES}{QUESTIONS}"));
     let printed = bench.run(&["--out", "out"]);
     assert!(printed.contains("D channels, K 3") && printed.contains("summary.html"), "{printed}");
+    assert!(printed.contains("K 3 against 7") && printed.contains("D channels, K 3 against D 2, K 3"), "{printed}");
 
     let rows = bench.csv("out/ablation.csv");
     assert_eq!(rows.len(), 8);
@@ -146,6 +159,8 @@ fn a_grid_becomes_runs_tables_and_figures() {
         assert_eq!(number(row, "best_accuracy"), accuracies.iter().copied().fold(0.0, f64::max));
         assert_eq!(number(row, "loss"), history.last().unwrap().val_loss.unwrap());
         assert_eq!(row["seed"], run.config().unwrap().train.seed.to_string());
+        let DataSource::Builtin(images) = run.config().unwrap().data.source else { panic!("other images") };
+        assert_eq!(row["seed"], images.seed.to_string(), "the seed is that of the images too");
     }
     let mut eval = Command::new(env!("CARGO_BIN_EXE_kernelscope"));
     let eval = eval.args(["eval", "--json", "--run"]).arg(bench.path("out/runs/d-2-k-3-seed4")).output().unwrap();
@@ -184,7 +199,24 @@ fn a_grid_becomes_runs_tables_and_figures() {
         close("difference_margin_95", 12.706 * (a - b).abs() / 2.0);
     }
 
+    // An axis is compared over all other settings, seed by seed.
+    let comparisons = bench.csv("out/comparisons.csv");
+    assert_eq!(comparisons.len(), 2);
+    let [long, short] = ["K 7", "K 3"].map(|k| [format!("D 2, {k}"), format!("D channels, {k}")].map(|v| accuracy(&v)));
+    let of_seed = |seed: usize| (short[0][seed] + short[1][seed] - long[0][seed] - long[1][seed]) / 2.0;
+    for (row, (name, pairs, [a, b])) in comparisons.iter().zip([
+        ("K 3 against 7", "2", [of_seed(0), of_seed(1)]),
+        ("D channels, K 3 against D 2, K 3", "1", [short[1][0] - short[0][0], short[1][1] - short[0][1]]),
+    ]) {
+        let of = |column: &str| row[column].as_str();
+        assert_eq!((of("comparison"), of("variant_pairs"), of("seeds")), (name, pairs, "2"));
+        assert!((number(row, "difference") - (a + b) / 2.0).abs() < 1e-12, "{row:?}");
+        assert!((number(row, "difference_margin_95") - 12.706 * (a - b).abs() / 2.0).abs() < 1e-12, "{row:?}");
+    }
+
     let markdown = std::fs::read_to_string(bench.path("out/summary.md")).unwrap();
+    let (markdown, questions) = markdown.split_once("\n\n| comparison |").unwrap();
+    assert!(questions.contains("\n| K 3 against 7 | 2 | "), "{questions}");
     let table: Vec<&str> = markdown.lines().filter(|line| line.starts_with('|')).collect();
     assert_eq!(table.len(), 6, "{markdown}");
     let columns = |line: &str| line.matches(" | ").count();
@@ -192,6 +224,7 @@ fn a_grid_becomes_runs_tables_and_figures() {
     assert!(markdown.starts_with("# A title\n\nA paper\n") && markdown.contains("baseline"), "{markdown}");
     let page = std::fs::read_to_string(bench.path("out/summary.html")).unwrap();
     assert!(page.contains("A title") && page.contains("A paper") && page.contains("D channels, K 7"));
+    assert!(page.contains("D channels, K 3 against D 2, K 3"));
     assert_eq!(page.matches("data:image/svg+xml;base64,").count(), 2, "rows, and lines over K");
     assert!(!page.contains("src=\"http") && !page.contains("href="), "the page needs nothing else");
     for name in ["accuracy.svg", "accuracy.png", "accuracy-lines.svg", "accuracy-lines.png"] {
@@ -240,7 +273,15 @@ fn shards_are_a_balanced_partition() {
         all.sort();
         assert_eq!(names, all, "{count} shards");
     }
-    for text in ["", "1", "0/2", "3/2", "a/b", "1/0", "1/2/3", "-1/2"] {
+    // A run that takes as long as all others together has a shard to itself.
+    let variants = "[[variant]]\nlabel = \"long\"\ntrain.epochs = 20\n[[variant]]\nlabel = \"a\"\n\
+                    [[variant]]\nlabel = \"b\"\n[[variant]]\nlabel = \"c\"\n";
+    let bench = Bench::new("seeds = [0]", variants);
+    let ablation = Ablation::new(Grid::read(&bench.path("grid.toml")).unwrap(), &bench.path("out")).unwrap();
+    let names = |shard| ablation.shard(Shard::parse(shard).unwrap()).iter().map(|j| j.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names("1/2"), ["long-seed0"]);
+    assert_eq!(names("2/2"), ["a-seed0", "b-seed0", "c-seed0"]);
+    for text in ["", "1", "0/2", "3/2", "a/b", "1/0", "0/0", "1/2/3", "-1/2"] {
         let message = Shard::parse(text).unwrap_err().to_string();
         assert!(message.contains("--shard") && message.contains("I/N"), "{text}: {message}");
     }
@@ -339,6 +380,48 @@ fn one_failing_run_does_not_lose_the_others() {
 }
 
 #[test]
+fn a_run_that_another_process_trains_is_left_alone() {
+    let bench = Bench::new("seeds = [0]", "[[axis]]\nkey = \"set.kernel\"\nvalues = [3, 7]\n");
+    let ablation = Ablation::new(Grid::read(&bench.path("grid.toml")).unwrap(), &bench.path("out")).unwrap();
+    let job = &ablation.jobs[0];
+    let mut trainer = Trainer::create(&ablation.run_path(job), job.config.clone()).unwrap();
+    let run = trainer.run_folder().clone();
+    let Some(lock) = run.lock().unwrap() else { return };
+    let error = trainer.train(&mut Silent).unwrap_err().to_string();
+    assert!(error.contains("kernel-3-seed0") && error.contains("by another process"), "{error}");
+    let parts = ["1 of 2 runs failed", "kernel-3-seed0", "by another process", "the tables hold the others"];
+    bench.fails(&["--out", "out"], &parts);
+    assert_eq!(run.progress().unwrap().epoch, 0, "the run was trained all the same");
+    drop(lock);
+    bench.run(&["--out", "out"]);
+    assert_eq!(bench.csv("out/ablation.csv").len(), 2);
+}
+
+/// A watch that panics when a run of this name starts.
+struct Panics(&'static str);
+
+impl Watch for Panics {
+    fn started(&self, job: &Job, _steps: (usize, usize)) -> Box<dyn Observer> {
+        assert_ne!(job.name, self.0, "no such run");
+        Box::new(Silent)
+    }
+}
+
+#[test]
+fn a_panic_does_not_lose_the_other_runs() {
+    let bench = Bench::new("seeds = [0]", "[[axis]]\nkey = \"set.kernel\"\nvalues = [3, 7]\n");
+    let ablation = Ablation::new(Grid::read(&bench.path("grid.toml")).unwrap(), &bench.path("out")).unwrap();
+    let jobs = ablation.shard(Shard::ALL);
+    let first = jobs[0].name == "kernel-3-seed0";
+    let panics = Panics(if first { "kernel-3-seed0" } else { "kernel-7-seed0" });
+    let failures = ablation.run(&jobs, Some(1), &Default::default(), &panics).unwrap();
+    assert_eq!(failures.iter().map(|failure| failure.job.as_str()).collect::<Vec<_>>(), [panics.0]);
+    let error = failures[0].error.to_string();
+    assert!(error.contains(panics.0) && error.contains("no such run") && !error.contains('\n'), "{error}");
+    assert_eq!(ablation.records().unwrap().len(), 1);
+}
+
+#[test]
 fn mistakes_in_a_grid_are_named() {
     let bench = Bench::new("seeds = [0]", "");
     let whole = std::fs::read_to_string(bench.path("grid.toml")).unwrap();
@@ -431,6 +514,22 @@ fn merged_networks_are_compared_with_the_trained_ones() {
     assert_eq!(std::fs::read(&check).unwrap(), content);
 }
 
+#[test]
+fn an_axis_of_tables_has_its_labels_in_the_table_of_runs() {
+    let axis = "[[axis]]\nkey = \"train.sparse\"\nname = \"masks\"\nlabels = [\"half\", \"most\"]\n\
+                values = [{ sparsity = 0.5, update_frequency = 2 }, { sparsity = 0.7, update_frequency = 2 }]\n";
+    let bench = Bench::new("seeds = [0]", axis);
+    bench.run(&["--out", "out", "--base", "train.epochs=1"]);
+    let rows = bench.csv("out/ablation.csv");
+    assert_eq!(rows.iter().map(|row| row["train.sparse"].as_str()).collect::<Vec<_>>(), ["half", "most"]);
+    let density = |row: &Row| {
+        let run = RunFolder::open(&bench.path("out/runs").join(&row["run"])).unwrap();
+        let rows = kernelscope::run::read_mask_rows(&run.mask_rows_path()).unwrap();
+        rows.iter().map(|row| row.density).sum::<f64>() / rows.len() as f64
+    };
+    assert!(density(&rows[0]) > density(&rows[1]) + 0.05, "each run has its own sparsity");
+}
+
 /// The grids of `ablations/`.
 const SHIPPED: [&str; 12] = [
     "oriented1d-table6-blocks",
@@ -456,9 +555,10 @@ fn every_shipped_grid_describes_networks_that_can_be_built() {
     for name in SHIPPED {
         let grid = Grid::read(&shipped(&format!("{name}.toml"))).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(grid.name, name);
-        assert!(!grid.title.is_empty() && grid.paper.contains("Table") && grid.seeds.len() >= 3, "{name}");
+        let seeds = grid.seeds.len();
+        assert!(!grid.title.is_empty() && grid.paper.contains("Table") && seeds >= 3, "{name}");
         let ablation = Ablation::new(grid, "nowhere".as_ref()).unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert_eq!(ablation.jobs.len(), ablation.variants.len() * 3, "{name}");
+        assert_eq!(ablation.jobs.len(), ablation.variants.len() * seeds, "{name}");
         assert!(ablation.jobs.iter().all(|job| ablation.state(job).unwrap() == State::New), "{name}");
     }
 }
@@ -506,7 +606,7 @@ fn the_slurm_script_submits_trains_and_makes_tables() {
         command.current_dir(bench.folder.path()).env("PATH", path).env("LOG", bench.path("log"));
         command.env("KERNELSCOPE", env!("CARGO_BIN_EXE_kernelscope")).arg(&script).args(args).output().unwrap()
     };
-    let output = run(&["grid.toml", "out", "2", "--base", "train.epochs=1"]);
+    let output = run(&["grid.toml", "out", "2", "--base", "train.epochs=1", "--jobs", "1"]);
     let told = std::fs::read_to_string(bench.path("log.out")).unwrap_or_default();
     assert!(output.status.success(), "{output:?}\n{told}");
     assert_eq!(bench.csv("out/ablation.csv").len(), 2, "{told}");
@@ -514,7 +614,7 @@ fn the_slurm_script_submits_trains_and_makes_tables() {
     let calls: Vec<&str> = calls.lines().collect();
     assert_eq!(calls.len(), 2, "{calls:?}");
     assert!(
-        calls[0].contains("--array=1-2") && calls[0].ends_with("grid.toml out 2 --base train.epochs=1"),
+        calls[0].contains("--array=1-2") && calls[0].ends_with("grid.toml out 2 --base train.epochs=1 --jobs 1"),
         "{calls:?}"
     );
     assert!(calls[1].contains("--dependency=afterany:17") && calls[1].contains("ABLATE_STEP=table"), "{calls:?}");

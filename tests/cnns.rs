@@ -5,43 +5,15 @@
 mod common;
 
 use candle_core::{DType, Device, Tensor, Var};
-use common::{fill_kind, max_abs_diff, prints_as, random, values};
+use common::{filled, losses_of_training, max_abs_diff, outline, prints_as, random, spec, values};
 use kernelscope::analysis::erf::{Erf, Probe};
 use kernelscope::nn::{BuildOptions, Kind, Mode, Pass};
 use kernelscope::ops::max_pool::MaxPool;
 use kernelscope::ops::relu6::relu6;
-use kernelscope::train::{AdamW, AdamWConfig, soft_cross_entropy};
 use kernelscope::weights::{Checkpoint, TensorMap};
 use kernelscope::zoo::mobilenet_v2::{MobileNetV2Config, Where, fold, merge};
 use kernelscope::zoo::{Merge, ModelConfig, ModelSpec, Network, entry};
 use std::collections::BTreeMap;
-
-fn spec(name: &str, overrides: &[&str]) -> ModelSpec {
-    ModelSpec::named(name).unwrap().with_overrides(overrides).unwrap()
-}
-
-fn outline(name: &str, overrides: &[&str]) -> Network {
-    Network::build(spec(name, overrides), BuildOptions::shapes_only()).unwrap()
-}
-
-/// A network with values that follow from the parameters' names, statistics of batch norms included.
-fn filled(spec: ModelSpec, dtype: DType) -> Network {
-    let network = Network::build(spec, BuildOptions { dtype, ..BuildOptions::shapes_only() }).unwrap();
-    for (name, p) in network.params().iter() {
-        let kind = match p.kind {
-            Kind::Weight => "weight",
-            Kind::NormWeight => "norm_weight",
-            Kind::RunningStat if name.ends_with("running_var") => "running_var",
-            Kind::RunningStat | Kind::Bias => "bias",
-            Kind::Counter => continue,
-            other => panic!("{name} is {other:?}"),
-        };
-        let dims = p.var.dims().to_vec();
-        let value = Tensor::from_vec(fill_kind(name, &dims, kind), dims, &Device::Cpu).unwrap();
-        p.var.set(&value.to_dtype(dtype).unwrap()).unwrap();
-    }
-    network
-}
 
 fn mobilenet(network: &Network) -> &MobileNetV2Config {
     let ModelConfig::MobileNetV2(config) = &network.spec().config else { panic!() };
@@ -272,17 +244,7 @@ fn pooled_features_are_dropped_in_training_alone() {
 
 #[test]
 fn nano_mbv2_learns() {
-    let network = Network::build(spec("nano-mbv2", &[]), BuildOptions::default()).unwrap();
-    let x = random("images", &[16, 3, 32, 32]);
-    let targets: Vec<f32> = (0..16 * 8).map(|i| if i / 8 % 8 == i % 8 { 1.0 } else { 0.0 }).collect();
-    let targets = Tensor::from_vec(targets, (16, 8), &Device::Cpu).unwrap();
-    let mut optimizer = AdamW::new(network.params(), AdamWConfig::default());
-    let mut losses = Vec::new();
-    for seed in 0..20 {
-        let loss = soft_cross_entropy(&network.forward_t(&x, Mode::Train { seed }).unwrap(), &targets).unwrap();
-        optimizer.step(&loss.backward().unwrap(), 1e-2, 1.0).unwrap();
-        losses.push(loss.to_dtype(DType::F64).unwrap().to_scalar::<f64>().unwrap());
-    }
+    let losses = losses_of_training("nano-mbv2", 1e-2);
     assert!(losses[0] < 3.0 && losses[19] < 0.3 * losses[0], "{losses:?}");
 }
 

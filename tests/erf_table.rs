@@ -207,6 +207,8 @@ fn finished_networks_are_not_computed_again() {
     let script = json(std::str::from_utf8(&before["erf-table.json"]).unwrap());
     assert_ne!(paper["rows"][0]["areas"], script["rows"][0]["areas"]);
     assert_eq!(paper["rows"].as_array().unwrap().last(), script["rows"].as_array().unwrap().last());
+    let csv = std::fs::read_to_string(desk.path("out/erf-table.csv")).unwrap();
+    assert!(csv.contains("one,measured,paper,") && csv.contains("ResNet-101,published,script,"), "{csv}");
     // What a map follows from has changed: other weights, size, images.
     desk.network("nano-2d", "two.safetensors", 3, false);
     let (_, notes) = desk.run(&both);

@@ -11,7 +11,7 @@ use kernelscope::nn::{BatchNorm, BuildOptions, Builder, DropPath, FeatureShape, 
 use kernelscope::ops::oriented1d::channel_angles;
 use kernelscope::train::AdamW;
 use kernelscope::weights::{self, Checkpoint, TensorMap};
-use kernelscope::zoo::{ModelConfig, ModelSpec, Network, registry};
+use kernelscope::zoo::{Merge, ModelConfig, ModelSpec, Network, registry};
 use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::PI;
 
@@ -440,6 +440,7 @@ fn wrong_settings_are_named() {
             &[
                 "dim=0",
                 "dim=1000000000000",
+                "drop_path=1",
                 "depth=0",
                 "depth=1000000000000",
                 "patch=0",
@@ -545,12 +546,25 @@ fn wrong_settings_are_named() {
                 "last=1000000000000",
                 "dropout=1",
                 "dropout=nan",
+                "drop_path=1",
+                "drop_path=nan",
                 "classes=0",
                 "merged=perhaps",
                 "folded=true",
             ],
         ),
-        ("resnet-50", &["depths=0", "depths=1001", "width=0", "width=1000000000000", "classes=0", "classes=1000001"]),
+        (
+            "resnet-50",
+            &[
+                "drop_path=1",
+                "depths=0",
+                "depths=1001",
+                "width=0",
+                "width=1000000000000",
+                "classes=0",
+                "classes=1000001",
+            ],
+        ),
         (
             "nano-sw",
             &[
@@ -581,12 +595,14 @@ fn wrong_settings_are_named() {
                 "drop_path=1",
                 "layer_scale=nan",
                 "init=zero",
+                "head_norm=group",
             ],
         ),
         (
             "mobilenetv3-small-1d",
             &[
                 "kernel=same",
+                "drop_path=-0.1",
                 "kernel=4",
                 "kernel=129",
                 "directions=0",
@@ -605,6 +621,99 @@ fn wrong_settings_are_named() {
     assert!(refused("nano-1d", "kernel").contains("key=value"));
     let error = ModelSpec::named("convnext-x").unwrap_err().to_string();
     assert!(error.contains("convnext-x") && registry().iter().all(|e| error.contains(e.name)), "{error}");
+}
+
+/// Names of networks, and fields with values that are not the networks' own. Scripts may rely on these.
+const FIELDS: [(&str, &[&str]); 10] = [
+    (
+        "convnext-t-1dpp",
+        &[
+            "kernel=7",
+            "kernel2=31,31,27,15",
+            "directions=channels",
+            "layerwise_rotation=false",
+            "stem_kernel=7",
+            "stem_channels=32",
+            "arbitrary_size=true",
+        ],
+    ),
+    ("replknet-31b", &["kernel=25,25,25,13", "small_kernel=none"]),
+    ("mobilenetv2-k9", &["kernel=3", "small_kernel=3", "shortcut=false", "dilation=4", "where=last"]),
+    ("convmixer-768-32-1d", &["kernel=7", "directions=4"]),
+    ("mobilenetv3-small-1d", &["kernel=7", "directions=4"]),
+    ("slak-t", &["kernel=31", "small_kernel=3", "width=1"]),
+    ("sw-v1-t", &["kernel=51", "small_kernel=3", "width=1", "ghost_ratio=0.23", "paths=1", "reps=4", "padding=half"]),
+    ("sw-v2-s", &["kernel=51", "small_kernel=5", "width=1.3", "ghost_ratio=0", "paths=1", "reps=1", "padding=half"]),
+    ("resnet-101", &[]),
+    ("nano-sw", &["kernel=7"]),
+];
+
+#[test]
+fn fields_that_scripts_rely_on_can_be_set() {
+    for (name, fields) in FIELDS {
+        let plain = ModelSpec::named(name).unwrap();
+        for field in fields.iter().chain(&["classes=7", "drop_path=0.3"]) {
+            let changed = spec(name, &[field]);
+            assert_ne!(changed, plain, "{name}: {field} changes nothing");
+            // One large network after the other would take long, and each is built elsewhere.
+            if name.starts_with("nano") || name.starts_with("mobile") {
+                build(changed, BuildOptions::shapes_only());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_family_drops_paths_in_training_alone() {
+    let x = random("images", &[4, 3, 64, 64]);
+    let names = ["nano-1d", "nano-replk", "nano-slak", "nano-sw", "nano-mbv2", "resnet-50", "convmixer-768-32"];
+    for name in names.into_iter().chain(["mobilenetv3-small"]) {
+        let logits = |rate: &str, mode| {
+            let spec = small(name).with_overrides(&[rate]).unwrap();
+            bits(&build(spec, BuildOptions { seed: 2, ..BuildOptions::frozen() }).forward_t(&x, mode).unwrap())
+        };
+        let train = |seed| Mode::Train { seed };
+        assert_ne!(logits("drop_path=0.5", train(1)), logits("drop_path=0.5", train(2)), "{name}");
+        assert_eq!(logits("drop_path=0.5", train(1)), logits("drop_path=0.5", train(1)), "{name}");
+        assert_ne!(logits("drop_path=0.5", train(1)), logits("drop_path=0", train(1)), "{name}");
+        assert_eq!(logits("drop_path=0", train(1)), logits("drop_path=0", train(2)), "{name}");
+        assert_eq!(logits("drop_path=0.5", Mode::Eval), logits("drop_path=0", Mode::Eval), "{name}");
+    }
+}
+
+#[test]
+fn every_network_that_can_be_merged_computes_the_same_after_it() {
+    let x = random("images", &[2, 3, 64, 64]);
+    let mut merged_networks = 0;
+    for entry in registry() {
+        let spec = small(entry.name);
+        if spec.config.for_inference() == spec.config {
+            continue;
+        }
+        let network = build(spec, BuildOptions { seed: 3, ..BuildOptions::default() });
+        // Batch statistics other than the initial ones.
+        for step in 0..3 {
+            network.forward_t(&random(&format!("batch {step}"), &[4, 3, 64, 64]), Mode::Train { seed: step }).unwrap();
+        }
+        let expected = values(&network.forward(&x).unwrap());
+        let largest = expected.iter().fold(0f64, |max, v| max.max(v.abs()));
+        assert!(largest > 1e-3, "{}: nothing to compare", entry.name);
+        let mut reached = false;
+        for how in [Merge::Kernels, Merge::Norms] {
+            let Ok(merged) = network.merged(how) else { continue };
+            let off = max_abs_diff(&values(&merged.forward(&x).unwrap()), &expected);
+            assert!(off < 1e-4 * largest, "{}, {how:?}: off by {off:e} of {largest}", entry.name);
+            assert!(merged.params().count() < network.params().count(), "{}, {how:?}", entry.name);
+            reached |= merged.spec().config == network.spec().config.for_inference();
+            // What was merged can be saved and comes back.
+            let back = restored(checkpoint_of(&merged)).unwrap();
+            assert_eq!(bits(&back.forward(&x).unwrap()), bits(&merged.forward(&x).unwrap()), "{}", entry.name);
+        }
+        assert!(reached, "{}: no way to merge leads to its form for inference", entry.name);
+        merged_networks += 1;
+    }
+    // RepLKNets, SLaKs, shift-wise networks and MobileNetV2s.
+    assert_eq!(merged_networks, 8 + 5 + 7 + 6);
 }
 
 #[test]

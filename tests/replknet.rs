@@ -3,10 +3,9 @@
 
 mod common;
 
-use candle_core::{DType, Device, Tensor};
-use common::{fill_kind, max_abs_diff, prints_as, random, values};
-use kernelscope::nn::{BuildOptions, Kind, Mode, Pass};
-use kernelscope::train::{AdamW, AdamWConfig, soft_cross_entropy};
+use candle_core::{DType, Tensor};
+use common::{filled, losses_of_training, max_abs_diff, outline, prints_as, random, spec, values};
+use kernelscope::nn::{BuildOptions, Mode, Pass};
 use kernelscope::weights::{Checkpoint, TensorMap};
 use kernelscope::zoo::{Merge, ModelConfig, ModelSpec, Network, entry, registry, replknet};
 use std::collections::BTreeMap;
@@ -16,33 +15,6 @@ const FOLDED: [&str; 2] = [MERGED, "folded=true"];
 
 /// A size at which every form runs in a moment.
 const SMALL: [&str; 4] = ["depths=1,1,2,1", "dims=16,24,32,40", "classes=10", "drop_path=0.5"];
-
-fn spec(name: &str, overrides: &[&str]) -> ModelSpec {
-    ModelSpec::named(name).unwrap().with_overrides(overrides).unwrap()
-}
-
-fn outline(name: &str, overrides: &[&str]) -> Network {
-    Network::build(spec(name, overrides), BuildOptions::shapes_only()).unwrap()
-}
-
-/// A network with values that follow from the parameters' names, statistics of batch norms included.
-fn filled(spec: ModelSpec, dtype: DType) -> Network {
-    let network = Network::build(spec, BuildOptions { dtype, ..BuildOptions::shapes_only() }).unwrap();
-    for (name, p) in network.params().iter() {
-        let kind = match p.kind {
-            Kind::Weight => "weight",
-            Kind::NormWeight => "norm_weight",
-            Kind::RunningStat if name.ends_with("running_var") => "running_var",
-            Kind::RunningStat | Kind::Bias => "bias",
-            Kind::Counter => continue,
-            other => panic!("{name} is {other:?}"),
-        };
-        let dims = p.var.dims().to_vec();
-        let value = Tensor::from_vec(fill_kind(name, &dims, kind), dims, &Device::Cpu).unwrap();
-        p.var.set(&value.to_dtype(dtype).unwrap()).unwrap();
-    }
-    network
-}
 
 fn replknets() -> Vec<&'static str> {
     let names: Vec<_> = registry().iter().map(|e| e.name).filter(|name| name.contains("replk")).collect();
@@ -303,16 +275,6 @@ fn paths_of_both_replknet_blocks_drop_at_random() {
 
 #[test]
 fn nano_replk_learns() {
-    let network = Network::build(spec("nano-replk", &[]), BuildOptions::default()).unwrap();
-    let x = random("images", &[16, 3, 32, 32]);
-    let targets: Vec<f32> = (0..16 * 8).map(|i| if i / 8 % 8 == i % 8 { 1.0 } else { 0.0 }).collect();
-    let targets = Tensor::from_vec(targets, (16, 8), &Device::Cpu).unwrap();
-    let mut optimizer = AdamW::new(network.params(), AdamWConfig::default());
-    let mut losses = Vec::new();
-    for seed in 0..20 {
-        let loss = soft_cross_entropy(&network.forward_t(&x, Mode::Train { seed }).unwrap(), &targets).unwrap();
-        optimizer.step(&loss.backward().unwrap(), 3e-3, 1.0).unwrap();
-        losses.push(loss.to_dtype(DType::F64).unwrap().to_scalar::<f64>().unwrap());
-    }
+    let losses = losses_of_training("nano-replk", 3e-3);
     assert!(losses[0] < 3.5 && losses[19] < 0.3 * losses[0], "{losses:?}");
 }

@@ -5,9 +5,8 @@ mod common;
 
 use assert_cmd::Command;
 use candle_core::{DType, Device, Tensor};
-use common::{bits, fill_kind, max_abs_diff, prints_as, random, values};
+use common::{bits, filled, losses_of_training, max_abs_diff, outline, prints_as, random, spec, values};
 use kernelscope::nn::{BuildOptions, Kind, Mode, Pass};
-use kernelscope::train::{AdamW, AdamWConfig, soft_cross_entropy};
 use kernelscope::weights::{self, Checkpoint, TensorMap};
 use kernelscope::zoo::{Merge, ModelConfig, ModelSpec, Network, entry, registry, slak};
 use std::collections::BTreeMap;
@@ -18,34 +17,6 @@ const CROSS: &str = "merge_form=cross";
 
 /// A size at which every form runs in a moment.
 const SMALL: [&str; 4] = ["depths=1,1,2,1", "dims=16,24,32,40", "classes=10", "layer_scale=0.5"];
-
-fn spec(name: &str, overrides: &[&str]) -> ModelSpec {
-    ModelSpec::named(name).unwrap().with_overrides(overrides).unwrap()
-}
-
-fn outline(name: &str, overrides: &[&str]) -> Network {
-    Network::build(spec(name, overrides), BuildOptions::shapes_only()).unwrap()
-}
-
-/// A network with values that follow from the parameters' names, statistics of batch norms included.
-fn filled(spec: ModelSpec, dtype: DType) -> Network {
-    let network = Network::build(spec, BuildOptions { dtype, ..BuildOptions::shapes_only() }).unwrap();
-    for (name, p) in network.params().iter() {
-        let kind = match p.kind {
-            Kind::Weight => "weight",
-            Kind::NormWeight => "norm_weight",
-            Kind::Gamma => "gamma",
-            Kind::RunningStat if name.ends_with("running_var") => "running_var",
-            Kind::RunningStat | Kind::Bias => "bias",
-            Kind::Counter => continue,
-            other => panic!("{name} is {other:?}"),
-        };
-        let dims = p.var.dims().to_vec();
-        let value = Tensor::from_vec(fill_kind(name, &dims, kind), dims, &Device::Cpu).unwrap();
-        p.var.set(&value.to_dtype(dtype).unwrap()).unwrap();
-    }
-    network
-}
 
 fn config(network: &Network) -> slak::SlakConfig {
     let ModelConfig::Slak(config) = &network.spec().config else { panic!("{:?}", network.spec()) };
@@ -339,17 +310,7 @@ fn a_slak_configuration_survives_files() {
 
 #[test]
 fn nano_slak_learns() {
-    let network = Network::build(spec("nano-slak", &[]), BuildOptions::default()).unwrap();
-    let x = random("images", &[16, 3, 32, 32]);
-    let targets: Vec<f32> = (0..16 * 8).map(|i| if i / 8 % 8 == i % 8 { 1.0 } else { 0.0 }).collect();
-    let targets = Tensor::from_vec(targets, (16, 8), &Device::Cpu).unwrap();
-    let mut optimizer = AdamW::new(network.params(), AdamWConfig::default());
-    let mut losses = Vec::new();
-    for seed in 0..20 {
-        let loss = soft_cross_entropy(&network.forward_t(&x, Mode::Train { seed }).unwrap(), &targets).unwrap();
-        optimizer.step(&loss.backward().unwrap(), 3e-3, 1.0).unwrap();
-        losses.push(loss.to_dtype(DType::F64).unwrap().to_scalar::<f64>().unwrap());
-    }
+    let losses = losses_of_training("nano-slak", 3e-3);
     assert!(losses[0] < 3.5 && losses[19] < 0.3 * losses[0], "{losses:?}");
 }
 
@@ -398,4 +359,23 @@ fn the_command_merges_a_slak_into_either_form() {
     let (done, printed) = run(folder.path(), &fold);
     assert!(!done && printed.contains("layer norms") && printed.lines().count() == 1, "{printed}");
     assert!(!at("folded.safetensors").exists() && !at("twice.safetensors").exists());
+}
+
+#[test]
+fn merging_a_run_does_not_replace_its_checkpoints() {
+    let folder = tempfile::tempdir().unwrap();
+    let size = ["--size", "32", "--train-images", "32", "--batch", "16", "--epochs", "1", "--ema", "0.9"];
+    let (done, printed) = run(folder.path(), &[&["train", "--model", "nano-slak", "--out", "run"], &size[..]].concat());
+    assert!(done, "{printed}");
+    let weights =
+        ["epoch-0001.safetensors", "epoch-0001-ema.safetensors"].map(|name| format!("run/checkpoints/{name}"));
+    let read = || weights.clone().map(|path| std::fs::read(folder.path().join(path)).unwrap());
+    let before = read();
+    for output in &weights {
+        let (done, printed) = run(folder.path(), &["merge", "--run", "run", "--output", output]);
+        assert!(!done && printed.contains("--output") && printed.contains("another file"), "{printed}");
+    }
+    let (done, printed) =
+        run(folder.path(), &["merge", "--run", "run", "--output", "run/checkpoints/merged.safetensors"]);
+    assert!(done && read() == before, "{printed}");
 }

@@ -1,5 +1,6 @@
 //! The grid file: what is compared.
 
+use super::compare::Compare;
 use super::settings::{Settings, text};
 use crate::run::toml_fault;
 use crate::{Error, Result};
@@ -60,6 +61,9 @@ pub struct Grid {
     /// Settings that vary together.
     #[serde(default, rename = "variant")]
     pub entries: Vec<Entry>,
+    /// Differences that the grid is about, beside those to the baseline.
+    #[serde(default, rename = "compare")]
+    pub comparisons: Vec<Compare>,
 }
 
 /// A check of trained networks.
@@ -238,7 +242,9 @@ impl Grid {
             return Err(Error::argument("seeds", format!("{:?}", self.seeds), "each seed once"));
         }
         self.axes.iter().try_for_each(Axis::check)?;
+        self.check_axes()?;
         let variants = self.variants()?;
+        self.questions()?;
         match &self.baseline {
             Some(label) if variants.iter().all(|variant| variant.label != *label) => {
                 let labels: Vec<_> = variants.into_iter().map(|variant| variant.label).collect();
@@ -246,6 +252,28 @@ impl Grid {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Grid {
+    /// Refuses an axis that sets what another axis or a variant sets: one would hide the other, and labels would tell
+    /// what was not trained.
+    fn check_axes(&self) -> Result<()> {
+        let within = |a: &str, b: &str| a == b || a.strip_prefix(b).is_some_and(|rest| rest.starts_with('.'));
+        let overlap = |a: &str, b: &str| within(a, b) || within(b, a);
+        for (i, axis) in self.axes.iter().enumerate() {
+            if let Some(other) = self.axes.iter().take(i).find(|other| overlap(&axis.key, &other.key)) {
+                let allowed = format!("a setting that the axis {} does not set", other.key);
+                return Err(Error::argument("axis", &axis.key, allowed));
+            }
+            for entry in &self.entries {
+                if let Some(name) = entry.settings.names().find(|name| overlap(&axis.key, name)) {
+                    let allowed = format!("settings that no axis sets: the axis {} would replace it", axis.key);
+                    return Err(Error::argument(format!("variant \"{}\"", entry.label), name, allowed));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -277,6 +305,19 @@ mod tests {
             ("[[variant]]\nlabel = \"?\"\n", &["label of a variant", "\"?\""]),
             ("[[variant]]\nlabel = \"a\"\nkernel = 3\n", &["unknown field `kernel`", "`set`"]),
             ("kernel = 3\n", &["unknown field `kernel`", "`train`"]),
+            (
+                "[[axis]]\nkey = \"set.kernel\"\nvalues = [7]\n[[axis]]\nkey = \"set.kernel\"\nvalues = [9]\n",
+                &["axis: got set.kernel", "the axis set.kernel does not set"],
+            ),
+            (
+                "[[axis]]\nkey = \"train.sparse\"\nvalues = [{}]\n[[axis]]\nkey = \"train.sparse.sparsity\"\nvalues = [0.5]\n",
+                &["axis: got train.sparse.sparsity", "the axis train.sparse does not set"],
+            ),
+            (
+                "[[axis]]\nkey = \"set.kernel\"\nvalues = [7]\n[[variant]]\nlabel = \"a\"\nset.kernel = 5\n",
+                &["variant \"a\": got set.kernel", "the axis set.kernel would replace it"],
+            ),
+            ("[[variant]]\nlabel = \"a\\nb\"\n", &["label of a variant", "control characters"]),
         ] {
             let message = grid(rest).unwrap_err().to_string();
             assert!(parts.iter().all(|part| message.contains(part)), "{rest}: {message}");

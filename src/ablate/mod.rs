@@ -6,6 +6,7 @@
 //! DIR/runs/LABEL-seed0/      a run folder per variant and seed, as `kernelscope train` writes it
 //! DIR/ablation.csv           a row per finished run
 //! DIR/summary.csv, .md, .html    a row per variant: mean, spread, difference to the baseline
+//! DIR/comparisons.csv        a row per question of the grid, if it asks any
 //! DIR/figures/               accuracy.svg and .png; with a numeric axis also accuracy-lines
 //! ```
 //!
@@ -27,6 +28,7 @@
 //! ```
 
 mod check;
+mod compare;
 mod grid;
 mod jobs;
 mod page;
@@ -37,6 +39,7 @@ mod table;
 mod variants;
 
 pub use check::MergeCheck;
+pub use compare::{Compare, Comparison, Question};
 pub use grid::{Axis, Check, Entry, Grid};
 pub use jobs::{Ablation, Job, Shard, State};
 pub use runner::{Failure, Unwatched, Watch, share_threads};

@@ -1,6 +1,8 @@
 //! The summary for people: a table in Markdown and on one self-contained page, with figures.
 
+use super::compare::Comparison;
 use super::jobs::Ablation;
+use super::stats::Difference;
 use super::table::{Record, Summary};
 use crate::files::write_atomically;
 use crate::plot::{AblationLines, AblationPoint, AblationRows, AblationSeries};
@@ -27,13 +29,14 @@ impl Ablation {
             return Err(Error::file(&self.dir, "no run of this grid is finished yet"));
         }
         let summaries = self.summaries(&records);
-        self.write_tables(&records, &summaries)?;
+        let comparisons = self.comparisons(&records)?;
+        self.write_tables(&records, &summaries, &comparisons)?;
         let figures = self.dir.join("figures");
         std::fs::create_dir_all(&figures).map_err(Error::io("create", &figures))?;
         let pictures = self.pictures(&figures, &records, &summaries)?;
-        let markdown = self.markdown(&summaries);
+        let markdown = self.markdown(&summaries, &comparisons);
         write_atomically(&self.dir.join("summary.md"), |file| file.write_all(markdown.as_bytes()))?;
-        let page = self.page(&summaries, &pictures).into_string();
+        let page = self.page(&summaries, &comparisons, &pictures).into_string();
         write_atomically(&self.dir.join("summary.html"), |file| file.write_all(page.as_bytes()))?;
         Ok(summaries)
     }
@@ -92,12 +95,12 @@ impl Ablation {
     }
 
     /// Header and rows of the table for people.
-    fn cells(&self, summaries: &[Summary]) -> (Vec<String>, Vec<Vec<String>>) {
+    fn cells(&self, summaries: &[Summary]) -> Cells {
         let published = !self.grid.published.is_empty() && summaries.iter().any(|s| s.published.is_some());
         let merge = summaries.iter().any(|s| s.merge_difference.is_some());
         let mut header =
             vec!["variant", "runs", "accuracy / %", "min – max", "best / %", "difference / points", "loss"];
-        header.extend(["parameters", "M MACs", "seconds"]);
+        header.extend(["parameters", "M MACs"]);
         header.extend(merge.then_some(["merged: max logit difference", "merged: accuracy / %"]).into_iter().flatten());
         header.extend(published.then_some("published"));
         let row = |s: &Summary| {
@@ -109,14 +112,13 @@ impl Ablation {
                 or_dash(s.accuracy.map(|a| format!("{} – {}", percent(a.min), percent(a.max)))),
                 or_dash(s.best_accuracy.map(|a| percent(a.mean))),
                 match s.difference {
-                    Some(d) => plus_minus(format!("{:+.2}", 100.0 * d.mean).replace('-', "−"), d.margin.map(percent)),
+                    Some(d) => difference(d),
                     None if s.baseline => "baseline".to_string(),
                     None => "–".to_string(),
                 },
                 or_dash(s.loss.map(|a| format!("{:.3}", a.mean))),
                 s.parameters.to_string(),
                 format!("{:.2}", s.macs as f64 / 1e6),
-                or_dash(s.seconds.map(|seconds| format!("{seconds:.0}"))),
             ];
             if merge {
                 row.push(or_dash(s.merge_difference.map(|d| format!("{d:.1e}"))));
@@ -142,8 +144,14 @@ impl Ablation {
             "Difference: to the baseline in percentage points, mean of the differences seed by seed ± half of its 95 % \
              confidence interval (Student's t). It covers the variation between seeds alone."
                 .to_string(),
-            "Seconds: of the training steps. Runs side by side slow each other down.".to_string(),
         ];
+        if !self.grid.comparisons.is_empty() {
+            lines.push(
+                "Comparisons: the same between other variants; the values of an axis over all other settings, of which \
+                 the mean is taken seed by seed."
+                    .to_string(),
+            );
+        }
         if summaries.iter().any(|s| s.merge_difference.is_some()) {
             lines.push(
                 "Merged: largest absolute difference of a logit between the trained and the merged network over all \
@@ -157,26 +165,23 @@ impl Ablation {
         lines
     }
 
-    fn markdown(&self, summaries: &[Summary]) -> String {
+    fn markdown(&self, summaries: &[Summary], comparisons: &[Comparison]) -> String {
         let mut text = format!("# {}\n\n", self.grid.title());
         for part in [&self.grid.paper, &self.grid.notes].into_iter().filter(|part| !part.is_empty()) {
             text.push_str(&format!("{}\n\n", part.trim()));
         }
-        let (header, rows) = self.cells(summaries);
-        let line = |cells: &[String]| {
-            format!("| {} |\n", cells.iter().map(|cell| cell.replace('|', "\\|")).collect::<Vec<_>>().join(" | "))
-        };
-        text.push_str(&line(&header));
-        text.push_str(&format!("|---{}\n", "|---:".repeat(header.len() - 1) + "|"));
-        rows.iter().for_each(|row| text.push_str(&line(row)));
-        text.push('\n');
+        text.push_str(&markdown_table(&self.cells(summaries)));
+        if !comparisons.is_empty() {
+            text.push_str(&markdown_table(&comparison_cells(comparisons)));
+        }
         self.legend(summaries).iter().for_each(|line| text.push_str(&format!("- {line}\n")));
         text.push_str("\n![Accuracy of every variant](figures/accuracy.svg)\n");
         text
     }
 
-    fn page(&self, summaries: &[Summary], pictures: &[Picture]) -> Markup {
-        let (header, rows) = self.cells(summaries);
+    fn page(&self, summaries: &[Summary], comparisons: &[Comparison], pictures: &[Picture]) -> Markup {
+        let mut tables = vec![self.cells(summaries)];
+        tables.extend((!comparisons.is_empty()).then(|| comparison_cells(comparisons)));
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -190,10 +195,12 @@ impl Ablation {
                     h1 { (self.grid.title()) }
                     @if !self.grid.paper.is_empty() { p { (self.grid.paper) } }
                     @if !self.grid.notes.is_empty() { p { (self.grid.notes) } }
-                    div.wide {
-                        table {
-                            thead { tr { @for name in &header { th { (name) } } } }
-                            tbody { @for row in &rows { tr { @for cell in row { td { (cell) } } } } }
+                    @for (header, rows) in &tables {
+                        div.wide {
+                            table {
+                                thead { tr { @for name in header { th { (name) } } } }
+                                tbody { @for row in rows { tr { @for cell in row { td { (cell) } } } } }
+                            }
                         }
                     }
                     @for line in self.legend(summaries) { p { small { (line) } } }
@@ -221,6 +228,34 @@ fn point(summary: &Summary, records: &[Record], x: f64) -> Option<AblationPoint>
         mean: 100.0 * accuracy.mean,
         std: accuracy.std.map(|std| 100.0 * std),
     })
+}
+
+/// Header and rows of a table.
+type Cells = (Vec<String>, Vec<Vec<String>>);
+
+fn comparison_cells(comparisons: &[Comparison]) -> Cells {
+    let row = |comparison: &Comparison| {
+        vec![
+            comparison.comparison.clone(),
+            comparison.difference.map_or(0, |d| d.pairs).to_string(),
+            or_dash(comparison.difference.map(difference)),
+        ]
+    };
+    (["comparison", "seeds", "difference / points"].map(String::from).to_vec(), comparisons.iter().map(row).collect())
+}
+
+fn markdown_table((header, rows): &Cells) -> String {
+    let line = |cells: &[String]| {
+        format!("| {} |\n", cells.iter().map(|cell| cell.replace('|', "\\|")).collect::<Vec<_>>().join(" | "))
+    };
+    let rows: String = rows.iter().map(|row| line(row)).collect();
+    format!("{}|---{}\n{rows}\n", line(header), "|---:".repeat(header.len() - 1) + "|")
+}
+
+/// `mean ± half of its interval` in percentage points.
+fn difference(difference: Difference) -> String {
+    let mean = format!("{:+.2}", 100.0 * difference.mean).replace('-', "−");
+    plus_minus(mean, difference.margin.map(percent))
 }
 
 fn percent(share: f64) -> String {

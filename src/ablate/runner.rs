@@ -6,6 +6,7 @@ use crate::bench::on_threads;
 use crate::run::RunFolder;
 use crate::train::{Observer, Trainer};
 use crate::{Error, Result};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -73,7 +74,7 @@ impl Ablation {
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
-                let result = on_threads(Some(threads), || self.train(job, stop, watch));
+                let result = guarded(&job.name, || on_threads(Some(threads), || self.train(job, stop, watch)));
                 watch.ended(job, &result);
                 if let Err(error) = result {
                     // Another thread can only have panicked elsewhere: the list is whole.
@@ -110,4 +111,15 @@ impl Ablation {
         }
         Ok(())
     }
+}
+
+/// The result of some work, also where it panics: that is a defect of this program, but must not cost the other runs
+/// theirs.
+fn guarded(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    // What the work was changing is not used again: a run is read back from its folder.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+        Err(Error::argument(format!("run {name}"), format!("a panic ({})", text.replace('\n', " ")), "none: a defect"))
+    })
 }

@@ -1,6 +1,7 @@
 //! Tables of what is finished: a row per run, and a row per variant.
 
 use super::check::{MergeCheck, read_merge};
+use super::compare::Comparison;
 use super::jobs::{Ablation, Job, State};
 use super::settings::text;
 use super::stats::{Difference, Spread};
@@ -107,7 +108,15 @@ impl Ablation {
         let batch = job.config.train.batch_size.min(run.progress()?.images.max(1)) as f64;
         let steps = |row: &Row| row.step as f64 / row.epoch.max(1) as f64;
         let variant = self.variants.get(job.variant);
-        let setting = |name: &&str| variant.and_then(|v| v.settings.get(name)).map(text).unwrap_or_default();
+        // A table is set field by field, and has no value of its own: the axis has a label for it.
+        let label = |name: &str| {
+            let (place, axis) = self.grid.axes.iter().enumerate().find(|(_, axis)| axis.key == name)?;
+            Some(axis.value_label(*variant?.places.get(place)?))
+        };
+        let setting = |name: &&str| match variant.and_then(|v| v.settings.get(name)) {
+            Some(value) => text(value),
+            None => label(name).unwrap_or_default(),
+        };
         Ok(Record {
             run: job.name.clone(),
             index: job.variant,
@@ -161,18 +170,24 @@ impl Ablation {
         })
     }
 
-    /// Writes `ablation.csv`, a row per finished run, and `summary.csv`, a row per variant. Accuracies are shares, not
-    /// percentages; cells without a value are empty.
+    /// Writes `ablation.csv`, a row per finished run, `summary.csv`, a row per variant, and `comparisons.csv`, a row per
+    /// question, if the grid asks any. Accuracies are shares, not percentages; cells without a value are empty.
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn write_tables(&self, records: &[Record], summaries: &[Summary]) -> Result<()> {
+    pub fn write_tables(&self, records: &[Record], summaries: &[Summary], comparisons: &[Comparison]) -> Result<()> {
         let mut rows = vec![self.header()];
         rows.extend(records.iter().map(cells));
         self.write_csv("ablation.csv", &rows)?;
         let mut rows = vec![SUMMARY.map(String::from).to_vec()];
         rows.extend(summaries.iter().map(summary_cells));
-        self.write_csv("summary.csv", &rows)
+        self.write_csv("summary.csv", &rows)?;
+        if comparisons.is_empty() {
+            return Ok(());
+        }
+        let mut rows = vec![COMPARISON.map(String::from).to_vec()];
+        rows.extend(comparisons.iter().map(comparison_cells));
+        self.write_csv("comparisons.csv", &rows)
     }
 
     fn header(&self) -> Vec<String> {
@@ -226,7 +241,7 @@ fn cells(record: &Record) -> Vec<String> {
         record.train_loss.to_string(),
         record.parameters.to_string(),
         record.macs.to_string(),
-        format!("{:.1}", record.seconds),
+        format!("{:.3}", record.seconds),
         cell(record.merge.map(|merge| merge.max_logit_difference)),
         cell(record.merge.map(|merge| merge.max_logit)),
         cell(record.merge.map(|merge| merge.accuracy)),
@@ -280,9 +295,25 @@ fn summary_cells(summary: &Summary) -> Vec<String> {
         cell(summary.published),
         summary.parameters.to_string(),
         summary.macs.to_string(),
-        cell(summary.seconds.map(|seconds| format!("{seconds:.1}"))),
+        cell(summary.seconds.map(|seconds| format!("{seconds:.3}"))),
         cell(summary.merge_difference),
         cell(summary.merged_accuracy),
+    ]
+}
+
+/// Columns of `comparisons.csv`.
+const COMPARISON: [&str; 6] =
+    ["comparison", "variant_pairs", "seeds", "difference", "difference_standard_error", "difference_margin_95"];
+
+fn comparison_cells(comparison: &Comparison) -> Vec<String> {
+    let difference = comparison.difference;
+    vec![
+        comparison.comparison.clone(),
+        comparison.variants.to_string(),
+        difference.map_or(0, |d| d.pairs).to_string(),
+        cell(difference.map(|d| d.mean)),
+        cell(difference.and_then(|d| d.standard_error)),
+        cell(difference.and_then(|d| d.margin)),
     ]
 }
 

@@ -91,6 +91,10 @@ impl Grid {
 fn check_names(variants: &[Variant]) -> Result<()> {
     let mut seen = BTreeSet::new();
     for Variant { label, slug, .. } in variants {
+        if label.chars().any(char::is_control) {
+            let given = label.escape_debug();
+            return Err(Error::argument("label of a variant", format!("\"{given}\""), "no control characters"));
+        }
         if slug.is_empty() || slug.len() > LONGEST_NAME {
             let allowed = format!("1 to {LONGEST_NAME} letters, digits and separators");
             return Err(Error::argument("label of a variant", format!("\"{label}\""), allowed));
@@ -136,7 +140,7 @@ mod tests {
         let axes = "[[axis]]\nkey = \"set.kernel\"\nname = \"K\"\nvalues = [7, [15, 15, 7, 7]]\n\
                     [[axis]]\nkey = \"set.directions\"\nname = \"D\"\nvalues = [4, \"channels\"]\n";
         assert_eq!(labels(axes), ["K 7, D 4", "K 7, D channels", "K 15-15-7-7, D 4", "K 15-15-7-7, D channels"]);
-        let entries = "[[variant]]\nlabel = \"a\"\n[[variant]]\nlabel = \"b\"\nset.kernel = 3\n";
+        let entries = "[[variant]]\nlabel = \"a\"\n[[variant]]\nlabel = \"b\"\ntrain.epochs = 3\n";
         assert_eq!(labels(&format!("{axes}{entries}")).len(), 8);
         assert_eq!(labels(entries), ["a", "b"]);
         assert_eq!(labels(""), ["g"]);

@@ -3,8 +3,8 @@
 mod sparsity;
 
 pub use sparsity::{
-    Granularity, GroupHistogram, KeptGroups, KeptTaps, LayerSparsity, MaskHistory, MaskPoint, MergedKernel,
-    SparsityReport, SparsityTotal,
+    Direction, Granularity, GroupHistogram, KeptGroups, KeptShifts, KeptTaps, LayerSparsity, MaskHistory, MaskPoint,
+    MergedKernel, SparsityReport, SparsityTotal,
 };
 
 use serde::{Deserialize, Serialize};

@@ -257,7 +257,7 @@ impl Case {
 
     /// Of every channel's small kernels, as many are left as the share says, the others at random.
     fn shiftwise(&self, window: Window, percent: usize) -> Result<Prepared> {
-        let (groups, n, side) = (window.groups(), window.small, self.side);
+        let (groups, n, side) = (window.groups(), window.small(), self.side);
         let left = (groups * percent / 100).max(1);
         let mut values = vec![0f32; self.channels * groups * n * n];
         for channel in 0..self.channels {

@@ -36,8 +36,8 @@ pub struct Args {
     /// Print the runs with their parameters and multiply-adds, and how far they are; train nothing
     #[arg(long, visible_alias = "dry-run")]
     list: bool,
-    /// Make tables and figures from what is finished; train nothing
-    #[arg(long, conflicts_with_all = ["list", "shard", "jobs"])]
+    /// Make tables and figures from what is finished; train nothing (so that --jobs has no effect)
+    #[arg(long, conflicts_with_all = ["list", "shard"])]
     table_only: bool,
     /// Change a setting of the grid's base, for example train.epochs=40
     #[arg(long = "base", value_name = "KEY=VALUE")]
@@ -195,6 +195,14 @@ fn show(ablation: &Ablation, summaries: &[Summary], json: bool) -> Result<()> {
     let mut header = vec!["variant", "runs", "accuracy/%", "difference", "params", "M MACs"];
     header.extend(ablation.grid.check.map(|_| "merged: logits"));
     say(table(&header, rows.collect()))?;
+    let comparisons = ablation.comparisons(&ablation.records()?)?;
+    if !comparisons.is_empty() {
+        let rows = comparisons.into_iter().map(|c| {
+            let difference = c.difference.map_or("–".into(), |d| spread(format!("{:+.2}", 100.0 * d.mean), d.margin));
+            vec![c.comparison, c.difference.map_or(0, |d| d.pairs).to_string(), difference]
+        });
+        say(table(&["comparison", "seeds", "difference"], rows.collect()))?;
+    }
     say(ablation.dir.join("summary.html").display())
 }
 

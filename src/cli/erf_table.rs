@@ -151,7 +151,8 @@ fn footnote(job: &Job) -> String {
     };
     format!(
         "{definition} –: not reached inside the image. Published: Ding et al., CVPR 2022, Table 10, trained networks and \
-         50 images of ImageNet's validation set at 1024x1024. Ratios at different sizes do not compare."
+         50 images of ImageNet's validation set at 1024x1024 (of these figures, only 22.4 % and 98.6 % are confirmed by a \
+         second source). Ratios at different sizes do not compare."
     )
 }
 
@@ -174,4 +175,26 @@ fn save(job: &Job, result: &ErfTable, measured: &[Measured]) -> Result<()> {
         plot::save(&figure, &place(&name))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::BuildOptions;
+
+    #[test]
+    fn published_figures_are_about_trained_networks_as_they_are_registered() {
+        let network = |name: &str, overrides: &[&str]| {
+            let spec = ModelSpec::named(name).unwrap().with_overrides(overrides).unwrap();
+            Network::build(spec, BuildOptions::shapes_only()).unwrap()
+        };
+        let of = |network: &Network| published_name(network, false, Probe::default());
+        let plain = network("resnet-101", &[]);
+        assert_eq!(of(&plain).as_deref(), Some("resnet-101"));
+        assert_eq!(of(&network("replknet-13", &["merged=true"])).as_deref(), Some("replknet-13"));
+        assert_eq!(published_name(&plain, true, Probe::default()), None, "random weights");
+        let probe = Probe { stage: Some(2), position: None };
+        assert_eq!(published_name(&plain, false, probe), None, "another stage");
+        assert_eq!(of(&network("resnet-101", &["classes=10"])), None, "trained on something else");
+    }
 }

@@ -3,14 +3,14 @@
 use super::network::NetworkArgs;
 use super::output::{grouped, markdown, note, print_json, say, table};
 use crate::analysis::report::{Granularity, GroupHistogram, MaskHistory, SparsityReport};
-use crate::analysis::sparsity::{check_masks, read_history, save, sparsity, stage_means};
+use crate::analysis::sparsity::{check_masks, kept_shifts, read_history, save, sparsity, stage_means};
 use crate::data::check_side;
 use crate::files::write_atomically;
 use crate::nn::{BuildOptions, Trace};
-use crate::plot::{self, DensityBars, GroupMaps, KeptGroupHistograms, MaskCurves, TapShares};
+use crate::plot::{self, DensityBars, GroupMaps, KeptGroupHistograms, MaskCurves, ShiftMaps, TapShares};
 use crate::run::RunFolder;
 use crate::weights::{self, Checkpoint, TensorMap};
-use crate::zoo::{ModelSpec, Network, Preprocessing};
+use crate::zoo::{ModelConfig, ModelSpec, Network, Preprocessing};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -26,8 +26,9 @@ use std::path::{Path, PathBuf};
     one of them has. A file of weights that does not say which network it is for is reported without multiply-adds,\n\
     unless --model names it.\n\n\
     The output folder gets sparsity.csv (layers), sparsity-totals.csv, sparsity-merged.csv (parallel kernels),\n\
-    sparsity-groups.csv (histogram of kept groups per channel), sparsity.md with all of them, and figures: density, and\n\
-    where there is something to show the histogram, the maps of kept groups and taps, and the masks over training.")]
+    sparsity-groups.csv (histogram of kept groups per channel), sparsity-shifts.csv (what is left at every shift of a\n\
+    shift-wise network), sparsity.md, and figures: density, and where there is something to show the histogram, the maps\n\
+    of kept groups, shifts and taps, and the masks over training.")]
 pub struct Args {
     #[command(flatten)]
     network: NetworkArgs,
@@ -53,7 +54,10 @@ pub fn run(args: &Args) -> Result<()> {
     let history = history(args)?;
     let masks = subject.masks.as_ref().map(|masks| &masks.tensors);
     let trace = subject.trace.as_ref().map(|(_, trace)| trace);
-    let report = sparsity(&subject.name, &subject.tensors, masks, trace)?;
+    let mut report = sparsity(&subject.name, &subject.tensors, masks, trace)?;
+    if let Some(ModelConfig::ShiftWise(config)) = &subject.config {
+        report.shifts = kept_shifts(&report.groups, config)?;
+    }
     let tables = tables(&report);
     let remarks = remarks(&subject, &report);
     if let Some(dir) = &args.output {
@@ -87,6 +91,8 @@ struct Subject {
     name: String,
     tensors: TensorMap,
     masks: Option<Checkpoint>,
+    /// The network's configuration, if it is known.
+    config: Option<ModelConfig>,
     /// Size of the image and the network's trace, if the network is known.
     trace: Option<(usize, Trace)>,
 }
@@ -109,7 +115,7 @@ impl Subject {
         } else {
             let stem = source.file_stem().unwrap_or(source.as_os_str());
             let name = stem.to_string_lossy().into_owned();
-            Subject { name, tensors: checkpoint.tensors, masks: None, trace: None }
+            Subject { name, tensors: checkpoint.tensors, masks: None, config: None, trace: None }
         };
         subject.masks = match args.masks.clone().or_else(|| masks_beside(&source)) {
             Some(path) => {
@@ -123,8 +129,11 @@ impl Subject {
     }
 
     fn of_network(network: &Network, size: usize) -> Result<Self> {
-        let trace = Some((size, network.trace(size, size)?));
-        Ok(Subject { name: network.spec().name.clone(), tensors: network.params().tensors(), masks: None, trace })
+        // Of the dense network: one that leaves pruned taps out does not count them, and they would be taken off twice.
+        let dense = Network::build(network.spec().clone(), BuildOptions::shapes_only())?;
+        let trace = Some((size, dense.trace(size, size)?));
+        let ModelSpec { name, config } = network.spec().clone();
+        Ok(Subject { name, tensors: network.params().tensors(), masks: None, config: Some(config), trace })
     }
 }
 
@@ -240,16 +249,26 @@ fn figures(dir: &Path, report: &SparsityReport, history: Option<&MaskHistory>) -
         let histograms = report.histograms.clone();
         plot::save(&KeptGroupHistograms { histograms }, &dir.join("kept-groups"))?;
     }
-    let mut stages: Vec<Option<usize>> = report.groups.iter().map(|map| map.stage).collect();
-    stages.dedup();
-    for stage in stages {
-        let all: Vec<_> = report.groups.iter().filter(|map| map.stage == stage).cloned().collect();
-        let part = stage.map_or("other".to_string(), |stage| format!("stage-{stage}"));
-        let title = format!("Kept groups, {}: channels across, groups down", part.replace('-', " "));
-        pages(&all, &format!("groups-{part}"), |layers, name| {
-            plot::save(&GroupMaps { title: title.clone(), layers }, &dir.join(name))
-        })?;
-    }
+    by_stage(
+        &report.groups,
+        |map| map.stage,
+        |part, all| {
+            let title = format!("Kept groups, {}: channels across, groups down", part.replace('-', " "));
+            pages(&all, &format!("groups-{part}"), |layers, name| {
+                plot::save(&GroupMaps { title: title.clone(), layers }, &dir.join(name))
+            })
+        },
+    )?;
+    by_stage(
+        &report.shifts,
+        |map| map.stage,
+        |part, all| {
+            let title = format!("Kept shifts, {}: channels across, shifts in pixels down", part.replace('-', " "));
+            pages(&all, &format!("shifts-{part}"), |layers, name| {
+                plot::save(&ShiftMaps { title: title.clone(), layers }, &dir.join(name))
+            })
+        },
+    )?;
     // Kernels of which every tap is kept would be plain rectangles.
     let pruned = report.taps.iter().filter(|map| map.share.iter().flatten().any(|&share| share < 1.0));
     let pruned: Vec<_> = pruned.cloned().collect();
@@ -261,6 +280,21 @@ fn figures(dir: &Path, report: &SparsityReport, history: Option<&MaskHistory>) -
         Some(history) => plot::save(&MaskCurves { curves: stage_means(history) }, &dir.join("masks-over-training")),
         None => Ok(()),
     }
+}
+
+/// Draws the layers of each stage, given a name of the stage for files.
+fn by_stage<T: Clone>(
+    layers: &[T],
+    stage: impl Fn(&T) -> Option<usize>,
+    mut draw: impl FnMut(&str, Vec<T>) -> Result<()>,
+) -> Result<()> {
+    let mut stages: Vec<Option<usize>> = layers.iter().map(&stage).collect();
+    stages.dedup();
+    for found in stages {
+        let part = found.map_or("other".to_string(), |stage| format!("stage-{stage}"));
+        draw(&part, layers.iter().filter(|layer| stage(layer) == found).cloned().collect())?;
+    }
+    Ok(())
 }
 
 /// Draws layers in figures of at most [`PAGE`], the second called `NAME-2` and so on.

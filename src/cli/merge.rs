@@ -4,29 +4,33 @@ use super::network::{Loaded, NetworkArgs};
 use super::output::say;
 use crate::files::check_writable;
 use crate::nn::{Mode, Pass};
+use crate::run::RunFolder;
 use crate::weights;
 use crate::zoo::{Merge, Network, Preprocessing};
 use crate::{Error, Result, rng};
 use candle_core::{DType, Device, Tensor};
 use rand_distr::{Distribution, StandardNormal};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     kernelscope merge --model replknet-31b --weights RepLKNet-31B_ImageNet-1K_224.pth --output merged.safetensors\n  \
     kernelscope merge --run runs/replk --output merged.safetensors --fold-norms\n  \
-    kernelscope merge --model slak-t --weights slak_tiny.pth --set merge_form=cross --output merged.safetensors\n\n\
+    kernelscope merge --model slak-t --weights slak_tiny.pth --set merge_form=cross --output merged.safetensors\n  \
+    kernelscope merge --model sw-v2-t --weights sw_tiny.pth --fold-norms --output cross.safetensors\n\n\
     Every large kernel, the small kernel beside it and their batch norms become one convolution with a bias; the\n\
-    decomposed kernels of a SLaK become two rectangles or, with merge_form=cross, one square. Logits stay the same\n\
-    but for rounding: how far they are apart is printed. `predict --merged` runs the result.")]
+    decomposed kernels of a SLaK become two rectangles or, with merge_form=cross, one square. The paths of a shift-wise\n\
+    network become one, as in the official code, and with --fold-norms one cross-shaped kernel stands in place of its\n\
+    branches, their norms and the identity. Logits stay the same but for rounding: how far they are apart is printed.\n\
+    `predict --merged` runs the result.")]
 pub struct Args {
     #[command(flatten)]
     network: NetworkArgs,
     /// Where to save the merged network
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Also fold every batch norm after a convolution into it
+    /// Also fold the batch norms after other convolutions into them; of shift-wise networks, make one kernel per block
     #[arg(long)]
     fold_norms: bool,
     /// Seed of the image on which both forms are compared
@@ -69,15 +73,20 @@ pub fn run(args: &Args) -> Result<()> {
     ))
 }
 
-/// Refuses to replace the weights that are merged: the way back does not exist.
+/// Refuses to replace the weights that are merged: the way back does not exist, and a run could not go on.
 fn check_other_file(args: &Args) -> Result<()> {
-    let Some(weights) = &args.network.weights else { return Ok(()) };
-    match (weights.canonicalize(), args.output.canonicalize()) {
-        (Ok(a), Ok(b)) if a == b => {
-            Err(Error::argument("--output", args.output.display(), "another file than that of the weights"))
-        }
-        _ => Ok(()),
+    let same = |weights: &Path| match (weights.canonicalize(), args.output.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    };
+    let of_run = match &args.network.run {
+        Some(root) => RunFolder::open(root)?.checkpoints()?.iter().any(|checkpoint| same(&checkpoint.path)),
+        None => false,
+    };
+    if of_run || args.network.weights.as_deref().is_some_and(same) {
+        return Err(Error::argument("--output", args.output.display(), "another file than that of the weights"));
     }
+    Ok(())
 }
 
 /// How images are prepared, for the merged file.

@@ -42,6 +42,17 @@ impl DropPath {
             _ => vec![1.0; n],
         }
     }
+
+    /// `x + drop_path(f)`: adds the branch `f` to `x`.
+    ///
+    /// # Errors
+    /// If the shapes differ.
+    pub fn add(&self, x: &Tensor, f: &Tensor, mode: Mode) -> Result<Tensor> {
+        match mode {
+            Mode::Train { .. } if self.rate > 0.0 => scale_residual::residual(x, f, &self.factors(x.dim(0)?, mode)),
+            _ => Ok((x + f)?),
+        }
+    }
 }
 
 /// The end of a residual block: `x + drop_path(gamma * f)`.
@@ -77,6 +88,7 @@ impl LayerScale {
     pub fn forward(&self, x: &Tensor, f: &Tensor, mode: Mode) -> Result<Tensor> {
         scale_residual::scale_residual(x, f, &self.gamma, &self.drop_path.factors(x.dim(0)?, mode))
     }
+
     /// Adds the branch `f` to `x`, where `f` is multiplied with the factors already (see
     /// [`Pointwise::forward_activated`](super::Pointwise::forward_activated)).
     ///

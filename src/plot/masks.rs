@@ -1,4 +1,4 @@
-//! Masks: which groups and taps are kept, and how masks change over training.
+//! Masks: which taps are kept, and how masks change over training.
 
 use plotters::prelude::DrawingBackend;
 
@@ -9,21 +9,10 @@ use super::pen::{Align, Pen, Point, Stroke, Type};
 use super::raster::Raster;
 use super::{Figure, check, fonts, theme};
 use crate::Result;
-use crate::analysis::report::{KeptGroups, KeptTaps, MaskHistory, MaskPoint};
+use crate::analysis::report::{KeptTaps, MaskHistory, MaskPoint};
 
-/// Least and largest height of a group's row, and the height that few groups share, in figure pixels.
-const ROWS: (f64, f64) = (9.0, 22.0);
-const FEW_ROWS: f64 = 60.0;
-/// Space between a layer's name and its map.
-const BELOW_NAME: f64 = 7.0;
 /// Most layers in a figure.
 const MOST_LAYERS: usize = 64;
-/// Most groups of a channel that are drawn.
-const MOST_GROUPS: usize = 256;
-/// Width that the groups' numbers take.
-const NUMBERS: f64 = 44.0;
-/// Most numbers of paths in the legend.
-const MOST_KEYS: u16 = 5;
 /// Taps: panels per row, the space between them, and the largest side.
 const COLUMNS: usize = 4;
 const GAP: f64 = 18.0;
@@ -32,115 +21,6 @@ const MOST_SIDE: usize = 4096;
 const PANEL_HEIGHT: f64 = 380.0;
 /// Colour of the legend's keys for line styles.
 const NEUTRAL: Rgb = [90, 90, 90];
-
-/// Which groups of shift-wise layers are kept, one map per layer: channels from left to right, groups from top to
-/// bottom, coloured by the number of paths that keep them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupMaps {
-    /// Title.
-    pub title: String,
-    /// One to 64 layers.
-    pub layers: Vec<KeptGroups>,
-}
-
-/// Colour of a group that `kept` of `paths` paths keep.
-fn path_color(kept: u16, paths: usize) -> Rgb {
-    if kept == 0 {
-        return theme::NO_TAP;
-    }
-    let share = f64::from(kept) / paths.max(1) as f64;
-    Colormap::Viridis.at(0.85 - 0.75 * share)
-}
-
-impl GroupMaps {
-    /// Height of a layer's map.
-    fn height(layer: &KeptGroups) -> f64 {
-        let groups = layer.groups.max(1) as f64;
-        groups * (FEW_ROWS / groups).clamp(ROWS.0, ROWS.1)
-    }
-
-    fn block(layer: &KeptGroups) -> f64 {
-        theme::LINE + BELOW_NAME + Self::height(layer) + theme::LINE + 14.0
-    }
-
-    fn legend(&self) -> Legend {
-        let paths = self.layers.iter().map(|layer| layer.paths).max().unwrap_or(1);
-        let most = u16::try_from(paths).unwrap_or(u16::MAX);
-        let mut counts: Vec<u16> = (0..=most.min(MOST_KEYS)).collect();
-        if most > MOST_KEYS {
-            counts.push(most);
-        }
-        let name = |count: u16| match (count, most) {
-            (0, _) => "pruned".to_owned(),
-            (_, 1) => "kept".to_owned(),
-            (1, _) => "kept by 1 path".to_owned(),
-            _ => format!("kept by {count} paths"),
-        };
-        let entries = counts.into_iter().map(|count| (Key::Patch(path_color(count, paths)), name(count)));
-        Legend::new(entries, theme::WIDTH - 2.0 * theme::MARGIN)
-    }
-
-    fn check(&self) -> Result<()> {
-        check::not_empty("GroupMaps.layers", &self.layers)?;
-        check::count("GroupMaps.layers.len()", self.layers.len(), 1, MOST_LAYERS)?;
-        for layer in &self.layers {
-            check::count("KeptGroups.groups", layer.groups, 1, MOST_GROUPS)?;
-            check::count("KeptGroups.channels", layer.channels, 1, 1 << 16)?;
-            check::length("KeptGroups.kept", layer.kept.len(), layer.channels * layer.groups)?;
-        }
-        Ok(())
-    }
-}
-
-impl Figure for GroupMaps {
-    fn size(&self) -> (u32, u32) {
-        let blocks: f64 = self.layers.iter().map(Self::block).sum();
-        theme::size(2.0 * theme::MARGIN + theme::TITLE_HEIGHT + self.legend().height + 8.0 + blocks)
-    }
-
-    fn paint<DB: DrawingBackend>(&self, pen: &Pen<'_, DB>) -> Result<()>
-    where
-        DB::ErrorType: 'static,
-    {
-        self.check()?;
-        let room = theme::WIDTH - 2.0 * theme::MARGIN;
-        let title = fonts::shorten(&self.title, theme::TITLE_EM, room - 10.0);
-        pen.text(&title, (theme::MARGIN, theme::MARGIN + 10.0), Type::title())?;
-        let legend = self.legend();
-        let mut y = theme::MARGIN + theme::TITLE_HEIGHT;
-        legend.draw(pen, (theme::MARGIN, y))?;
-        y += legend.height + 8.0;
-        for layer in &self.layers {
-            let kept = layer.kept.iter().filter(|&&paths| paths > 0).count();
-            let share = 100.0 * kept as f64 / layer.kept.len().max(1) as f64;
-            let title =
-                format!("{}: {} channels × {} groups, {share:.1} % kept", layer.path, layer.channels, layer.groups);
-            let title = fonts::shorten(&title, theme::EM, room);
-            pen.text(&title, (theme::MARGIN, y + theme::LINE / 2.0), Type::label(Align::Left))?;
-            let pixel = |index: usize| {
-                let (group, channel) = (index / layer.channels, index % layer.channels);
-                let kept = layer.kept.get(channel * layer.groups + group).copied().unwrap_or(0);
-                path_color(kept, layer.paths)
-            };
-            let raster = Raster::new(layer.channels, layer.groups, (0..layer.kept.len()).map(pixel))?;
-            let mut groups = Axis::counts(layer.groups as f64, 4, "");
-            groups.ticks.retain(|(value, _)| *value < layer.groups as f64);
-            // Groups count downwards, and a number stands beside the middle of its row.
-            groups.ticks.iter_mut().for_each(|(value, _)| *value += 0.5);
-            (groups.low, groups.high) = (layer.groups as f64, 0.0);
-            let mut channels = Axis::linear(0.0, layer.channels as f64, 10, "");
-            channels.ticks.retain(|(value, _)| value.fract() == 0.0);
-            let top = y + theme::LINE + BELOW_NAME;
-            let upper_left = (theme::MARGIN + NUMBERS, top);
-            let lower_right = (theme::WIDTH - theme::MARGIN - 12.0, top + Self::height(layer));
-            let panel = Panel { x: channels, y: groups, upper_left, lower_right };
-            pen.image(&raster, panel.upper_left, panel.lower_right)?;
-            panel.draw_axes(pen)?;
-            y += Self::block(layer);
-        }
-        Ok(())
-    }
-}
 
 /// Which taps of large kernels are kept, averaged over the channels, one map per layer.
 #[derive(Debug, Clone, PartialEq)]

@@ -30,6 +30,7 @@ use crate::analysis::report::RunHistory;
 use crate::files::write_atomically;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// How far a run has come.
@@ -160,6 +161,22 @@ impl RunFolder {
     /// Path of an epoch's optimiser moments.
     pub fn moments_path(&self, epoch: usize) -> PathBuf {
         self.state_dir().join(format!("moments-{epoch:04}.safetensors"))
+    }
+
+    /// Keeps others from training this run until the value is dropped, or its process ends: two would write the same
+    /// files. `None` where the system has no locks on folders; there a run is not guarded.
+    ///
+    /// # Errors
+    /// If another process or trainer holds it.
+    pub fn lock(&self) -> Result<Option<File>> {
+        let Ok(folder) = File::open(&self.root) else { return Ok(None) };
+        match folder.try_lock() {
+            Ok(()) => Ok(Some(folder)),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::file(&self.root, "is being trained by another process; wait until it has ended"))
+            }
+            Err(TryLockError::Error(_)) => Ok(None),
+        }
     }
 
     /// Reads the configuration.

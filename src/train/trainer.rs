@@ -8,7 +8,7 @@ use crate::data::{Batch, Loader, LoaderConfig, Transform};
 use crate::nn::{BuildOptions, LayerTrace, Mode};
 use crate::run::{MetricsWriter, Progress, RowKind, RunConfig, RunFolder};
 use crate::weights::{self, TensorMap};
-use crate::zoo::Network;
+use crate::zoo::{ModelSpec, Network};
 use crate::{Error, Result, rng};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
@@ -69,7 +69,7 @@ impl Trainer {
         let splits = config.data.open()?;
         let weights = match progress.epoch {
             0 => initial_weights(&config)?,
-            epoch => Some(named_weights(&run.checkpoint_path(epoch, false))?),
+            epoch => Some(weights_for(&config.model, &run.checkpoint_path(epoch, false))?),
         };
         let options = BuildOptions { seed: config.train.seed, weights, ..Default::default() };
         let network = Network::build(config.model.clone(), options)?;
@@ -85,7 +85,11 @@ impl Trainer {
             let moments = weights::load(&trainer.run.moments_path(progress.epoch))?;
             trainer.optimizer.restore(&moments.tensors, progress.step as u64)?;
             if let Some(ema) = &mut trainer.ema {
-                ema.restore(weights::load(&trainer.run.checkpoint_path(progress.epoch, true))?.tensors);
+                // Through a network, which finds out whether names and shapes fit: the average itself takes any.
+                let weights =
+                    Some(weights_for(&trainer.config.model, &trainer.run.checkpoint_path(progress.epoch, true))?);
+                let options = BuildOptions { weights, ..BuildOptions::frozen() };
+                ema.restore(Network::build(trainer.config.model.clone(), options)?.params().tensors());
             }
             trainer.progress = progress;
         }
@@ -145,10 +149,11 @@ impl Trainer {
     /// Trains to the end, saving after every epoch.
     ///
     /// # Errors
-    /// If the loss is not finite, an image cannot be read, a file cannot be written or the run was stopped. The last
-    /// complete epoch stays resumable in each case.
+    /// If the loss is not finite, an image cannot be read, a file cannot be written, another process trains the run or
+    /// this one was stopped. The last complete epoch stays resumable in each case.
     pub fn train(&mut self, observer: &mut dyn Observer) -> Result<Outcome> {
         let started = Instant::now();
+        let _lock = self.run.lock()?;
         let mut metrics = MetricsWriter::open(&self.run.metrics_path(), |row| row.epoch <= self.progress.epoch)?;
         if let Some(sparse) = &mut self.sparse {
             sparse.record(&self.run, self.progress.step)?;
@@ -305,11 +310,13 @@ impl Trainer {
 
 /// The weights that a run starts from, if not from fresh ones.
 fn initial_weights(config: &RunConfig) -> Result<Option<(TensorMap, String)>> {
-    config.train.weights.as_deref().map(named_weights).transpose()
+    config.train.weights.as_deref().map(|path| weights_for(&config.model, path)).transpose()
 }
 
-fn named_weights(path: &Path) -> Result<(TensorMap, String)> {
+/// The weights of a file, which must be ones of this network, and its name.
+fn weights_for(spec: &ModelSpec, path: &Path) -> Result<(TensorMap, String)> {
     let checkpoint = weights::load(path)?;
+    spec.check_checkpoint(&checkpoint)?;
     Ok((checkpoint.tensors, checkpoint.source.display().to_string()))
 }
 

@@ -40,6 +40,14 @@ pub(super) fn check_scale(name: &str, value: f64) -> Result<()> {
     Err(Error::argument(name, value, format!("0 to {MAX_SCALE}")))
 }
 
+/// Refuses a rate at which nothing could be left, or that is not a number.
+pub(super) fn check_rate(name: &str, value: f64) -> Result<()> {
+    if (0.0..1.0).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::argument(name, value, "at least 0 and below 1"))
+}
+
 /// `channels * ratio`, rounded down; 0 for what is no number.
 pub(super) fn scaled(channels: usize, ratio: f64) -> usize {
     (channels as f64 * ratio) as usize

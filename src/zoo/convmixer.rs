@@ -3,11 +3,14 @@
 //! Names follow timm. The paper says that every non-strided depthwise convolution is replaced and gives the kernel
 //! (15); that the replacement keeps its bias, has 8 directions and is not rotated from layer to layer is our reading.
 
-use super::config::{Directions, MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, MAX_PATCH, check_count, check_kernel};
-use super::{Family, Features, Model, set_field};
+use super::config::{
+    Directions, MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, MAX_PATCH, check_count, check_kernel, check_rate,
+};
+use super::{Family, Features, Model, common_fields};
 use crate::Result;
 use crate::nn::{
-    BatchNorm, DepthwiseConv, FeatureShape, Linear, OrientedConv, Pass, PatchConv, Pointwise, Scope, Trace, global_mean,
+    BatchNorm, DepthwiseConv, DropPath, FeatureShape, Linear, OrientedConv, Pass, PatchConv, Pointwise, Scope, Trace,
+    global_mean,
 };
 use crate::ops::{depthwise2d, oriented1d};
 use crate::weights::TensorMap;
@@ -32,6 +35,9 @@ pub struct ConvMixerConfig {
     pub directions: Directions,
     /// Number of classes.
     pub classes: usize,
+    /// Drop-path rate of the last block.
+    #[serde(default)]
+    pub drop_path: f64,
 }
 
 impl ConvMixerConfig {
@@ -45,6 +51,7 @@ impl ConvMixerConfig {
             oriented,
             directions: Directions::Count(8),
             classes: 1000,
+            drop_path: 0.0,
         }
     }
 
@@ -64,6 +71,7 @@ impl ConvMixerConfig {
         check_count("depth", self.depth, MAX_BLOCKS)?;
         check_count("patch", self.patch, MAX_PATCH)?;
         check_count("classes", self.classes, MAX_CLASSES)?;
+        check_rate("drop_path", self.drop_path)?;
         check_count("directions", self.directions.of(1), MAX_CHANNELS)?;
         check_kernel("kernel", self.kernel, self.oriented)
     }
@@ -80,10 +88,11 @@ struct Block {
     mix_norm: BatchNorm,
     map: Pointwise,
     map_norm: BatchNorm,
+    drop_path: DropPath,
 }
 
 impl Block {
-    fn new(scope: &Scope, config: &ConvMixerConfig) -> Result<Self> {
+    fn new(scope: &Scope, config: &ConvMixerConfig, drop_path: f64) -> Result<Self> {
         let mix = scope.child("0.fn.0");
         let mix = if config.oriented {
             let theta = oriented1d::channel_angles(config.dim, config.directions.of(config.dim), 0.0)?;
@@ -98,6 +107,7 @@ impl Block {
             mix_norm: BatchNorm::new(&scope.child("0.fn.2"), config.dim)?,
             map: Pointwise::conv(&scope.child(1), config.dim, config.dim, true)?,
             map_norm: BatchNorm::new(&scope.child(3), config.dim)?,
+            drop_path: DropPath::new(scope.path(), drop_path)?,
         })
     }
 
@@ -106,7 +116,7 @@ impl Block {
             Mixer::Dense(conv) => conv.forward(x)?,
             Mixer::Oriented(conv) => conv.forward(x)?,
         };
-        let x = (self.mix_norm.forward(&f.relu()?, pass.mode)? + x)?;
+        let x = self.drop_path.add(x, &self.mix_norm.forward(&f.relu()?, pass.mode)?, pass.mode)?;
         let x = self.map_norm.forward(&self.map.forward(&x)?.relu()?, pass.mode)?;
         pass.report(&self.path, &x);
         Ok(x)
@@ -142,8 +152,8 @@ impl ConvMixer {
         Ok(ConvMixer {
             stem: PatchConv::new(&scope.child("stem.0"), 3, config.dim, config.patch, true)?,
             stem_norm: BatchNorm::new(&scope.child("stem.2"), config.dim)?,
-            blocks: (0..config.depth)
-                .map(|i| Block::new(&scope.child("blocks").child(i), config))
+            blocks: (DropPath::linear_rates(config.drop_path, config.depth).into_iter().enumerate())
+                .map(|(i, rate)| Block::new(&scope.child("blocks").child(i), config, rate))
                 .collect::<Result<_>>()?,
             head: Linear::new(&scope.child("head"), config.dim, config.classes, 1.0)?,
         })
@@ -151,21 +161,7 @@ impl ConvMixer {
 }
 
 impl Family for ConvMixerConfig {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn set_classes(&mut self, classes: usize) {
-        self.classes = classes;
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        set_field(self, key, value)
-    }
-
-    fn adapt(&mut self, tensors: &TensorMap) {
-        self.adapt(tensors);
-    }
+    common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
         Ok(Box::new(ConvMixer::new(self, scope)?))

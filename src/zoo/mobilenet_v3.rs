@@ -3,10 +3,11 @@
 //! Names follow timm. In the oriented form every depthwise convolution at stride 1 (7 of 11) is replaced; the paper
 //! does not state the kernel, so the replaced size is kept, with 8 directions, no bias and no rotation: our reading.
 
-use super::config::{Directions, KernelChoice, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel};
-use super::{Family, Features, Model, set_field};
+use super::config::{Directions, KernelChoice, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel, check_rate};
+use super::{Family, Features, Model, common_fields};
 use crate::nn::{
-    BatchNorm, DenseConv, DepthwiseConv, FeatureShape, Linear, Mode, OrientedConv, Pass, Pointwise, Scope, Trace,
+    BatchNorm, DenseConv, DepthwiseConv, DropPath, FeatureShape, Linear, Mode, OrientedConv, Pass, Pointwise, Scope,
+    Trace,
 };
 use crate::ops::{depthwise2d, oriented1d};
 use crate::weights::TensorMap;
@@ -26,12 +27,21 @@ pub struct MobileNetV3Config {
     pub directions: Directions,
     /// Number of classes.
     pub classes: usize,
+    /// Drop-path rate of the last block, of blocks with a shortcut.
+    #[serde(default)]
+    pub drop_path: f64,
 }
 
 impl MobileNetV3Config {
     /// MobileNetV3-small at width 1.
     pub fn small(oriented: bool) -> Self {
-        MobileNetV3Config { oriented, kernel: KernelChoice::Replaced, directions: Directions::Count(8), classes: 1000 }
+        MobileNetV3Config {
+            oriented,
+            kernel: KernelChoice::Replaced,
+            directions: Directions::Count(8),
+            classes: 1000,
+            drop_path: 0.0,
+        }
     }
 
     /// Takes what a checkpoint's shapes tell.
@@ -43,6 +53,7 @@ impl MobileNetV3Config {
 
     fn validate(&self) -> Result<()> {
         check_count("classes", self.classes, MAX_CLASSES)?;
+        check_rate("drop_path", self.drop_path)?;
         check_count("directions", self.directions.of(1), MAX_CHANNELS)?;
         check_kernel("kernel", self.kernel.of(1), true)
     }
@@ -121,11 +132,12 @@ struct Block {
     squeeze: Option<SqueezeExcite>,
     project: (Pointwise, BatchNorm),
     hard_swish: bool,
-    shortcut: bool,
+    /// Of blocks with a shortcut.
+    drop_path: Option<DropPath>,
 }
 
 impl Block {
-    fn new(scope: &Scope, config: &MobileNetV3Config, row: &Row, channels: usize) -> Result<Self> {
+    fn new(scope: &Scope, config: &MobileNetV3Config, row: &Row, channels: usize, rate: f64) -> Result<Self> {
         // Without expansion the block is timm's depthwise-separable one, whose names differ.
         let expands = row.expanded != channels;
         let (dw_norm, project, project_norm) =
@@ -166,7 +178,9 @@ impl Block {
                 BatchNorm::new(&scope.child(project_norm), row.out)?,
             ),
             hard_swish: row.hard_swish,
-            shortcut: row.stride == 1 && channels == row.out,
+            drop_path: (row.stride == 1 && channels == row.out)
+                .then(|| DropPath::new(scope.path(), rate))
+                .transpose()?,
         })
     }
 
@@ -184,7 +198,10 @@ impl Block {
             f = squeeze.forward(&f)?;
         }
         f = self.project.1.forward(&self.project.0.forward(&f)?, mode)?;
-        if self.shortcut { Ok((f + x)?) } else { Ok(f) }
+        match &self.drop_path {
+            Some(drop_path) => drop_path.add(x, &f, mode),
+            None => Ok(f),
+        }
     }
 
     fn trace(&self, trace: &mut Trace) -> Result<()> {
@@ -227,10 +244,12 @@ impl MobileNetV3 {
         let blocks = scope.child("blocks");
         let mut channels = STEM;
         let mut stages = Vec::new();
+        let mut rates = DropPath::linear_rates(config.drop_path, TABLE.iter().map(|rows| rows.len()).sum()).into_iter();
         for (stage, rows) in TABLE.iter().enumerate() {
             let mut built = Vec::new();
             for (index, row) in rows.iter().enumerate() {
-                built.push(Block::new(&blocks.child(stage).child(index), config, row, channels)?);
+                let rate = rates.next().unwrap_or_default();
+                built.push(Block::new(&blocks.child(stage).child(index), config, row, channels, rate)?);
                 channels = row.out;
             }
             stages.push(built);
@@ -250,21 +269,7 @@ impl MobileNetV3 {
 }
 
 impl Family for MobileNetV3Config {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn set_classes(&mut self, classes: usize) {
-        self.classes = classes;
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        set_field(self, key, value)
-    }
-
-    fn adapt(&mut self, tensors: &TensorMap) {
-        self.adapt(tensors);
-    }
+    common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
         Ok(Box::new(MobileNetV3::new(self, scope)?))

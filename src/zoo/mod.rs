@@ -4,6 +4,7 @@ mod config;
 mod conv_norm;
 pub mod convmixer;
 pub mod convnext;
+mod head_norm;
 pub mod mobilenet_v2;
 pub mod mobilenet_v3;
 mod registry;
@@ -11,10 +12,12 @@ pub mod replknet;
 pub mod resnet;
 pub mod shiftwise;
 pub mod slak;
+mod spec;
 
 pub(crate) use config::parse_value;
 pub use config::{Directions, KernelChoice, PerStage, set_field};
 pub use registry::{Entry, Preprocessing, Published, entry, registry};
+pub use spec::ModelSpec;
 
 use crate::nn::{BuildOptions, Builder, Mode, Params, Pass, Scope, Trace};
 use crate::weights::keys::unwrap_downstream;
@@ -149,6 +152,29 @@ pub(crate) trait Family {
     }
 }
 
+/// The methods of [`Family`] that are the same for every configuration: about its field `classes`, its fields by name,
+/// and its own `adapt`.
+macro_rules! common_fields {
+    () => {
+        fn classes(&self) -> usize {
+            self.classes
+        }
+
+        fn set_classes(&mut self, classes: usize) {
+            self.classes = classes;
+        }
+
+        fn set(&mut self, key: &str, value: &str) -> Result<()> {
+            super::set_field(self, key, value)
+        }
+
+        fn adapt(&mut self, tensors: &TensorMap) {
+            self.adapt(tensors);
+        }
+    };
+}
+use common_fields;
+
 impl ModelConfig {
     fn family(&self) -> &dyn Family {
         match self {
@@ -220,129 +246,6 @@ impl ModelConfig {
     /// If the family has no such form, this already is one that goes as far, or the parameters do not fit.
     pub fn merge(&self, tensors: &TensorMap, how: Merge) -> Result<(Self, TensorMap)> {
         self.family().merge(tensors, how)
-    }
-}
-
-/// Which network: a registered name and its configuration. Saved with every checkpoint.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ModelSpec {
-    /// Registered name.
-    pub name: String,
-    /// Configuration, which may differ from the registered one.
-    pub config: ModelConfig,
-}
-
-/// Key of the network's specification in a checkpoint's metadata.
-const SPEC_KEY: &str = "kernelscope.model";
-
-/// A specification as it is stored in a checkpoint.
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    #[serde(flatten)]
-    spec: ModelSpec,
-    /// See [`Family::checksum`], in hexadecimal digits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    checksum: Option<String>,
-}
-
-impl Stored {
-    fn checksum_of(spec: &ModelSpec) -> Result<Option<String>> {
-        Ok(spec.config.family().checksum()?.map(|sum| format!("{sum:016x}")))
-    }
-
-    /// The specification, if this version computes with the same as the one that stored it.
-    fn checked(self) -> Result<ModelSpec> {
-        match (&self.checksum, Stored::checksum_of(&self.spec)?) {
-            (Some(stored), Some(ours)) if *stored != ours => Err(Error::argument(
-                "checksum of the index tables",
-                stored,
-                format!("{ours}, that of its configuration"),
-            )),
-            _ => Ok(self.spec),
-        }
-    }
-}
-
-impl ModelSpec {
-    /// The registered network of this name.
-    ///
-    /// # Errors
-    /// If there is none; the message lists the names.
-    pub fn named(name: &str) -> Result<Self> {
-        let entry = entry(name)?;
-        Ok(ModelSpec { name: entry.name.to_string(), config: (entry.config)() })
-    }
-
-    /// Applies `key=value` overrides in order.
-    ///
-    /// # Errors
-    /// If one is not of that form, names an unknown field or has a value that does not fit.
-    pub fn with_overrides<S: AsRef<str>>(mut self, overrides: &[S]) -> Result<Self> {
-        for text in overrides {
-            let Some((key, value)) = text.as_ref().split_once('=') else {
-                return Err(Error::argument("--set", format!("\"{}\"", text.as_ref()), "key=value"));
-            };
-            self.config.set(key.trim(), value.trim())?;
-        }
-        Ok(self)
-    }
-
-    /// The network of a checkpoint: `name` if given, else what the checkpoint says of itself, with sizes taken from
-    /// the checkpoint's shapes and then the overrides.
-    ///
-    /// # Errors
-    /// If the name is neither given nor stored, or an override does not fit.
-    pub fn for_checkpoint<S: AsRef<str>>(name: Option<&str>, checkpoint: &Checkpoint, overrides: &[S]) -> Result<Self> {
-        let stored = match checkpoint.metadata.get(SPEC_KEY) {
-            Some(text) => {
-                let unreadable = |e: &dyn std::fmt::Display| {
-                    Error::file(&checkpoint.source, format!("its stored network configuration is not readable: {e}"))
-                };
-                let stored = serde_json::from_str::<Stored>(text).map_err(|e| unreadable(&e))?;
-                Some(stored.checked().map_err(|e| unreadable(&e))?)
-            }
-            None => None,
-        };
-        let (mut spec, told) = match (name, stored) {
-            (Some(name), Some(stored)) if stored.name == name => (stored, true),
-            (Some(name), _) => (ModelSpec::named(name)?, false),
-            (None, Some(stored)) => (stored, true),
-            (None, None) => {
-                return Err(Error::file(
-                    &checkpoint.source,
-                    "does not say which network it is for; name it with --model",
-                ));
-            }
-        };
-        spec.config.adapt(&checkpoint.tensors);
-        let spec = spec.with_overrides(overrides)?;
-        if let Some(reason) = spec.config.family().misfit(&checkpoint.tensors) {
-            return Err(Error::file(&checkpoint.source, format!("does not fit {}: {reason}", spec.name)));
-        }
-        if let Some(assumption) = spec.config.family().assumption().filter(|_| !told) {
-            tracing::warn!("{}: {assumption}", checkpoint.source.display());
-        }
-        Ok(spec)
-    }
-
-    /// Whether a checkpoint says which network it is for.
-    pub fn is_stored_in(checkpoint: &Checkpoint) -> bool {
-        checkpoint.metadata.contains_key(SPEC_KEY)
-    }
-
-    /// The metadata entry that stores this specification in a checkpoint.
-    ///
-    /// # Errors
-    /// If it cannot be serialised.
-    pub fn metadata(&self) -> Result<(String, String)> {
-        let stored = Stored { spec: self.clone(), checksum: Stored::checksum_of(self)? };
-        let text = serde_json::to_string(&stored).map_err(|e| Error::argument("config", e, "serialisable values"))?;
-        Ok((SPEC_KEY.to_string(), text))
-    }
-
-    /// Preprocessing of the registered network (ImageNet's if the name is not registered).
-    pub fn preprocessing(&self) -> Preprocessing {
-        entry(&self.name).map(|e| e.preprocessing).unwrap_or_default()
     }
 }
 

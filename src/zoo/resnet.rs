@@ -7,18 +7,18 @@
 //! ```text
 //! stem     relu(cb 7x7 / 2), max pool 3x3 / 2
 //! block    f = relu(cb 1x1 (x));  f = relu(cb 3x3 / s (f));  f = cb 1x1 (f), to 4 times the channels
-//!          y = relu(f + x), with cb 1x1 / s (x) for x where the shape changes
+//!          y = relu(x + drop_path(f)), with cb 1x1 / s (x) for x where the shape changes
 //! head     global mean, linear map
 //! ```
 //!
 //! Names: `conv1`, `bn1`, `layer1.0.conv1`, `layer1.0.bn1`, ..., `layer1.0.downsample.{0,1}`, `fc`.
 
-use super::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count};
+use super::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_rate};
 use super::conv_norm::{ConvNorm, Place};
 use super::registry::{Entry, Preprocessing, Published};
-use super::{Family, Features, Model, ModelConfig, PerStage, set_field};
+use super::{Family, Features, Model, ModelConfig, PerStage, common_fields};
 use crate::Result;
-use crate::nn::{FeatureShape, Linear, Mode, Pass, Scope, Trace, global_mean};
+use crate::nn::{DropPath, FeatureShape, Linear, Mode, Pass, Scope, Trace, global_mean};
 use crate::ops::max_pool::MaxPool;
 use crate::weights::TensorMap;
 use candle_core::Tensor;
@@ -37,12 +37,15 @@ pub struct ResNetConfig {
     pub width: usize,
     /// Number of classes.
     pub classes: usize,
+    /// Drop-path rate of the last block.
+    #[serde(default)]
+    pub drop_path: f64,
 }
 
 impl ResNetConfig {
     /// A ResNet of the published width with this many blocks per stage.
     pub fn with_depths(depths: [usize; 4]) -> Self {
-        ResNetConfig { depths: PerStage(depths), width: 64, classes: 1000 }
+        ResNetConfig { depths: PerStage(depths), width: 64, classes: 1000, drop_path: 0.0 }
     }
 
     /// Takes what a checkpoint's shapes tell.
@@ -55,7 +58,8 @@ impl ResNetConfig {
     fn validate(&self) -> Result<()> {
         self.depths.0.iter().try_for_each(|&depth| check_count("depths", depth, MAX_BLOCKS))?;
         check_count("width", self.width, MAX_CHANNELS)?;
-        check_count("classes", self.classes, MAX_CLASSES)
+        check_count("classes", self.classes, MAX_CLASSES)?;
+        check_rate("drop_path", self.drop_path)
     }
 }
 
@@ -68,10 +72,11 @@ struct Bottleneck {
     path: String,
     convs: [ConvNorm; 3],
     downsample: Option<ConvNorm>,
+    drop_path: DropPath,
 }
 
 impl Bottleneck {
-    fn new(scope: &Scope, channels: usize, width: usize, stride: usize) -> Result<Self> {
+    fn new(scope: &Scope, channels: usize, width: usize, stride: usize, drop_path: f64) -> Result<Self> {
         let outputs = EXPANSION * width;
         let convs = [
             ConvNorm::pointwise(&numbered(scope, 1), channels, width)?,
@@ -82,7 +87,8 @@ impl Bottleneck {
             let scope = scope.child("downsample");
             ConvNorm::dense(&Place::new(scope.child(0), Some(scope.child(1))), channels, outputs, 1, stride)
         });
-        Ok(Bottleneck { path: scope.path().to_string(), convs, downsample: downsample.transpose()? })
+        let drop_path = DropPath::new(scope.path(), drop_path)?;
+        Ok(Bottleneck { path: scope.path().to_string(), convs, downsample: downsample.transpose()?, drop_path })
     }
 
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
@@ -91,8 +97,8 @@ impl Bottleneck {
         let f = second.forward(&f, mode)?.relu()?;
         let f = third.forward(&f, mode)?;
         let sum = match &self.downsample {
-            Some(conv) => (f + conv.forward(x, mode)?)?,
-            None => (f + x)?,
+            Some(conv) => self.drop_path.add(&conv.forward(x, mode)?, &f, mode)?,
+            None => self.drop_path.add(x, &f, mode)?,
         };
         Ok(sum.relu()?)
     }
@@ -126,12 +132,14 @@ impl ResNet {
         config.validate()?;
         let stem = ConvNorm::dense(&numbered(scope, 1), 3, config.width, 7, 2)?;
         let (mut stages, mut channels) = (Vec::with_capacity(4), config.width);
+        let mut rates = DropPath::linear_rates(config.drop_path, config.depths.0.iter().sum()).into_iter();
         for (stage, &depth) in config.depths.0.iter().enumerate() {
             let (scope, width) = (scope.child(format!("layer{}", stage + 1)), config.width << stage);
             let mut blocks = Vec::with_capacity(depth);
             for index in 0..depth {
                 let stride = if stage > 0 && index == 0 { 2 } else { 1 };
-                blocks.push(Bottleneck::new(&scope.child(index), channels, width, stride)?);
+                let rate = rates.next().unwrap_or_default();
+                blocks.push(Bottleneck::new(&scope.child(index), channels, width, stride, rate)?);
                 channels = EXPANSION * width;
             }
             stages.push(blocks);
@@ -142,21 +150,7 @@ impl ResNet {
 }
 
 impl Family for ResNetConfig {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn set_classes(&mut self, classes: usize) {
-        self.classes = classes;
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        set_field(self, key, value)
-    }
-
-    fn adapt(&mut self, tensors: &TensorMap) {
-        self.adapt(tensors);
-    }
+    common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
         Ok(Box::new(ResNet::new(self, scope)?))

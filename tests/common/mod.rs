@@ -7,6 +7,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test helper fails by panicking")]
 
 use candle_core::{DType, Device, Tensor, Var};
+use kernelscope::nn::{BuildOptions, Kind, Mode, Param};
+use kernelscope::train::{AdamW, AdamWConfig, soft_cross_entropy};
+use kernelscope::weights::TensorMap;
+use kernelscope::zoo::{ModelSpec, Network};
 use serde_json::Value;
 use std::path::Path;
 
@@ -217,6 +221,58 @@ fn differentiate_there(
 /// A single-precision tensor of values in [-1, 1) that follow from `name` alone.
 pub fn random(name: &str, shape: &[usize]) -> Tensor {
     Tensor::from_vec(fill_signed(name, shape.iter().product()), shape, &Device::Cpu).unwrap()
+}
+
+/// A registered network with these settings.
+pub fn spec(name: &str, overrides: &[&str]) -> ModelSpec {
+    ModelSpec::named(name).unwrap().with_overrides(overrides).unwrap()
+}
+
+/// A network for counts and shapes only.
+pub fn outline(name: &str, overrides: &[&str]) -> Network {
+    Network::build(spec(name, overrides), BuildOptions::shapes_only()).unwrap()
+}
+
+/// A network without gradients, from these weights and in their type.
+pub fn with_tensors(spec: &ModelSpec, tensors: TensorMap) -> Network {
+    let dtype = tensors.values().next().expect("a tensor").dtype();
+    let options = BuildOptions { dtype, weights: Some((tensors, "test".into())), ..BuildOptions::frozen() };
+    Network::build(spec.clone(), options).unwrap()
+}
+
+/// A network with values that follow from the parameters' names, statistics of batch norms included.
+pub fn filled(spec: ModelSpec, dtype: DType) -> Network {
+    let network = Network::build(spec, BuildOptions::shapes_only()).unwrap();
+    let fill = |(name, p): (&str, &Param)| {
+        let kind = match p.kind {
+            Kind::Weight => "weight",
+            Kind::NormWeight => "norm_weight",
+            Kind::Gamma => "gamma",
+            Kind::RunningStat if name.ends_with("running_var") => "running_var",
+            Kind::RunningStat | Kind::Bias => "bias",
+            Kind::Counter => "zero",
+            other => panic!("{name} is {other:?}"),
+        };
+        let dims = p.var.dims().to_vec();
+        let value = Tensor::from_vec(fill_kind(name, &dims, kind), dims, &Device::Cpu).unwrap();
+        (name.to_string(), value.to_dtype(dtype).unwrap())
+    };
+    with_tensors(network.spec(), network.params().iter().map(fill).collect())
+}
+
+/// The losses of 20 steps with 16 images of 8 classes, which a network that learns soon knows by heart.
+pub fn losses_of_training(name: &str, lr: f64) -> Vec<f64> {
+    let network = Network::build(spec(name, &[]), BuildOptions::default()).unwrap();
+    let x = random("images", &[16, 3, 32, 32]);
+    let targets: Vec<f32> = (0..16 * 8).map(|i| if i / 8 % 8 == i % 8 { 1.0 } else { 0.0 }).collect();
+    let targets = Tensor::from_vec(targets, (16, 8), &Device::Cpu).unwrap();
+    let mut optimizer = AdamW::new(network.params(), AdamWConfig::default());
+    let step = |seed| {
+        let loss = soft_cross_entropy(&network.forward_t(&x, Mode::Train { seed }).unwrap(), &targets).unwrap();
+        optimizer.step(&loss.backward().unwrap(), lr, 1.0).unwrap();
+        values(&loss)[0]
+    };
+    (0..20).map(step).collect()
 }
 
 /// The bit patterns of a single-precision tensor, row-major.

@@ -332,6 +332,32 @@ fn both_engines_in_one_layer() -> Checked {
     Case::new(2, groups, Geometry { input: (9, 10), output: (3, 5), stride: (3, 2) }).check()
 }
 
+/// Channels with nothing in common, on planes that are cut into strips of one row or more, the last one partly, and on
+/// ones of which outputs are fewer or more than pixels.
+#[test]
+fn patterns_of_their_own() -> Checked {
+    // Sparse and far apart: few taps of a channel are another's too.
+    let pattern = |channel: i32, taps: i32, reach: i32| -> Vec<Tap> {
+        let side = 2 * reach + 1;
+        let place = |i: i32| (channel * 7919 + i * 104_729) % (side * side);
+        (0..taps).map(|i| Tap { dh: place(i) / side - reach, dw: place(i) % side - reach }).collect()
+    };
+    let sizes = [(56, 40), (16, 33), (33, 17), (40, 3), (20, 14)];
+    let mut mostly_alone = 0;
+    for ((size, reach), beyond) in sizes.into_iter().zip([25, 15, 30, 12, 20]).flat_map(|s| [0, 5, -5].map(|b| (s, b)))
+    {
+        let groups: Vec<_> = (0..9).map(|channel| (pattern(channel, 12, reach), 1)).collect();
+        let output = (size.0 as isize + beyond, (size.1 as isize + beyond).max(1));
+        let geometry = Geometry { input: size, output: (output.0 as usize, output.1 as usize), stride: (1, 1) };
+        let case = Case::new(2, groups, geometry);
+        mostly_alone += usize::from(Plan::new(Arc::new(case.table()?), geometry).channels_alone() > 4);
+        case.check()?;
+        Case::same(1, case.groups, size).varied(false, true, View::Transposed).check()?;
+    }
+    prop_assert!(mostly_alone >= 8, "only {mostly_alone} cases are about strips");
+    Ok(())
+}
+
 #[test]
 fn several_weights_of_one_pixel() -> Checked {
     let taps = vec![Tap { dh: 0, dw: 0 }, Tap { dh: 1, dw: 1 }, Tap { dh: 0, dw: 0 }, Tap { dh: 1, dw: 1 }];

@@ -1,26 +1,18 @@
 //! The networks: against values from the official code, in every form; counts; checkpoints; what does not fit.
 
 use crate::common::{
-    array, fill_kind, fill_signed, fill_u, golden, integer, integers, max_abs_diff, numbers, prints_as, random, text,
-    values,
+    array, fill_kind, fill_signed, fill_u, golden, integer, integers, losses_of_training, max_abs_diff, numbers,
+    outline, prints_as, random, spec, text, values, with_tensors,
 };
 use candle_core::{DType, Device, Tensor};
-use kernelscope::nn::{BuildOptions, Kind, Mode, Pass};
+use kernelscope::nn::{BuildOptions, Mode, Pass};
 use kernelscope::ops::shiftwise::{ChannelSplit, Padding, Window, small_convolutions};
-use kernelscope::train::{AdamW, AdamWConfig, soft_cross_entropy};
+use kernelscope::train::{AdamW, AdamWConfig};
 use kernelscope::weights::{self, Checkpoint, TensorMap};
 use kernelscope::zoo::shiftwise::{Merged, ShiftWiseConfig};
 use kernelscope::zoo::{Merge, ModelConfig, ModelSpec, Network, entry};
 use serde_json::Value;
 use std::collections::BTreeMap;
-
-fn spec(name: &str, overrides: &[&str]) -> ModelSpec {
-    ModelSpec::named(name).unwrap().with_overrides(overrides).unwrap()
-}
-
-fn outline(name: &str, overrides: &[&str]) -> Network {
-    Network::build(spec(name, overrides), BuildOptions::shapes_only()).unwrap()
-}
 
 fn config(network: &Network) -> ShiftWiseConfig {
     let ModelConfig::ShiftWise(config) = &network.spec().config else { panic!("{}", network.spec().name) };
@@ -47,12 +39,6 @@ fn pruned(tensors: &TensorMap, density: f64) -> TensorMap {
         (name.clone(), tensor)
     };
     tensors.iter().map(prune).collect()
-}
-
-fn with_tensors(spec: &ModelSpec, tensors: TensorMap) -> Network {
-    let dtype = tensors["head.weight"].dtype();
-    let options = BuildOptions { dtype, weights: Some((tensors, "test".into())), ..BuildOptions::frozen() };
-    Network::build(spec.clone(), options).unwrap()
 }
 
 // Golden networks
@@ -225,25 +211,9 @@ fn counts_of_every_shiftwise_network() {
 
 const SMALL: [&str; 4] = ["depths=1,1,2,1", "dims=16,24,32,40", "classes=10", "drop_path=0"];
 
-/// A network with values that follow from the parameters' names, statistics of batch norms included.
+/// A network whose values follow from the parameters' names.
 fn filled(name: &str, overrides: &[&str], dtype: DType) -> Network {
-    let network = Network::build(spec(name, overrides), BuildOptions::shapes_only()).unwrap();
-    let fill = |(name, p): (&str, &kernelscope::nn::Param)| {
-        let kind = match p.kind {
-            Kind::Weight => "weight",
-            Kind::NormWeight => "norm_weight",
-            Kind::RunningStat if name.ends_with("running_var") => "running_var",
-            Kind::RunningStat | Kind::Bias => "bias",
-            Kind::Gamma => "gamma",
-            Kind::Counter => "zero",
-            other => panic!("{name} is {other:?}"),
-        };
-        let dims = p.var.dims().to_vec();
-        let value = Tensor::from_vec(fill_kind(name, &dims, kind), dims, &Device::Cpu).unwrap();
-        (name.to_string(), value.to_dtype(dtype).unwrap())
-    };
-    let tensors = network.params().iter().map(fill).collect();
-    with_tensors(network.spec(), tensors)
+    crate::common::filled(spec(name, overrides), dtype)
 }
 
 #[test]
@@ -485,6 +455,59 @@ fn the_command_says_aloud_which_shuffles_it_assumes() {
     }
 }
 
+#[test]
+fn weights_of_other_index_tables_are_refused_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let small = ["depths=1,1,1,1", "dims=8,8,8,8", "kernel=5"];
+    let network = filled("nano-sw", &[&small[..], &["reps=3"]].concat(), DType::F32);
+    let tensors = network.params().tensors();
+    weights::save(&path("bare.safetensors"), &tensors, &BTreeMap::new()).unwrap();
+    let (key, stored) = network.spec().metadata().unwrap();
+    weights::save(&path("own.safetensors"), &tensors, &BTreeMap::from([(key.clone(), stored.clone())])).unwrap();
+    // The same under the name of another network, whose own number of shuffles is 2.
+    let foreign = stored.replace("\"name\":\"nano-sw\"", "\"name\":\"sw-v2-t\"");
+    assert_ne!(foreign, stored);
+    weights::save(&path("foreign.safetensors"), &tensors, &BTreeMap::from([(key, foreign)])).unwrap();
+    let load = |file: &str, name: Option<&str>, reps: &[&str]| {
+        let checkpoint = weights::load(&path(file)).unwrap();
+        let overrides = [&small[..], reps].concat();
+        Network::from_checkpoint(name, checkpoint, &overrides, BuildOptions::frozen()).map(drop)
+    };
+    let other_tables = |outcome: kernelscope::Result<()>, file: &str| {
+        let error = outcome.err().unwrap_or_else(|| panic!("{file} is accepted")).to_string();
+        assert!(error.contains(file) && error.contains("index tables") && error.contains("reps"), "{error}");
+    };
+    load("own.safetensors", None, &["reps=3"]).unwrap();
+    other_tables(load("own.safetensors", None, &["reps=2"]), "own.safetensors");
+    load("foreign.safetensors", Some("nano-sw"), &["reps=3"]).unwrap();
+    other_tables(load("foreign.safetensors", Some("nano-sw"), &[]), "foreign.safetensors");
+    load("bare.safetensors", Some("nano-sw"), &["reps=1"]).unwrap();
+
+    let run = |args: &[&str]| {
+        let mut command = assert_cmd::Command::cargo_bin("kernelscope").unwrap();
+        let output = command.current_dir(folder.path()).env_remove("RUST_LOG").args(args).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let train = |weights: &str, reps: &str, out: &str| {
+        let mut args = vec!["train", "--model", "nano-sw", "--size", "32", "--train-images", "32", "--batch", "16"];
+        small.iter().for_each(|set| args.extend(["--set", set]));
+        run(&[&args[..], &["--epochs", "1", "--set", reps, "--weights", weights, "--out", out]].concat())
+    };
+    let (done, said) = train("own.safetensors", "reps=2", "refused");
+    assert!(!done && said.contains("own.safetensors") && said.contains("index tables"), "{said}");
+    assert!(!path("refused").exists());
+    let (done, said) = train("bare.safetensors", "reps=2", "assumed");
+    assert!(done && said.contains("WARN") && said.contains("reps = 2 is assumed"), "{said}");
+    let (done, said) = train("own.safetensors", "reps=3", "run");
+    assert!(done && !said.contains("WARN"), "{said}");
+    // A run whose configuration was changed does not go on with other tables.
+    let config = std::fs::read_to_string(path("run/config.toml")).unwrap();
+    std::fs::write(path("run/config.toml"), config.replace("reps = 3", "reps = 4")).unwrap();
+    let (done, said) = run(&["train", "--resume", "run"]);
+    assert!(!done && said.contains("epoch-0001.safetensors") && said.contains("index tables"), "{said}");
+}
+
 // Behaviour
 
 #[test]
@@ -501,18 +524,15 @@ fn a_shiftwise_configuration_survives_files() {
 }
 
 #[test]
+fn only_the_small_network_has_a_batch_norm_before_its_classifier() {
+    let outline = |name: &str| Network::build(spec(name, &[]), BuildOptions::shapes_only()).unwrap();
+    let batch = |name: &str| outline(name).params().get("norm.running_var").is_some();
+    assert!(batch("nano-sw") && !batch("sw-v1-t") && !batch("sw-v2-t"));
+}
+
+#[test]
 fn nano_sw_learns() {
-    let network = Network::build(spec("nano-sw", &[]), BuildOptions::default()).unwrap();
-    let x = random("images", &[16, 3, 32, 32]);
-    let targets: Vec<f32> = (0..16 * 8).map(|i| if i / 8 % 8 == i % 8 { 1.0 } else { 0.0 }).collect();
-    let targets = Tensor::from_vec(targets, (16, 8), &Device::Cpu).unwrap();
-    let mut optimizer = AdamW::new(network.params(), AdamWConfig::default());
-    let mut losses = Vec::new();
-    for seed in 0..20 {
-        let loss = soft_cross_entropy(&network.forward_t(&x, Mode::Train { seed }).unwrap(), &targets).unwrap();
-        optimizer.step(&loss.backward().unwrap(), 3e-3, 1.0).unwrap();
-        losses.push(loss.to_dtype(DType::F64).unwrap().to_scalar::<f64>().unwrap());
-    }
+    let losses = losses_of_training("nano-sw", 3e-3);
     assert!(losses[0] < 3.5 && losses[19] < 0.3 * losses[0], "{losses:?}");
 }
 

@@ -195,7 +195,7 @@ impl Module<'_> {
 
     fn check(&self) -> Result<()> {
         let (case, name) = (self.case, text(&self.case["name"]));
-        let (n, paths) = (self.window.small, integer(&case["N_path"]));
+        let (n, paths) = (self.window.small(), integer(&case["N_path"]));
         let count = integers(&case["rep"]).len() * self.window.groups();
         let mask: Vec<f64> = match case.get("density").and_then(Value::as_f64) {
             Some(density) => {
@@ -430,6 +430,10 @@ fn what_is_not_allowed_is_named() -> Result<()> {
     assert!(error.contains("identities") && error.contains("4 results"), "{error}");
     let z = crate::common::random("z", &[1, 4, 5, 6]);
     assert!(AddShift::new(2, lists(4, 4))?.forward(&z, (5, 5)).unwrap_err().to_string().contains("[N, 4, 5, 5]"));
+    for margin in [4097, usize::MAX] {
+        let error = AddShift::new(2, Shifts { margin, ..lists(4, 4) }).unwrap_err().to_string();
+        assert!(error.contains(&format!("margin: got {margin}")), "{error}");
+    }
     let far = Shifts { horizontal: vec![vec![i32::MIN]; 2], vertical: vec![vec![0]; 2], ..Default::default() };
     assert!(AddShift::new(2, far).unwrap_err().to_string().contains("offsets from -4096 to 4096"));
     Ok(())

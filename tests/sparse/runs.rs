@@ -299,6 +299,13 @@ fn damaged_or_foreign_masks_are_refused() {
     refused(&[name, "other weights"]);
     std::fs::write(&path, &whole).unwrap();
     Trainer::resume(&root).unwrap();
+    // Averaged weights are looked at too, before an epoch is trained that could not be evaluated.
+    let path = run.checkpoint_path(2, true);
+    let averaged = weights::load(&path).unwrap();
+    let mut less = averaged.tensors.clone();
+    less.shift_remove("head.weight").unwrap();
+    weights::save(&path, &less, &averaged.metadata).unwrap();
+    refused(&["epoch-0002-ema.safetensors", "1 missing (head.weight)"]);
 }
 
 #[test]
@@ -352,6 +359,8 @@ fn the_command_trains_sparse_networks() {
     let resume = ["--sparse", "fine", "--sparse-init", "resume", "--out", "tuned"];
     let (done, message, _) = train(&[&weights[..], &resume].concat());
     assert!(done, "{message}");
+    // Four steps, and an update after a hundred: a mistake, or masks that are meant to stay.
+    assert!(message.contains("the masks never change") && !progress.contains("never change"), "{message}");
     for (more, parts) in [
         (&["--sparse", "fine", "--sparsity", "1.5"][..], ["sparsity", "1.5"]),
         (&["--sparse", "fine", "--update-frequency", "0"], ["update frequency", "got 0"]),

@@ -60,6 +60,47 @@ pub struct KeptGroups {
     pub kept: Vec<u16>,
 }
 
+/// The axis along which small kernels are shifted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Along rows, to the left and right.
+    Horizontal,
+    /// Along columns, up and down.
+    Vertical,
+}
+
+impl Direction {
+    /// "along rows" or "along columns".
+    pub fn along(self) -> &'static str {
+        match self {
+            Direction::Horizontal => "along rows",
+            Direction::Vertical => "along columns",
+        }
+    }
+}
+
+/// Which shifts of a shift-wise layer are kept along one axis: at how many of the G places of the same shift a channel
+/// has a small kernel that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptShifts {
+    /// Module path of the layer.
+    pub path: String,
+    /// Stage counted from 0.
+    pub stage: Option<usize>,
+    /// The axis.
+    pub direction: Direction,
+    /// Shuffles G.
+    pub shuffles: usize,
+    /// Channels C.
+    pub channels: usize,
+    /// By how many pixels the centre of each of the k small kernels is away from the output, to the right or down.
+    pub offsets: Vec<i32>,
+    /// For every channel its k shifts: in how many shuffles the kernel there is kept by at least one path. C * k values,
+    /// 0 to G.
+    pub kept: Vec<u16>,
+}
+
 /// Which taps of parallel square or rectangular kernels are kept, over all channels; the kernels have a common centre.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KeptTaps {
@@ -145,6 +186,10 @@ pub struct SparsityReport {
     /// Maps of kept groups, for figures.
     #[serde(skip)]
     pub groups: Vec<KeptGroups>,
+    /// Maps of kept shifts, for figures; empty unless the network is known
+    /// ([`kept_shifts`](crate::analysis::sparsity::kept_shifts)).
+    #[serde(skip)]
+    pub shifts: Vec<KeptShifts>,
     /// Maps of kept taps of the parallel kernels, for figures.
     #[serde(skip)]
     pub taps: Vec<KeptTaps>,

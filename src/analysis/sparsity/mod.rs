@@ -20,10 +20,12 @@ mod history;
 mod keep;
 mod merged;
 mod save;
+mod shifts;
 
 pub use history::{read_history, stage_means};
 pub use keep::{check_masks, is_prunable};
 pub use save::save;
+pub use shifts::kept_shifts;
 
 use super::report::{Granularity, GroupHistogram, KeptGroups, LayerSparsity, SparsityReport, SparsityTotal};
 use crate::nn::Trace;
@@ -38,7 +40,9 @@ const OUTSIDE: &str = "outside the stages";
 /// Reports what is left of a network's weights, given by their names.
 ///
 /// `masks` are those of [`check_masks`]; a layer without one is judged by its zeros. With a `trace` of the network,
-/// multiply-adds are reported too.
+/// multiply-adds are reported too. It must be that of the dense network: one whose layers already leave pruned taps out
+/// ([`TapListConv::pruned`](crate::nn::TapListConv::pruned)) is built with
+/// [`BuildOptions::shapes_only`](crate::nn::BuildOptions::shapes_only) for it.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -112,6 +116,7 @@ pub fn sparsity(
         layers,
         merged: found.merged,
         groups: found.groups,
+        shifts: Vec::new(),
         taps: found.taps,
     })
 }

@@ -1,7 +1,7 @@
 //! The report as CSV files.
 
 use crate::Result;
-use crate::analysis::report::{Granularity, SparsityReport};
+use crate::analysis::report::{Direction, Granularity, KeptShifts, SparsityReport};
 use crate::analysis::save::table;
 use serde::Serialize;
 use std::path::Path;
@@ -42,8 +42,20 @@ struct HistogramLine {
     share: f64,
 }
 
+#[derive(Serialize)]
+struct ShiftLine<'a> {
+    layer: &'a str,
+    stage: Option<usize>,
+    direction: Direction,
+    offset: i32,
+    kept: u64,
+    of: u64,
+    share: f64,
+}
+
 /// Writes `sparsity.csv` (layers) and `sparsity-totals.csv` into a folder and, where there are parallel kernels,
-/// `sparsity-merged.csv`, and with shift-wise layers `sparsity-groups.csv` (histograms of kept groups).
+/// `sparsity-merged.csv`, with shift-wise layers `sparsity-groups.csv` (histograms of kept groups), and where their shifts
+/// are known `sparsity-shifts.csv` (how many of all channels' places at each shift are kept).
 ///
 /// # Errors
 /// If a file cannot be written.
@@ -101,5 +113,18 @@ pub fn save(folder: &Path, report: &SparsityReport) -> Result<()> {
     if !histograms.is_empty() {
         table(&folder.join("sparsity-groups.csv"), &histograms)?;
     }
+    let shifts: Vec<ShiftLine> = report.shifts.iter().flat_map(shift_lines).collect();
+    if !shifts.is_empty() {
+        table(&folder.join("sparsity-shifts.csv"), &shifts)?;
+    }
     Ok(())
+}
+
+fn shift_lines(layer: &KeptShifts) -> impl Iterator<Item = ShiftLine<'_>> {
+    let of = (layer.channels * layer.shuffles) as u64;
+    layer.offsets.iter().enumerate().map(move |(place, &offset)| {
+        let kept = layer.kept.iter().skip(place).step_by(layer.offsets.len()).map(|&kept| u64::from(kept)).sum();
+        let share = kept as f64 / of.max(1) as f64;
+        ShiftLine { layer: &layer.path, stage: layer.stage, direction: layer.direction, offset, kept, of, share }
+    })
 }

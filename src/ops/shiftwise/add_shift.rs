@@ -1,6 +1,7 @@
 //! Shifting the results of small convolutions and adding them up: the released code's `AddShift_mp_module`.
 
 use super::{IndexTables, Window};
+use crate::ops::depthwise2d::MAX_DISTANCE;
 use crate::ops::dims4;
 use crate::ops::taplist::TapList;
 use crate::ops::taps::Tap;
@@ -62,7 +63,7 @@ impl AddShift {
     /// The operator for `channels` channels.
     ///
     /// # Errors
-    /// If lists of shifts have another length than there are results, a channel has another number of identities than
+    /// If the margin is above 4096, lists of shifts have another length than there are results, a channel has another number of identities than
     /// the others, one names a result that is not there, or a shift is too far.
     pub fn new(channels: usize, shifts: Shifts) -> Result<Self> {
         let results = shifts.horizontal.len();
@@ -71,7 +72,10 @@ impl AddShift {
             let allowed = format!("as many of both, a multiple of {channels} channels");
             return Err(Error::argument("lists of shifts", given, allowed));
         }
-        let margin = i32::try_from(shifts.margin).unwrap_or(i32::MAX);
+        let margin = match i32::try_from(shifts.margin) {
+            Ok(margin) if shifts.margin <= MAX_DISTANCE => margin,
+            _ => return Err(Error::argument("margin", shifts.margin, format!("0 to {MAX_DISTANCE}"))),
+        };
         let taps = |lists: &[Vec<i32>], tap: &dyn Fn(i32) -> Tap| -> Result<Option<TapList>> {
             let lists: Vec<Vec<Tap>> = lists.iter().map(|list| list.iter().map(|&t| tap(t)).collect()).collect();
             if lists.iter().all(Vec::is_empty) { Ok(None) } else { TapList::new(&lists).map(Some) }

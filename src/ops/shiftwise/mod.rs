@@ -50,12 +50,9 @@ pub enum Padding {
 /// Sizes of the kernels of one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Window {
-    /// Length M that the small kernels cover together, odd.
-    pub length: usize,
-    /// Side n of a small kernel, odd.
-    pub small: usize,
-    /// Zeros around the image.
-    pub padding: Padding,
+    length: usize,
+    small: usize,
+    padding: Padding,
 }
 
 impl Window {
@@ -70,6 +67,16 @@ impl Window {
             }
         }
         Ok(Window { length, small, padding })
+    }
+
+    /// Length M that the small kernels cover together.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Side n of a small kernel.
+    pub fn small(&self) -> usize {
+        self.small
     }
 
     /// Small kernels per channel, k.

@@ -5,10 +5,6 @@ use crate::ops::taps::{Tap, TapTable};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 
-/// Share of the taps up to which computing only those of each channel is faster than computing all for all channels at
-/// once.
-const SPARSE_SHARE: f64 = 0.5;
-
 /// The taps of each channel whose weight is not zero.
 ///
 /// `weight` (C, T) has a weight for each of `taps` in every channel.
@@ -36,8 +32,8 @@ fn kept_places(taps: &[Tap], weight: &Tensor) -> Result<Vec<Vec<u32>>> {
 /// A [`TapList`] whose weights are stored for the same taps in every channel, but which computes only those that were
 /// not zero when it was made: what is pruned takes no time.
 ///
-/// Where most taps are left, all are computed, since channels with the same taps are computed together, at half the
-/// time per tap.
+/// Where it is faster to compute all taps of some channels together, as complete kernels, that is done (see
+/// [`Plan`](crate::ops::taps::cpu::Plan)).
 #[derive(Debug, Clone)]
 pub struct PrunedTaps {
     op: TapList,
@@ -55,7 +51,7 @@ impl PrunedTaps {
         let kept = kept_places(taps, weight)?;
         let (channels, longest) = (kept.len(), kept.iter().map(Vec::len).max().unwrap_or(0));
         let count = kept.iter().map(|row| row.len() as u64).sum();
-        if longest == 0 || count as f64 > SPARSE_SHARE * (channels * taps.len()) as f64 {
+        if longest == 0 || count == (channels * taps.len()) as u64 {
             return Ok(PrunedTaps { count, ..PrunedTaps::all(channels, taps)? });
         }
         let of = |row: &Vec<u32>| row.iter().filter_map(|&place| taps.get(place as usize).copied()).collect();

@@ -2,13 +2,14 @@
 //!
 //! | engine | computes | types |
 //! |---|---|---|
-//! | `lanes` | channels that share their taps with others, many at a time | f32; f16 and bf16 forward |
-//! | `rows` | forward and input gradient of the rest at stride 1 | f32 |
+//! | `lanes` | channels with the same taps or similar ones, many at a time | f32; f16 and bf16 forward |
+//! | `strips` | the rest at stride 1, each plane in as many strips as vectors have lanes | f32 |
 //! | `planes` | all else, one plane at a time | f32, f64 |
 
+use super::division::{Alone, Division};
+use super::lanes::strips::Strips;
 use super::lanes::{InstructionSet, Lanes, Stored};
 use super::planes::PlaneEngine;
-use super::rows::Rows;
 use super::{Geometry, Tap, TapTable};
 use crate::ops::storage::{Element, results};
 use rayon::prelude::*;
@@ -25,11 +26,11 @@ pub struct Plan {
     geometry: Geometry,
     lanes: Lanes,
     planes: PlaneEngine,
-    /// Forward pass and input gradient of the loose channels at stride 1.
-    rows: Option<[Rows; 2]>,
-    /// Whether a channel is computed by planes.
+    /// The loose channels at stride 1.
+    strips: Option<Strips>,
+    /// Whether a channel is in no block of `lanes`.
     loose: Vec<bool>,
-    /// The same when all are.
+    /// The same where none is.
     all: Vec<bool>,
     /// For half precision: every channel by lanes.
     half: OnceLock<Lanes>,
@@ -59,30 +60,25 @@ impl Plan {
     /// by the best one.
     pub fn with_instructions(table: Arc<TapTable>, geometry: Geometry, set: InstructionSet) -> Self {
         let set = if InstructionSet::available().contains(&set) { set } else { InstructionSet::best() };
-        let mut sizes = vec![0; table.groups().len()];
-        for &group in table.group_of_channel() {
-            sizes[group] += 1;
-        }
-        // A block costs the same with any number of channels; a plane with few taps half as much per channel.
-        let dense: Vec<usize> = (0..sizes.len()).filter(|&group| sizes[group] * 4 >= set.lanes()).collect();
-        let loose: Vec<bool> = table.group_of_channel().iter().map(|group| !dense.contains(group)).collect();
-        let lanes = Lanes::new(set, table.clone(), stepped(geometry), &dense);
-        let planes = PlaneEngine::new(table.clone(), stepped(geometry));
+        let effective = stepped(geometry);
+        let unit_stride = effective.stride == (1, 1);
+        let alone = if unit_stride { Alone::Strips } else { Alone::Planes };
+        let Division { bundles, alone: loose } = Division::new(&table, &effective, set.lanes(), alone);
+        let lanes = Lanes::new(set, table.clone(), effective, bundles);
+        let planes = PlaneEngine::new(table.clone(), effective);
         let all = vec![true; table.channels()];
-        let rows = (stepped(geometry).stride == (1, 1) && loose.contains(&true)).then(|| {
-            let groups = table.groups().iter().map(|group| group.taps().to_vec());
-            let back = groups.clone().map(|taps| taps.iter().map(|tap| Tap { dh: -tap.dh, dw: -tap.dw }).collect());
-            let (input, output) = (geometry.input, geometry.output);
-            [Rows::new(set, groups, input, output), Rows::new(set, back, output, input)]
+        let strips = (unit_stride && loose.contains(&true)).then(|| {
+            let channels = (0..table.channels()).filter(|&channel| loose[channel]).collect();
+            Strips::new(set, table.clone(), effective, channels)
         });
         Plan {
             #[cfg(gpu)]
-            gpu: super::gpu::Plans::new(table.clone(), stepped(geometry)),
+            gpu: super::gpu::Plans::new(table.clone(), effective),
             table,
             geometry,
             lanes,
             planes,
-            rows,
+            strips,
             loose,
             all,
             half: OnceLock::new(),
@@ -97,6 +93,11 @@ impl Plan {
     /// The sizes.
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    /// Channels that share a block with no other, since their taps are too different.
+    pub fn channels_alone(&self) -> usize {
+        self.loose.iter().filter(|&&loose| loose).count()
     }
 
     fn in_len(&self) -> usize {
@@ -139,14 +140,12 @@ impl Plan {
         let images = self.images(x.len(), self.in_len());
         assert!(weights.len() == channels * self.table.weights_per_channel() && bias.len() == channels);
         results(images * channels * self.out_len(), |y| {
-            let by_planes = self.by_planes::<T>();
-            if by_planes.contains(&true) {
+            let loose = self.loose::<T>();
+            if loose.contains(&true) {
                 let merged = self.merged(weights, residual);
-                match (&self.rows, T::as_f32(x), T::as_f32(bias), T::as_f32_mut(y)) {
-                    (Some([rows, _]), Some(x), Some(bias), Some(y)) => {
-                        rows.apply(x, self.table.group_of_channel(), &as_f32(&merged), bias, y, by_planes);
-                    }
-                    _ => self.planes.forward(x, &merged, bias, y, by_planes),
+                match (&self.strips, T::as_f32(x), T::as_f32(bias), T::as_f32_mut(y)) {
+                    (Some(strips), Some(x), Some(bias), Some(y)) => strips.forward(x, &as_f32(&merged), bias, y),
+                    _ => self.planes.forward(x, &merged, bias, y, loose),
                 }
             }
             if let (Some(x), Some(weights), Some(bias), Some(y)) =
@@ -166,8 +165,9 @@ impl Plan {
         let images = self.images(x.len(), self.in_len());
         assert!(weights.len() == channels * self.table.weights_per_channel() && bias.len() == channels);
         let lanes = self.half.get_or_init(|| {
-            let every: Vec<usize> = (0..self.table.groups().len()).collect();
-            Lanes::new(self.lanes.set(), self.table.clone(), stepped(self.geometry), &every)
+            let (set, geometry) = (self.lanes.set(), stepped(self.geometry));
+            let division = Division::new(&self.table, &geometry, set.lanes(), Alone::Never);
+            Lanes::new(set, self.table.clone(), geometry, division.bundles)
         });
         results(images * channels * self.out_len(), |y| lanes.forward(x, (weights, residual), bias, y))
     }
@@ -181,16 +181,17 @@ impl Plan {
         let (channels, k) = (self.table.channels(), self.table.weights_per_channel());
         assert_eq!(w.len(), channels * k);
         assert_eq!(self.images(x.len(), self.in_len()), self.images(dy.len(), self.out_len()));
-        let by_planes = self.by_planes::<T>();
-        let some_by_planes = by_planes.contains(&true);
+        let loose = self.loose::<T>();
+        let some_loose = loose.contains(&true);
         let mut dw = wanted[1].then(|| vec![T::zero(); channels * k]);
-        let mut db = wanted[2]
-            .then(|| if some_by_planes || !wanted[1] { self.bias_grad(dy) } else { vec![T::zero(); channels] });
-        if let Some(dw) = dw.as_mut().filter(|_| some_by_planes) {
-            for (channel, sums) in self.planes.weight_grad(x, dy, by_planes).iter().enumerate() {
-                if !sums.is_empty() {
-                    self.spread(channel, dw, |slot| sums[slot]);
+        let mut db =
+            wanted[2].then(|| if some_loose || !wanted[1] { self.bias_grad(dy) } else { vec![T::zero(); channels] });
+        if let Some(dw) = dw.as_mut().filter(|_| some_loose) {
+            match (&self.strips, T::as_f32(x), T::as_f32(dy)) {
+                (Some(strips), Some(x), Some(dy)) => {
+                    self.spread_all(&strips.weight_grad(x, dy), dw, |sum| T::from_f64(f64::from(sum)));
                 }
+                _ => self.spread_all(&self.planes.weight_grad(x, dy, loose), dw, |sum| sum),
             }
         }
         let spread = dw.as_mut().map(|dw| {
@@ -204,14 +205,11 @@ impl Plan {
         let values = T::as_f32(x).zip(T::as_f32(dy)).zip(T::as_f32(w));
         let input = if wanted[0] {
             Some(results(x.len(), |dx| {
-                if some_by_planes {
+                if some_loose {
                     let merged = self.merged(w, residual);
-                    match (&self.rows, T::as_f32(dy), T::as_f32_mut(dx)) {
-                        (Some([_, rows]), Some(dy), Some(dx)) => {
-                            let zeros = vec![0.0; channels];
-                            rows.apply(dy, self.table.group_of_channel(), &as_f32(&merged), &zeros, dx, by_planes);
-                        }
-                        _ => self.planes.input_grad(dy, &merged, dx, by_planes),
+                    match (&self.strips, T::as_f32(dy), T::as_f32_mut(dx)) {
+                        (Some(strips), Some(dy), Some(dx)) => strips.input_grad(dy, &as_f32(&merged), dx),
+                        _ => self.planes.input_grad(dy, &merged, dx, loose),
                     }
                 }
                 if let Some((((x, dy), w), dx)) = values.zip(T::as_f32_mut(dx)) {
@@ -235,6 +233,13 @@ impl Plan {
         }
     }
 
+    /// The same for all channels that have gradients.
+    fn spread_all<S: Copy, T: Element>(&self, of_channels: &[Vec<S>], dw: &mut [T], convert: impl Fn(S) -> T) {
+        for (channel, sums) in of_channels.iter().enumerate().filter(|(_, sums)| !sums.is_empty()) {
+            self.spread(channel, dw, |slot| convert(sums[slot]));
+        }
+    }
+
     /// The sum of `dy` over images and positions.
     fn bias_grad<T: Element>(&self, dy: &[T]) -> Vec<T> {
         let channels = self.table.channels();
@@ -246,8 +251,8 @@ impl Plan {
         db
     }
 
-    /// The channels that are computed by planes: all in types that the other engine does not know.
-    fn by_planes<T: Element>(&self) -> &[bool] {
+    /// The channels that are in no block of `lanes`: all in types that it does not know.
+    fn loose<T: Element>(&self) -> &[bool] {
         if T::as_f32(&[]).is_some() { &self.loose } else { &self.all }
     }
 

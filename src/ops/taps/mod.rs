@@ -12,12 +12,12 @@
 //! merged (weights added up in the forward pass and the input gradient, one sum copied in the weight gradient).
 
 pub mod cpu;
+mod division;
 #[cfg(gpu)]
 mod gpu;
 mod lanes;
 mod op;
 mod planes;
-mod rows;
 
 pub use lanes::InstructionSet;
 #[cfg(gpu)]

@@ -135,6 +135,10 @@ impl SparseTraining {
     fn dense(config: &RunConfig, network: &Network, train: &Loader) -> Result<Option<Self>> {
         let Some(sparse) = config.train.sparse else { return Ok(None) };
         let steps = config.train.epochs * train.batches_per_epoch();
+        if sparse.update_frequency > steps {
+            let every = sparse.update_frequency;
+            tracing::warn!("the masks never change: they are updated every {every} steps, but the run has {steps}");
+        }
         Ok(Some(SparseTraining {
             config: sparse,
             seed: config.train.seed,
@@ -243,6 +247,47 @@ pub fn snip_scores(masks: &Masks, network: &Network, batch: &Batch, seed: u64) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::AdamWConfig;
+    use crate::zoo::ModelSpec;
+    use candle_core::Device;
+
+    #[test]
+    fn steps_update_the_masks_when_and_as_the_configuration_says() {
+        let spec = ModelSpec::named("nano-sw").unwrap().with_overrides(&["depths=1", "dims=8"]).unwrap();
+        let network = Network::build(spec, BuildOptions::default()).unwrap();
+        let config = SparseConfig {
+            kind: SparseKind::RepCoarse,
+            update_frequency: 3,
+            sparse_gap: 2,
+            prune_rate: 0.5,
+            ..SparseConfig::default()
+        };
+        let rate = PruneRate { base: 0.5, steps: 20 };
+        let mut masks = Masks::select(&config, network.params()).unwrap();
+        masks.draw(&vec![0.5; masks.units()], &random(7, 0)).unwrap();
+        let mut expected = masks.clone();
+        let mut sparse = SparseTraining { config, seed: 7, rate, masks, density: 0.0, record: None };
+        let mut optimizer = AdamW::new(network.params(), AdamWConfig::default());
+        let no_gradients = Tensor::new(1f32, &Device::Cpu).unwrap().backward().unwrap();
+        let keeps = |masks: &Masks| masks.iter().map(|mask| mask.keep().to_vec()).collect::<Vec<_>>();
+        for done in 1..=12 {
+            let before = keeps(&sparse.masks);
+            // Both have the same weights, so that the second update finds them pruned as the first has left them.
+            let weights = network.params().tensors().into_iter().map(|(name, t)| (name, t.copy().unwrap())).collect();
+            sparse.step(done, &mut optimizer, &no_gradients).unwrap();
+            if done % 3 != 0 {
+                assert_eq!(keeps(&sparse.masks), before, "step {done}");
+                continue;
+            }
+            network.params().assign(&weights, "before").unwrap();
+            expected.apply().unwrap();
+            let number = done / 3;
+            expected.update(rate.at(done), number % 2 == 0, &Grow::Random(&random(7, number))).unwrap();
+            assert_eq!(keeps(&sparse.masks), keeps(&expected), "step {done}");
+            assert_ne!(keeps(&sparse.masks), before, "step {done}");
+            assert_eq!(sparse.density(), expected.density());
+        }
+    }
 
     #[test]
     fn random_numbers_follow_from_seed_update_and_name() {

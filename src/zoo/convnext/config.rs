@@ -1,11 +1,11 @@
 //! Configuration of a ConvNeXt.
 
+use crate::Result;
 use crate::ops::Layout;
 use crate::ops::oriented1d::{self, SizeMode};
 use crate::weights::TensorMap;
-use crate::zoo::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel, check_scale};
+use crate::zoo::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel, check_rate, check_scale};
 use crate::zoo::{Directions, PerStage};
-use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// The block of the network.
@@ -228,9 +228,7 @@ impl ConvNextConfig {
         check_count("classes", self.classes, MAX_CLASSES)?;
         check_scale("layer_scale", self.layer_scale)?;
         check_scale("head_scale", self.head_scale)?;
-        if !(0.0..1.0).contains(&self.drop_path) {
-            return Err(Error::argument("drop_path", self.drop_path, "at least 0 and below 1"));
-        }
+        check_rate("drop_path", self.drop_path)?;
         Ok(())
     }
 

@@ -13,7 +13,7 @@ mod config;
 
 pub use config::{ConvNextConfig, NormKind, Stem, Variant, WeightInit};
 
-use super::{Family, Features, Model, set_field};
+use super::{Family, Features, Model, common_fields};
 use crate::Result;
 use crate::nn::{
     BatchNorm, DenseConv, DepthwiseConv, DropPath, FeatureShape, Init, LayerNorm, LayerScale, Linear, Mode,
@@ -313,21 +313,7 @@ impl ConvNext {
 }
 
 impl Family for ConvNextConfig {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn set_classes(&mut self, classes: usize) {
-        self.classes = classes;
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        set_field(self, key, value)
-    }
-
-    fn adapt(&mut self, tensors: &TensorMap) {
-        self.adapt(tensors);
-    }
+    common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
         Ok(Box::new(ConvNext::new(self, scope)?))

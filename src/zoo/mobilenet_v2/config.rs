@@ -1,7 +1,7 @@
 //! Configuration of a MobileNetV2 with kernels of any size.
 
 use crate::weights::TensorMap;
-use crate::zoo::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel};
+use crate::zoo::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel, check_rate};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,9 @@ pub struct MobileNetV2Config {
     pub classes: usize,
     /// Share of the pooled features that are dropped in training.
     pub dropout: f64,
+    /// Drop-path rate of the last block, of blocks with a shortcut.
+    #[serde(default)]
+    pub drop_path: f64,
     /// The form after [`merge`](super::merge()): one depthwise convolution with a bias in place of the branches with
     /// their norms.
     pub merged: bool,
@@ -102,6 +105,7 @@ impl MobileNetV2Config {
             place: Where::All,
             classes: 1000,
             dropout: 0.2,
+            drop_path: 0.0,
             merged: false,
             folded: false,
         }
@@ -203,9 +207,8 @@ impl MobileNetV2Config {
         check_kernel("kernel", self.kernel, false)?;
         check_count("dilation", self.dilation, MAX_FACTOR)?;
         check_count("classes", self.classes, MAX_CLASSES)?;
-        if !(0.0..1.0).contains(&self.dropout) {
-            return Err(Error::argument("dropout", self.dropout, "at least 0 and below 1"));
-        }
+        check_rate("dropout", self.dropout)?;
+        check_rate("drop_path", self.drop_path)?;
         if self.folded && !self.merged {
             return Err(Error::argument("folded", "true with merged = false", "true only with merged = true"));
         }

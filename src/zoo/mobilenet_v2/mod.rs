@@ -9,7 +9,7 @@
 //! features.0     relu6(cb 3x3 / 2)
 //! block          f = relu6(cb 1x1 (x))                          to t times the channels; left out where t = 1
 //!                f = relu6(cb depthwise KxK / s (f))            K = 3 in the original
-//!                y = cb 1x1 (f)                                 plus x where the shape stays
+//!                y = cb 1x1 (f)                                 x + drop_path(y) where the shape stays
 //! features.18    relu6(cb 1x1)
 //! head           global mean, dropout, linear map
 //! re-parameterised:   relu6(cb depthwise KxK (f) + cb depthwise kxk (f))      before the activation, strides kept
@@ -28,8 +28,8 @@ pub use merge::{fold, merge};
 
 use super::conv_norm::{ConvNorm, Place};
 use super::registry::{Entry, Preprocessing, Published};
-use super::{Family, Features, Merge, Model, ModelConfig, set_field};
-use crate::nn::{FeatureShape, Linear, Mode, Pass, Scope, Trace, global_mean};
+use super::{Family, Features, Merge, Model, ModelConfig, common_fields};
+use crate::nn::{DropPath, FeatureShape, Linear, Mode, Pass, Scope, Trace, global_mean};
 use crate::ops::depthwise2d;
 use crate::ops::relu6::relu6;
 use crate::weights::TensorMap;
@@ -118,11 +118,13 @@ struct Block {
     expand: Option<ConvNorm>,
     spatial: Spatial,
     project: ConvNorm,
-    shortcut: bool,
+    /// Of blocks with a shortcut.
+    drop_path: Option<DropPath>,
 }
 
 impl Block {
-    fn new(scope: &Scope, config: &MobileNetV2Config, unit: &Unit) -> Result<Self> {
+    fn new(scope: &Scope, config: &MobileNetV2Config, unit: &Unit, drop_path: f64) -> Result<Self> {
+        let shortcut = config.shortcut && unit.stride == 1 && unit.channels == unit.outputs;
         let (list, j) = (scope.child("conv"), usize::from(unit.expands));
         let expand = unit.expands.then(|| {
             let place = neighbours(&list.child(0), 0, config.folded);
@@ -136,7 +138,7 @@ impl Block {
             expand,
             spatial,
             project: ConvNorm::pointwise(&place, unit.expanded, unit.outputs)?,
-            shortcut: config.shortcut && unit.stride == 1 && unit.channels == unit.outputs,
+            drop_path: shortcut.then(|| DropPath::new(scope.path(), drop_path)).transpose()?,
         })
     }
 
@@ -148,7 +150,10 @@ impl Block {
         f = relu6(&self.spatial.forward(&f, pass.mode)?)?;
         pass.report(&self.spatial.path, &f);
         f = self.project.forward(&f, pass.mode)?;
-        let y = if self.shortcut { (f + x)? } else { f };
+        let y = match &self.drop_path {
+            Some(drop_path) => drop_path.add(x, &f, pass.mode)?,
+            None => f,
+        };
         pass.report(&self.path, &y);
         Ok(y)
     }
@@ -157,7 +162,7 @@ impl Block {
         self.expand.iter().try_for_each(|expand| expand.trace(trace))?;
         self.spatial.trace(trace)?;
         self.project.trace(trace)?;
-        if self.shortcut {
+        if self.drop_path.is_some() {
             trace.push_free(&self.path, "residual");
         }
         Ok(())
@@ -185,9 +190,11 @@ impl MobileNetV2 {
         let features = scope.child("features");
         let stem = ConvNorm::dense(&neighbours(&features.child(0), 0, config.folded), 3, config.stem, 3, 2)?;
         let (mut blocks, mut channels) = (Vec::new(), config.stem);
-        for unit in config.units() {
+        let units = config.units();
+        let rates = DropPath::linear_rates(config.drop_path, units.len());
+        for (unit, rate) in units.iter().zip(rates) {
             channels = unit.outputs;
-            blocks.push(Block::new(&features.child(unit.index), config, &unit)?);
+            blocks.push(Block::new(&features.child(unit.index), config, unit, rate)?);
         }
         let place = neighbours(&features.child(blocks.len() + 1), 0, config.folded);
         Ok(MobileNetV2 {
@@ -203,21 +210,7 @@ impl MobileNetV2 {
 }
 
 impl Family for MobileNetV2Config {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn set_classes(&mut self, classes: usize) {
-        self.classes = classes;
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        set_field(self, key, value)
-    }
-
-    fn adapt(&mut self, tensors: &TensorMap) {
-        self.adapt(tensors);
-    }
+    common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
         Ok(Box::new(MobileNetV2::new(self, scope)?))
@@ -313,4 +306,22 @@ pub(super) fn entries() -> Vec<Entry> {
         entry("mobilenetv2-k9", LARGE, || MobileNetV2(MobileNetV2Config::with_kernel(9)), UNKNOWN, NONE),
         entry("mobilenetv2-k13", LARGE, || MobileNetV2(MobileNetV2Config::with_kernel(13)), UNKNOWN, NONE),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device};
+
+    #[test]
+    fn what_is_not_dropped_makes_up_for_the_rest() {
+        let x = Tensor::ones((100, 100), DType::F32, &Device::Cpu).unwrap();
+        let values = |rate, mode| dropout(&x, rate, mode).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let dropped = values(0.2, Mode::Train { seed: 3 });
+        assert!(dropped.iter().all(|&v| v == 0.0 || v == 1.25), "{:?}", &dropped[..5]);
+        let mean = dropped.iter().sum::<f32>() / 10_000.0;
+        assert!((mean - 1.0).abs() < 0.02, "{mean}");
+        assert_ne!(dropped, values(0.2, Mode::Train { seed: 4 }));
+        assert_eq!(values(0.2, Mode::Eval), [1.0; 10_000]);
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::weights::TensorMap;
 use crate::zoo::PerStage;
-use crate::zoo::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel, scaled};
+use crate::zoo::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel, check_rate, scaled};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -149,9 +149,7 @@ impl RepLkNetConfig {
             }
         }
         check_count("classes", self.classes, MAX_CLASSES)?;
-        if !(0.0..1.0).contains(&self.drop_path) {
-            return Err(Error::argument("drop_path", self.drop_path, "at least 0 and below 1"));
-        }
+        check_rate("drop_path", self.drop_path)?;
         if self.folded && !self.merged {
             return Err(Error::argument("folded", "true with merged = false", "true only with merged = true"));
         }

@@ -28,7 +28,7 @@ mod merge;
 pub use config::RepLkNetConfig;
 pub use merge::{fold, merge};
 
-use super::{Family, Features, Merge, Model, ModelConfig, set_field};
+use super::{Family, Features, Merge, Model, ModelConfig, common_fields};
 use crate::nn::{
     BatchNorm, DenseConv, DepthwiseConv, DropPath, FeatureShape, Init, LayerScale, Linear, Mode, Pass, Pointwise,
     Scope, Trace, global_mean,
@@ -332,21 +332,7 @@ impl RepLkNet {
 }
 
 impl Family for RepLkNetConfig {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn set_classes(&mut self, classes: usize) {
-        self.classes = classes;
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        set_field(self, key, value)
-    }
-
-    fn adapt(&mut self, tensors: &TensorMap) {
-        self.adapt(tensors);
-    }
+    common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
         Ok(Box::new(RepLkNet::new(self, scope)?))

@@ -3,8 +3,8 @@
 use crate::ops::shiftwise::{Padding, Window};
 use crate::weights::TensorMap;
 use crate::zoo::PerStage;
-use crate::zoo::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_scale};
-use crate::zoo::convnext::WeightInit;
+use crate::zoo::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_rate, check_scale};
+use crate::zoo::convnext::{NormKind, WeightInit};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +65,9 @@ pub struct ShiftWiseConfig {
     pub layer_scale: f64,
     /// Initial weights of everything but the classifier.
     pub init: WeightInit,
+    /// Normalisation of the pooled features before the classifier: a layer norm, as published, or a batch norm, with
+    /// which a small network starts to learn at once.
+    pub head_norm: NormKind,
     /// The form of the large kernels; see [`merge_paths`](super::merge_paths) and [`merge_cross`](super::merge_cross).
     pub merged: Merged,
 }
@@ -95,6 +98,7 @@ impl ShiftWiseConfig {
             drop_path: 0.1,
             layer_scale: 1e-6,
             init: WeightInit::Published,
+            head_norm: NormKind::Layer,
             merged: Merged::None,
         }
     }
@@ -147,7 +151,8 @@ impl ShiftWiseConfig {
     }
 
     /// A small network for 32- to 64-pixel images and the built-in data. Its kernels are about as large as its feature
-    /// maps, as the published ones are at 224 pixels. It has the second body, whose norms let a short training start.
+    /// maps, as the published ones are at 224 pixels. It has the second body and a batch norm before the classifier, with
+    /// which a short training starts at once.
     pub fn nano() -> Self {
         ShiftWiseConfig {
             depths: PerStage([1, 1, 2, 1]),
@@ -158,6 +163,7 @@ impl ShiftWiseConfig {
             drop_path: 0.0,
             layer_scale: 1.0,
             init: WeightInit::FanIn,
+            head_norm: NormKind::Batch,
             ..ShiftWiseConfig::tiny_v2()
         }
     }
@@ -177,8 +183,11 @@ impl ShiftWiseConfig {
         }
     }
 
-    /// Sizes of the large kernels of a stage.
-    pub(super) fn window(&self, stage: usize) -> Result<Window> {
+    /// Sizes of the large kernels of a stage, counted from 0.
+    ///
+    /// # Errors
+    /// If they are not allowed.
+    pub fn window(&self, stage: usize) -> Result<Window> {
         Window::new(self.kernel.stage(stage), self.small_kernel, self.padding)
     }
 
@@ -200,9 +209,7 @@ impl ShiftWiseConfig {
         check_count("reps", self.reps, MAX_COPIES)?;
         check_count("classes", self.classes, MAX_CLASSES)?;
         check_scale("layer_scale", self.layer_scale)?;
-        if !(0.0..1.0).contains(&self.drop_path) {
-            return Err(Error::argument("drop_path", self.drop_path, "at least 0 and below 1"));
-        }
+        check_rate("drop_path", self.drop_path)?;
         if self.merged == Merged::Cross && self.padding == Padding::Half {
             let allowed = "none or paths with padding = half, which loses windows at the border";
             return Err(Error::argument("merged", "cross", allowed));

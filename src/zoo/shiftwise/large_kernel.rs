@@ -59,7 +59,7 @@ impl LargeKernel {
             let count = list.len();
             Tensor::from_vec(list, count, &Device::Cpu)
         };
-        let n = window.small;
+        let n = window.small();
         let small = (reps * window.groups(), 1, n, n);
         let branches = |names: Vec<String>| {
             let weights = names.iter().map(|name| scope.child(name).weight(small)).collect::<Result<_>>()?;
@@ -109,7 +109,7 @@ impl LargeKernel {
             Form::Branches(branches) => {
                 let (window, channels) = (branches.op.window(), branches.op.tables().channels());
                 let macs = window.macs(channels, (whole.height, whole.width));
-                let kind = format!("shift-wise {0}x{1}", window.length, window.small);
+                let kind = format!("shift-wise {0}x{1}", window.length(), window.small());
                 let output = whole.with_channels(channels);
                 for name in &branches.names {
                     trace.push(&format!("{}.{name}", self.path), kind.clone(), output, macs);

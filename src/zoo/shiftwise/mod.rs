@@ -29,7 +29,8 @@ pub(super) use entries::entries;
 pub use merge::{merge_cross, merge_paths};
 
 use super::convnext::WeightInit;
-use super::{Family, Features, Merge, Model, ModelConfig, set_field};
+use super::head_norm::HeadNorm;
+use super::{Family, Features, Merge, Model, ModelConfig, common_fields};
 use crate::nn::{
     DenseConv, DropPath, FeatureShape, Init, LayerNorm, Linear, Pass, PatchConv, Scope, Trace, global_mean,
 };
@@ -116,7 +117,7 @@ impl Downsample {
 /// The network.
 pub struct ShiftWiseNet {
     stages: Vec<(Downsample, Vec<Block>)>,
-    norm: LayerNorm,
+    norm: HeadNorm,
     head: Linear,
 }
 
@@ -147,28 +148,14 @@ impl ShiftWiseNet {
         let last = config.channels(3);
         Ok(ShiftWiseNet {
             stages,
-            norm: LayerNorm::new(&scope.child("norm"), last, Layout::ChannelsLast)?,
+            norm: HeadNorm::new(&scope.child("norm"), config.head_norm, last)?,
             head: Linear::new(&head, last, config.classes, 1.0)?,
         })
     }
 }
 
 impl Family for ShiftWiseConfig {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn set_classes(&mut self, classes: usize) {
-        self.classes = classes;
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        set_field(self, key, value)
-    }
-
-    fn adapt(&mut self, tensors: &TensorMap) {
-        self.adapt(tensors);
-    }
+    common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
         Ok(Box::new(ShiftWiseNet::new(self, scope)?))
@@ -237,7 +224,7 @@ impl Model for ShiftWiseNet {
     fn forward_head(&self, last: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let pooled = global_mean(last)?;
         pass.report("pooled", &pooled);
-        let normed = self.norm.forward(&pooled)?;
+        let normed = self.norm.forward(&pooled, pass.mode)?;
         pass.report("norm", &normed);
         self.head.forward(&normed)
     }

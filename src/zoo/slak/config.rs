@@ -3,7 +3,7 @@
 use crate::weights::TensorMap;
 use crate::zoo::PerStage;
 use crate::zoo::config::{
-    MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel, check_scale, number_or_none, scaled,
+    MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel, check_rate, check_scale, number_or_none, scaled,
 };
 use crate::zoo::convnext::{NormKind, WeightInit};
 use crate::{Error, Result};
@@ -195,9 +195,7 @@ impl SlakConfig {
         check_count("classes", self.classes, MAX_CLASSES)?;
         check_scale("layer_scale", self.layer_scale)?;
         check_scale("head_scale", self.head_scale)?;
-        if !(0.0..1.0).contains(&self.drop_path) {
-            return Err(Error::argument("drop_path", self.drop_path, "at least 0 and below 1"));
-        }
+        check_rate("drop_path", self.drop_path)?;
         self.check_small_kernel()
     }
 

@@ -28,9 +28,10 @@ mod merge;
 pub use config::{MergeForm, SlakConfig};
 pub use merge::merge;
 
-use super::convnext::{NormKind, WeightInit};
+use super::convnext::WeightInit;
+use super::head_norm::HeadNorm;
 use super::registry::{Entry, NO_WEIGHTS, Preprocessing, Published, nano};
-use super::{Family, Features, Merge, Model, ModelConfig, set_field};
+use super::{Family, Features, Merge, Model, ModelConfig, common_fields};
 use crate::nn::{
     BatchNorm, DepthwiseConv, DropPath, FeatureShape, Init, LayerNorm, LayerScale, Linear, Mode, Pass, PatchConv,
     Pointwise, Scope, Trace, global_mean,
@@ -193,35 +194,6 @@ impl Downsample {
     }
 }
 
-/// What normalises the pooled features (N, C).
-enum HeadNorm {
-    Layer(LayerNorm),
-    Batch(BatchNorm),
-}
-
-impl HeadNorm {
-    fn new(scope: &Scope, kind: NormKind, channels: usize) -> Result<Self> {
-        Ok(match kind {
-            NormKind::Layer => HeadNorm::Layer(LayerNorm::new(scope, channels, Layout::ChannelsLast)?),
-            NormKind::Batch => HeadNorm::Batch(BatchNorm::new(scope, channels)?),
-        })
-    }
-
-    fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        match self {
-            HeadNorm::Layer(norm) => norm.forward(x),
-            HeadNorm::Batch(norm) => Ok(norm.forward(&x.unsqueeze(2)?.unsqueeze(3)?, mode)?.flatten_from(1)?),
-        }
-    }
-
-    fn trace(&self, trace: &mut Trace) {
-        match self {
-            HeadNorm::Layer(norm) => norm.trace(trace),
-            HeadNorm::Batch(norm) => norm.trace(trace),
-        }
-    }
-}
-
 /// The network.
 pub struct Slak {
     downsample: Vec<Downsample>,
@@ -264,21 +236,7 @@ impl Slak {
 }
 
 impl Family for SlakConfig {
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn set_classes(&mut self, classes: usize) {
-        self.classes = classes;
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        set_field(self, key, value)
-    }
-
-    fn adapt(&mut self, tensors: &TensorMap) {
-        self.adapt(tensors);
-    }
+    common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
         Ok(Box::new(Slak::new(self, scope)?))

@@ -78,6 +78,18 @@ pub(super) unsafe fn copy_in<V: Vector, T: Stored>(planes: &Planes<T>, sheet: &S
     }
 }
 
+/// Copies some vectors with their lanes moved: lane l becomes what was lane `l + by`, or zero.
+///
+/// # Safety
+/// There are `count` vectors in both places, aligned; the machine has the instructions.
+#[inline(always)]
+pub(super) unsafe fn move_lanes<V: Vector>(from: *const f32, to: *mut f32, count: usize, by: i32) {
+    for i in 0..count {
+        // SAFETY: the caller's promise.
+        unsafe { V::load_line(from.add(i * V::LANES)).move_lanes(by).store_line(to.add(i * V::LANES)) };
+    }
+}
+
 /// Writes a sheet without margins to the planes of a block.
 ///
 /// # Safety

@@ -20,17 +20,21 @@
 
 mod kernels;
 mod plan;
-pub(super) mod scratch;
-pub(super) mod vector;
+mod scratch;
+pub(super) mod strips;
+mod vector;
 
+pub(super) use plan::Outline;
 pub use vector::InstructionSet;
 pub(super) use vector::Stored;
 
+use super::division::Bundle;
 use super::{Geometry, Tap, TapTable};
 use kernels::{Ahead, Buffers, Planes, Targets};
-use plan::{Chunk, Chunks, Gather, Numbered, Outline, Sheet};
+use plan::{Chunk, Chunks, Gather, Numbered, Sheet};
 use rayon::prelude::*;
 use scratch::{Owner, with_buffers};
+use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::sync::{Arc, OnceLock};
 use vector::{MAX_LANES, Task, Vector, dispatch};
@@ -41,14 +45,24 @@ const STREAM_BYTES: usize = 16 << 20;
 /// Weights from which on they are merged by all threads: below, waking them takes longer.
 const PARALLEL_MERGE: usize = 4096;
 
-/// Channels with the same taps, as many as a vector has lanes or fewer.
+/// Channels that are computed together, as many as a vector has lanes or fewer.
 #[derive(Debug)]
 struct Block {
-    group: usize,
+    /// Whose taps the block computes: an index into the bundles.
+    bundle: usize,
     channels: Vec<usize>,
+    /// For each channel, where its group's taps are among those of the bundle; none where they are the same.
+    places: Option<Vec<Vec<u32>>>,
 }
 
-/// What the forward pass needs: the layout of x, and the work of each group of the table.
+impl Block {
+    /// Where the tap `slot` of the group of the channel in a lane is among the taps of the block.
+    fn place(&self, lane: usize, slot: usize) -> usize {
+        self.places.as_ref().map_or(slot, |places| places[lane][slot] as usize)
+    }
+}
+
+/// What the forward pass needs: the layout of x, and the work of each bundle.
 #[derive(Debug)]
 struct Forward {
     owner: Owner,
@@ -56,7 +70,7 @@ struct Forward {
     gathers: Vec<Gather>,
 }
 
-/// What the gradients need: the layouts of dy and x, and the work of each group of the table.
+/// What the gradients need: the layouts of dy and x, and the work of each bundle.
 #[derive(Debug)]
 struct Backward {
     owner: Owner,
@@ -72,6 +86,8 @@ pub(super) struct Lanes {
     set: InstructionSet,
     table: Arc<TapTable>,
     geometry: Geometry,
+    /// The taps of each bundle.
+    taps: Vec<Vec<Tap>>,
     blocks: Vec<Block>,
     forward: OnceLock<Forward>,
     backward: OnceLock<Backward>,
@@ -87,16 +103,23 @@ unsafe impl<T: Send> Sync for Results<T> {}
 unsafe impl<T: Send> Send for Results<T> {}
 
 impl Lanes {
-    /// Plans for the channels of `groups` (indices into the table's groups).
-    pub fn new(set: InstructionSet, table: Arc<TapTable>, geometry: Geometry, groups: &[usize]) -> Self {
-        let lanes = set.lanes();
+    /// Plans for the channels of `bundles`, of which each has the taps of its channels' groups.
+    pub fn new(set: InstructionSet, table: Arc<TapTable>, geometry: Geometry, bundles: Vec<Bundle>) -> Self {
         let mut blocks = Vec::new();
-        for &group in groups {
-            let of_group = |&channel: &usize| table.group_of_channel()[channel] == group;
-            let channels: Vec<usize> = (0..table.channels()).filter(of_group).collect();
-            blocks.extend(channels.chunks(lanes).map(|channels| Block { group, channels: channels.to_vec() }));
+        for (bundle, Bundle { taps, channels }) in bundles.iter().enumerate() {
+            let index: HashMap<Tap, u32> = taps.iter().copied().zip(0..).collect();
+            let places = |&channel: &usize| {
+                let own = table.group_of(channel).taps();
+                own.iter().filter_map(|tap| index.get(tap).copied()).collect::<Vec<_>>()
+            };
+            for channels in channels.chunks(set.lanes()) {
+                let same = channels.iter().all(|&channel| table.group_of(channel).taps() == taps);
+                let places = (!same).then(|| channels.iter().map(places).collect());
+                blocks.push(Block { bundle, channels: channels.to_vec(), places });
+            }
         }
-        Lanes { set, table, geometry, blocks, forward: OnceLock::new(), backward: OnceLock::new() }
+        let taps = bundles.into_iter().map(|bundle| bundle.taps).collect();
+        Lanes { set, table, geometry, taps, blocks, forward: OnceLock::new(), backward: OnceLock::new() }
     }
 
     /// The instructions of the plan.
@@ -112,16 +135,10 @@ impl Lanes {
         self.geometry.output.0 * self.geometry.output.1
     }
 
-    /// The taps of each group that ever read inside the image; none for groups that have no blocks here. The others,
-    /// which a dilation may carry arbitrarily far, would only widen the margins.
+    /// The taps of each bundle that ever read inside the image. The others, which a dilation may carry arbitrarily far,
+    /// would only widen the margins.
     fn planned_taps(&self) -> Vec<Vec<Numbered>> {
-        let planned = |group| self.blocks.iter().any(|block| block.group == group);
-        let reads = |&(tap, _): &Numbered| self.geometry.valid(tap).count() > 0;
-        let groups = self.table.groups().iter().enumerate().map(|(index, group)| {
-            let taps = if planned(index) { group.taps() } else { &[] };
-            taps.iter().copied().zip(0..).filter(reads).collect()
-        });
-        groups.collect()
+        self.taps.iter().map(|taps| reading(taps, &self.geometry)).collect()
     }
 
     fn forward_plan(&self) -> &Forward {
@@ -133,7 +150,7 @@ impl Lanes {
                 outlines.iter().map(|o| o.resolve(&x, self.set.lanes(), self.set.has_many_registers())).collect();
             tracing::debug!(
                 target: "kernelscope::ops",
-                "forward {:?}: {} channels in {} blocks on {}; taps per group {:?}, tiles {:?} wide, margin {}",
+                "forward {:?}: {} channels in {} blocks on {}; taps per bundle {:?}, tiles {:?} wide, margin {}",
                 self.geometry,
                 self.blocks.iter().map(|block| block.channels.len()).sum::<usize>(),
                 self.blocks.len(),
@@ -177,9 +194,10 @@ impl Lanes {
     /// adds the identity at the centre.
     fn merge(&self, block: &Block, weights: &[f32], residual: bool) -> Aligned {
         let (lanes, k) = (self.set.lanes(), self.table.weights_per_channel());
-        let group = &self.table.groups()[block.group];
-        let mut merged = Aligned::zeros(group.taps().len() * lanes);
-        if [group.taps().len(), group.slots().len()] == [k; 2] && block.channels.len() == lanes {
+        let taps = &self.taps[block.bundle];
+        let group = self.table.group_of(block.channels[0]);
+        let mut merged = Aligned::zeros(taps.len() * lanes);
+        if [taps.len(), group.slots().len()] == [k; 2] && block.channels.len() == lanes && block.places.is_none() {
             // Each tap has a weight of its own, so the weights are only transposed, like planes of one row.
             let planes = std::array::from_fn(|lane| {
                 let channel = block.channels.get(lane).unwrap_or(&block.channels[0]);
@@ -191,12 +209,13 @@ impl Lanes {
         } else {
             let to = merged.as_mut();
             for (lane, &channel) in block.channels.iter().enumerate() {
-                for (&slot, &w) in group.slots().iter().zip(&weights[channel * k..(channel + 1) * k]) {
-                    to[slot * lanes + lane] += w;
+                let slots = self.table.group_of(channel).slots();
+                for (&slot, &w) in slots.iter().zip(&weights[channel * k..(channel + 1) * k]) {
+                    to[block.place(lane, slot) * lanes + lane] += w;
                 }
             }
         }
-        let centre = group.taps().iter().position(|&tap| tap == Tap { dh: 0, dw: 0 });
+        let centre = taps.iter().position(|&tap| tap == Tap { dh: 0, dw: 0 });
         if let Some(centre) = centre.filter(|_| residual) {
             for one in &mut merged.as_mut()[centre * lanes..][..block.channels.len()] {
                 *one += 1.0;
@@ -285,10 +304,10 @@ impl Lanes {
             let targets = unsafe { self.targets(block, image, results, self.out_len()) };
             let next =
                 self.next_unit(index, image, images).map(|(block, image)| self.planes(block, image, x, self.in_len()));
-            with_buffers(plan.owner, [plan.x.len() * lanes, target.len() * lanes, 0], |[source, sums, _]| {
+            with_buffers(plan.owner, [plan.x.len() * lanes, target.len() * lanes, 0, 0], |[source, sums, ..]| {
                 let buffers =
                     Buffers { source, target: sums, weights: weights[index].as_ptr(), bias: start.0.as_ptr() };
-                let gathers = std::slice::from_ref(&plan.gathers[block.group]);
+                let gathers = std::slice::from_ref(&plan.gathers[block.bundle]);
                 let ahead = Ahead::new(next, self.in_len(), gathers);
                 let task = ForwardTask { gathers, source: &plan.x, target: &target, buffers, planes, targets, ahead };
                 // SAFETY: the instruction set is available; the buffers have the sizes of the sheets, and the plan was
@@ -318,12 +337,12 @@ impl Lanes {
         let results = dx.map(|dx| (Results(dx.as_mut_ptr().cast::<f32>()), dx.len()));
         let sums: Vec<OnceLock<Aligned>> = (0..images * self.blocks.len()).map(|_| OnceLock::new()).collect();
         let (start, target) = (Start([0.0; MAX_LANES]), Sheet::bare(self.geometry.input));
-        let floats = [plan.dy.len() * lanes, plan.x.len() * lanes, target.len() * lanes];
+        let floats = [plan.dy.len() * lanes, plan.x.len() * lanes, target.len() * lanes, 0];
         self.for_units(images, |block, index, image| {
             let mut unit_sums = None;
-            with_buffers(plan.owner, floats, |[dy_sheet, x_sheet, dx_sheet]| {
+            with_buffers(plan.owner, floats, |[dy_sheet, x_sheet, dx_sheet, _]| {
                 let input = results.map(|results| InputGrad {
-                    gathers: &plan.gathers[block.group],
+                    gathers: &plan.gathers[block.bundle],
                     target: &target,
                     buffers: Buffers {
                         source: dy_sheet,
@@ -335,13 +354,11 @@ impl Lanes {
                     targets: unsafe { self.targets(block, image, results, self.in_len()) },
                 });
                 let weight = wants_sums.then(|| WeightGrad {
-                    chunks: &plan.chunks[block.group],
+                    chunks: &plan.chunks[block.bundle],
                     stride: self.geometry.stride,
                     x: (self.planes(block, image, x, self.in_len()), &plan.x, x_sheet),
                     // One vector per tap, and one for the bias.
-                    sums: unit_sums
-                        .insert(Aligned::zeros((self.table.groups()[block.group].taps().len() + 1) * lanes))
-                        .as_mut(),
+                    sums: unit_sums.insert(Aligned::zeros((self.taps[block.bundle].len() + 1) * lanes)).as_mut(),
                 });
                 let dy = (self.planes(block, image, dy, self.out_len()), &plan.dy, dy_sheet);
                 // SAFETY: as in the forward pass.
@@ -361,19 +378,17 @@ impl Lanes {
     fn spread(&self, sums: &[OnceLock<Aligned>], images: usize, mut f: impl FnMut(usize, &[f32], f32)) {
         let lanes = self.set.lanes();
         for (index, block) in self.blocks.iter().enumerate() {
-            let taps = self.table.groups()[block.group].taps().len();
+            let taps = self.taps[block.bundle].len();
             let mut total = vec![0f32; (taps + 1) * lanes];
             for sums in (0..images).filter_map(|image| sums[image * self.blocks.len() + index].get()) {
                 for (to, &from) in total.iter_mut().zip(sums.as_ref()) {
                     *to += from;
                 }
             }
-            let mut of_channel = vec![0f32; taps + 1];
             for (lane, &channel) in block.channels.iter().enumerate() {
-                for (to, &from) in of_channel.iter_mut().zip(total.iter().skip(lane).step_by(lanes)) {
-                    *to = from;
-                }
-                f(channel, &of_channel[..taps], of_channel[taps]);
+                let own = self.table.group_of(channel).taps().len();
+                let sums: Vec<f32> = (0..own).map(|slot| total[block.place(lane, slot) * lanes + lane]).collect();
+                f(channel, &sums, total[taps * lanes + lane]);
             }
         }
     }
@@ -385,6 +400,11 @@ impl Lanes {
             None => (image + 1 < images).then(|| (&self.blocks[0], image + 1)),
         }
     }
+}
+
+/// The taps that ever read inside the image, with their places in the list.
+fn reading(taps: &[Tap], geometry: &Geometry) -> Vec<Numbered> {
+    taps.iter().copied().zip(0..).filter(|&(tap, _)| geometry.valid(tap).count() > 0).collect()
 }
 
 /// What the sums of a block start from.
@@ -526,12 +546,13 @@ mod tests {
             let channels = STREAM_BYTES / 4 / pixels + 3;
             let table = Arc::new(TapTable::shared(channels, &offsets)?);
             let geometry = Geometry { input: (height, width), output: (height, width), stride: (1, 1) };
+            let bundle = vec![Bundle { taps: offsets.clone(), channels: (0..channels).collect() }];
             let value = |i: usize, period: usize| (i % period) as f32 / period as f32 - 0.5;
             let x: Vec<f32> = (0..channels * pixels).map(|i| value(i, 1009)).collect();
             let weights: Vec<f32> = (0..channels * offsets.len()).map(|i| value(i, 31)).collect();
             let bias: Vec<f32> = (0..channels).map(|i| value(i, 17)).collect();
             for set in InstructionSet::available() {
-                let lanes = Lanes::new(set, table.clone(), geometry, &[0]);
+                let lanes = Lanes::new(set, table.clone(), geometry, bundle.clone());
                 let forward = |y: &mut [MaybeUninit<f32>]| lanes.forward(&x, (&weights, false), &bias, y);
                 let backward = |dx: &mut [MaybeUninit<f32>]| {
                     lanes.gradients([&x, &x], (&weights, false), Some(dx), None::<fn(usize, &[f32], f32)>);

@@ -126,7 +126,7 @@ pub(super) struct Gather {
 }
 
 /// A [`Gather`] before the layout of its source is known.
-pub(super) struct Outline {
+pub(in crate::ops::taps) struct Outline {
     source: (usize, usize),
     grid: (usize, usize),
     stride: (usize, usize),
@@ -231,6 +231,11 @@ impl Outline {
             .sum()
     }
 
+    /// Estimated time of one block, in multiply-adds of a vector.
+    pub fn time(&self) -> f64 {
+        self.cost(self.width) as f64 / 8.0
+    }
+
     /// Margin that the tiles need left or right of the source.
     pub fn halo(&self) -> usize {
         let rows = || self.taps.chunk_by(same_row);
@@ -266,7 +271,7 @@ impl Outline {
     }
 
     /// The sheet that some gathers read from, with the least margin that has the fewest conflicts.
-    pub fn source_sheet(outlines: &[&Outline], (rows, cols): (usize, usize), lanes: usize) -> Sheet {
+    pub(super) fn source_sheet(outlines: &[&Outline], (rows, cols): (usize, usize), lanes: usize) -> Sheet {
         let least = outlines.iter().map(|outline| outline.halo()).max().unwrap_or(0);
         let conflicts = |halo: &usize| outlines.iter().map(|o| o.conflicts(cols + halo, lanes)).sum::<usize>();
         let halo = (least..=least + MOST_SPREAD).min_by_key(conflicts).unwrap_or(least);
@@ -360,7 +365,7 @@ impl Outline {
     }
 
     /// The gather for a source sheet; with `runs`, neighbouring taps share their loads.
-    pub fn resolve(&self, sheet: &Sheet, lanes: usize, runs: bool) -> Gather {
+    pub(super) fn resolve(&self, sheet: &Sheet, lanes: usize, runs: bool) -> Gather {
         let runs = runs && self.stride.1 == 1;
         let tiles = self.tile_starts(self.width).flat_map(|first| {
             let kept: Vec<_> =

@@ -10,7 +10,7 @@ struct Line([f32; 16]);
 
 /// Identity of whoever laid out a thread's buffers; margins are zeroed when it changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::ops::taps) struct Owner(u64);
+pub(super) struct Owner(u64);
 
 impl Owner {
     pub fn new() -> Self {
@@ -26,12 +26,12 @@ struct Buffer {
 }
 
 thread_local! {
-    static BUFFERS: RefCell<[Buffer; 3]> = RefCell::new(Default::default());
+    static BUFFERS: RefCell<[Buffer; 4]> = RefCell::new(Default::default());
 }
 
-/// Calls `f` with three buffers of at least `floats` values, aligned to 64 bytes. A buffer is zero when its owner first
+/// Calls `f` with four buffers of at least `floats` values, aligned to 64 bytes. A buffer is zero when its owner first
 /// sees it on this thread, and afterwards as the owner left it.
-pub(in crate::ops::taps) fn with_buffers(owner: Owner, floats: [usize; 3], f: impl FnOnce([*mut f32; 3])) {
+pub(super) fn with_buffers(owner: Owner, floats: [usize; 4], f: impl FnOnce([*mut f32; 4])) {
     BUFFERS.with_borrow_mut(|buffers| {
         let mut wanted = floats.into_iter();
         let pointers = buffers.each_mut().map(|buffer| {

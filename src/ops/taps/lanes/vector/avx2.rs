@@ -37,11 +37,6 @@ unsafe impl Vector for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
-        unsafe { Avx2(_mm256_set1_ps(value)) }
-    }
-
-    #[inline(always)]
     unsafe fn multiply_add(self, by: Self, to: Self) -> Self {
         unsafe { Avx2(_mm256_fmadd_ps(self.0, by.0, to.0)) }
     }
@@ -93,6 +88,16 @@ unsafe impl Vector for Avx2 {
     #[inline(always)]
     unsafe fn stream(self, to: *mut f32) {
         unsafe { _mm256_stream_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn move_lanes(self, by: i32) -> Self {
+        unsafe {
+            let from = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(by));
+            let below = _mm256_cmpgt_epi32(_mm256_set1_epi32(8), from);
+            let inside = _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_setzero_si256(), from), below);
+            Avx2(_mm256_and_ps(_mm256_permutevar8x32_ps(self.0, from), _mm256_castsi256_ps(inside)))
+        }
     }
 
     #[inline(always)]

@@ -38,11 +38,6 @@ unsafe impl Vector for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
-        unsafe { Avx512(_mm512_set1_ps(value)) }
-    }
-
-    #[inline(always)]
     unsafe fn multiply_add(self, by: Self, to: Self) -> Self {
         unsafe { Avx512(_mm512_fmadd_ps(self.0, by.0, to.0)) }
     }
@@ -96,6 +91,17 @@ unsafe impl Vector for Avx512 {
     #[inline(always)]
     unsafe fn stream(self, to: *mut f32) {
         unsafe { _mm512_stream_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn move_lanes(self, by: i32) -> Self {
+        unsafe {
+            let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            let from = _mm512_add_epi32(lanes, _mm512_set1_epi32(by));
+            // As unsigned numbers, negative ones are large.
+            let inside = _mm512_cmplt_epu32_mask(from, _mm512_set1_epi32(16));
+            Avx512(_mm512_maskz_permutexvar_ps(inside, from, self.0))
+        }
     }
 
     #[inline(always)]

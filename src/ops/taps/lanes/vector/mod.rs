@@ -35,7 +35,6 @@ pub(in crate::ops::taps) unsafe trait Vector: Copy {
     /// Writes aligned lanes.
     unsafe fn store_line(self, to: *mut f32);
     unsafe fn zero() -> Self;
-    unsafe fn splat(value: f32) -> Self;
     /// `self * by + to`, rounded once where the machine can.
     unsafe fn multiply_add(self, by: Self, to: Self) -> Self;
 
@@ -49,6 +48,8 @@ pub(in crate::ops::taps) unsafe trait Vector: Copy {
     /// Writes aligned lanes past the caches: results that are larger than the cache need not be read into it first.
     unsafe fn stream(self, to: *mut f32);
 
+    /// Lane l of the result is lane `l + by`, or zero where there is none.
+    unsafe fn move_lanes(self, by: i32) -> Self;
     /// Transposes the matrix whose rows are the first `LANES` vectors.
     unsafe fn transpose(rows: &mut [Self; MAX_LANES]);
     /// Asks for a cache line, into the second-level cache.
@@ -268,6 +269,34 @@ mod tests {
             unsafe { dispatch(set, Transpose { from: &from, to: &mut to }) };
             let expected: Vec<f32> = (0..lanes * lanes).map(|i| from[i % lanes * lanes + i / lanes]).collect();
             assert_eq!(to, expected, "{set}");
+        }
+    }
+
+    struct MoveLanes<'a> {
+        by: i32,
+        from: &'a [f32; MAX_LANES],
+        to: &'a mut [f32; MAX_LANES],
+    }
+
+    impl Task for MoveLanes<'_> {
+        #[inline(always)]
+        unsafe fn run<V: Vector>(self) {
+            // SAFETY: the arrays have the most lanes of all vectors, and the machine has the instructions.
+            unsafe { V::load(self.from.as_ptr()).move_lanes(self.by).store(self.to.as_mut_ptr()) };
+        }
+    }
+
+    #[test]
+    fn moved_lanes_leave_zeros_behind() {
+        let from = std::array::from_fn(|i| i as f32 + 1.0);
+        for (set, by) in InstructionSet::available().into_iter().flat_map(|set| (-20..=20).map(move |by| (set, by))) {
+            let mut to = [f32::NAN; MAX_LANES];
+            // SAFETY: the set is available.
+            unsafe { dispatch(set, MoveLanes { by, from: &from, to: &mut to }) };
+            for (lane, &value) in to.iter().enumerate().take(set.lanes()) {
+                let expected = usize::try_from(lane as i32 + by).ok().filter(|&lane| lane < set.lanes());
+                assert_eq!(value, expected.map_or(0.0, |lane| from[lane]), "{set}: lane {lane}, moved by {by}");
+            }
         }
     }
 

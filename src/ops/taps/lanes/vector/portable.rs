@@ -34,11 +34,6 @@ unsafe impl Vector for Portable {
     }
 
     #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
-        Portable([value; 8])
-    }
-
-    #[inline(always)]
     unsafe fn multiply_add(self, by: Self, to: Self) -> Self {
         // Without the instruction, `mul_add` is a call of a library function for every lane.
         const FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
@@ -93,6 +88,14 @@ unsafe impl Vector for Portable {
     #[inline(always)]
     unsafe fn stream(self, to: *mut f32) {
         unsafe { self.store(to) }
+    }
+
+    #[inline(always)]
+    unsafe fn move_lanes(self, by: i32) -> Self {
+        Self::from_fn(
+            #[inline(always)]
+            |i| usize::try_from(i as i32 + by).ok().and_then(|i| self.0.get(i)).copied().unwrap_or(0.0),
+        )
     }
 
     #[inline(always)]

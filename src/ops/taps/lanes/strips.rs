@@ -1,0 +1,437 @@
+//! The engine with one lane per strip of a plane: channels with taps of their own, in f32 at stride 1.
+//!
+//! # How it works
+//! The P rows of outputs of a plane are cut into as many *strips* as a vector has lanes, of R = ceil(P / lanes) rows
+//! each. A strip of outputs reads the strip of the image that its taps reach, so that strips of the image overlap:
+//!
+//! ```text
+//! forward, input gradient    y[l*R + p, q] = start + sum_i w_i * x[l*R + p + dh_i, q + dw_i]      lane l, row p < R
+//! weight gradient            dw_i = sum_l sum_pq dy[l*R + p, q] * x[l*R + p + dh_i, q + dw_i]
+//! ```
+//!
+//! The plane is copied between rows of zeros, so no strip ends at a border. Its strips are transposed as the planes of a
+//! block of channels are, and from there the same kernels compute them, with the same weight in all lanes: aligned
+//! vectors, whatever the direction of a tap, and no taps but the channel's own. This is what makes pruned kernels cheaper.
+//! The price is the overlap: taps that reach far up and down need many rows of strips. Only R of these are transposed,
+//! since row d of all strips is row d - R with its lanes moved by one.
+
+use super::plan::{Chunk, Chunks, Gather, Numbered, Outline, Sheet};
+use super::scratch::{Owner, with_buffers};
+use super::vector::{MAX_LANES, Task, Vector, dispatch};
+use super::{Ahead, Aligned, Buffers, InstructionSet, Planes, Results, STREAM_BYTES, Start, Targets, kernels, reading};
+use crate::ops::taps::{Geometry, Tap, TapTable};
+use rayon::prelude::*;
+use std::mem::MaybeUninit;
+use std::sync::{Arc, OnceLock};
+
+/// A plane between rows of zeros, and the strips of it that lanes read.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    plane: (usize, usize),
+    /// Rows from the beginning of one strip to that of the next.
+    step: usize,
+    /// Rows of zeros above the plane; none if nothing but zeros is above or below the strips.
+    above: Option<usize>,
+    /// Rows in all.
+    rows: usize,
+}
+
+impl Cut {
+    /// For taps that reach from row `reach.0` to row `reach.1` as seen from an output, and strips of `step` outputs.
+    fn new(plane: (usize, usize), reach: (i32, i32), step: usize, lanes: usize) -> Self {
+        let [above, below] = [-reach.0, reach.1].map(|rows| rows.max(0) as usize);
+        if plane.0 <= lanes * step {
+            return Cut { plane, step, above: None, rows: lanes * step };
+        }
+        Cut { plane, step, above: Some(above), rows: above + plane.0.max(lanes * step + below) }
+    }
+
+    fn len(&self) -> usize {
+        self.rows * self.plane.1
+    }
+
+    /// Copies a plane between the rows of zeros, for strips that begin `above` rows above each strip of outputs.
+    ///
+    /// # Safety
+    /// `padded` has room for [`Cut::len`] values, and `to` for the sheet.
+    unsafe fn fill<'a>(
+        &self,
+        values: &[f32],
+        padded: *mut f32,
+        above: usize,
+        (sheet, to): (&'a Sheet, *mut f32),
+    ) -> Source<'a> {
+        assert_eq!(values.len(), self.plane.0 * self.plane.1);
+        let first = self.above.unwrap_or(0);
+        // SAFETY: the plane's rows are among those of the padded one.
+        unsafe { padded.add(first * self.plane.1).copy_from_nonoverlapping(values.as_ptr(), values.len()) };
+        let skipped = first - self.above.map_or(0, |_| above);
+        let strip = |lane: usize| padded.wrapping_add((skipped + lane * self.step) * self.plane.1).cast_const();
+        let base = self.above.is_none().then_some((above, self.step));
+        Source { planes: std::array::from_fn(strip), sheet, to, base }
+    }
+}
+
+/// Strips of a plane, and where they are transposed to.
+struct Source<'a> {
+    planes: Planes<f32>,
+    sheet: &'a Sheet,
+    to: *mut f32,
+    /// If the strips are the rows of the outputs alone: the rows of the sheet above them, and how many they are.
+    base: Option<(usize, usize)>,
+}
+
+impl Source<'_> {
+    /// Writes the sheet.
+    ///
+    /// # Safety
+    /// The strips have as many rows as the sheet, or as the base has; the machine has the instructions.
+    #[inline(always)]
+    unsafe fn copy_in<V: Vector>(&self) {
+        let sheet = self.sheet;
+        // SAFETY: the base is part of the sheet, as are all its rows.
+        unsafe {
+            let Some((above, step)) = self.base else {
+                return kernels::copy_in::<V, f32>(&self.planes, sheet, self.to);
+            };
+            let base = self.to.add(above * sheet.pitch() * V::LANES);
+            kernels::copy_in::<V, f32>(&self.planes, &Sheet { rows: step, ..*sheet }, base);
+            for row in (0..above).chain(above + step..sheet.rows) {
+                let below = row as isize - above as isize;
+                let (lanes, from) = (below.div_euclid(step as isize), below.rem_euclid(step as isize) as usize);
+                let from = base.add(sheet.index(from, 0) * V::LANES);
+                kernels::move_lanes::<V>(from, self.to.add(sheet.index(row, 0) * V::LANES), sheet.cols, lanes as i32);
+            }
+        }
+    }
+}
+
+/// Taps of a channel as seen from the first row that they read, or that of the output if it is higher: `above` rows
+/// above the output, in all `span` rows before the last.
+struct Shifted {
+    above: usize,
+    span: usize,
+    taps: Vec<Numbered>,
+}
+
+impl Shifted {
+    /// None if there are no taps.
+    fn new(taps: &[Numbered]) -> Option<Self> {
+        let first = taps.iter().map(|(tap, _)| tap.dh).min()?.min(0);
+        let last = taps.iter().map(|(tap, _)| tap.dh).max()?.max(0);
+        let shift = |&(tap, index): &Numbered| (Tap { dh: tap.dh - first, dw: tap.dw }, index);
+        Some(Shifted { above: -first as usize, span: (last - first) as usize, taps: taps.iter().map(shift).collect() })
+    }
+
+    /// The sizes of one strip.
+    fn geometry(&self, step: usize, cols: (usize, usize)) -> Geometry {
+        Geometry { input: (step + self.span, cols.0), output: (step, cols.1), stride: (1, 1) }
+    }
+}
+
+/// Rows that any of some lists of taps reads, as seen from an output.
+fn reach(lists: &[Option<Shifted>]) -> (i32, i32) {
+    let lists = || lists.iter().flatten();
+    let above = lists().map(|list| list.above).max().unwrap_or(0);
+    (-(above as i32), lists().map(|list| (list.span - list.above) as i32).max().unwrap_or(0))
+}
+
+/// Sums over taps from planes of one size to planes of another: the forward pass or the input gradient.
+#[derive(Debug)]
+struct Sums {
+    owner: Owner,
+    cut: Cut,
+    target: (usize, usize),
+    /// For each group of the table that has taps which read inside the image: the rows above the output that they
+    /// reach, the layout of a strip of the source, and the work.
+    groups: Vec<Option<(usize, Sheet, Gather)>>,
+    /// Values of the largest sheet, and of the most weights.
+    floats: [usize; 2],
+}
+
+impl Sums {
+    fn new(set: InstructionSet, taps: &[Vec<Numbered>], source: (usize, usize), target: (usize, usize)) -> Self {
+        let lanes = set.lanes();
+        let step = target.0.div_ceil(lanes);
+        let shifted: Vec<_> = taps.iter().map(|taps| Shifted::new(taps)).collect();
+        let outline = |list: &Shifted| Outline::forward(&list.taps, &list.geometry(step, (source.1, target.1)));
+        let outlines: Vec<_> = shifted.iter().map(|list| list.as_ref().map(outline)).collect();
+        // One margin for all, so that it stays zero from channel to channel.
+        let halo = outlines.iter().flatten().map(Outline::halo).max().unwrap_or(0);
+        let resolve = |(list, outline): (&Option<Shifted>, Option<Outline>)| {
+            let (list, outline) = (list.as_ref()?, outline?);
+            let sheet = Sheet { rows: step + list.span, cols: source.1, halo };
+            Some((list.above, sheet, outline.resolve(&sheet, lanes, set.has_many_registers())))
+        };
+        let groups: Vec<_> = shifted.iter().zip(outlines).map(resolve).collect();
+        let sheet = groups.iter().flatten().map(|(_, sheet, _)| sheet.len()).max().unwrap_or(0);
+        let weights = taps.iter().flatten().map(|&(_, index)| index as usize + 1).max().unwrap_or(0);
+        let cut = Cut::new(source, reach(&shifted), step, lanes);
+        Sums { owner: Owner::new(), cut, target, groups, floats: [sheet * lanes, weights * lanes] }
+    }
+}
+
+/// Sums over outputs: the weight gradient.
+#[derive(Debug)]
+struct Correlations {
+    owner: Owner,
+    x: Cut,
+    dy: Cut,
+    /// As those of [`Sums`].
+    groups: Vec<Option<(usize, Sheet, Vec<Chunk>)>>,
+    floats: usize,
+}
+
+impl Correlations {
+    fn new(set: InstructionSet, taps: &[Vec<Numbered>], geometry: &Geometry) -> Self {
+        let lanes = set.lanes();
+        let step = geometry.output.0.div_ceil(lanes);
+        let shifted: Vec<_> = taps.iter().map(|taps| Shifted::new(taps)).collect();
+        let strip = |list: &Shifted| list.geometry(step, (geometry.input.1, geometry.output.1));
+        let strips: Vec<_> = shifted.iter().map(|list| list.as_ref().map(strip)).collect();
+        let chunks =
+            |(list, strip): (&Option<Shifted>, _)| Some(Chunks::new(&list.as_ref()?.taps, Option::as_ref(strip)?));
+        let chunks: Vec<_> = shifted.iter().zip(&strips).map(chunks).collect();
+        let halo = chunks.iter().flatten().map(Chunks::halo).max().unwrap_or(0);
+        let resolve = |(list, chunks): (&Option<Shifted>, Option<Chunks>)| {
+            let list = list.as_ref()?;
+            let sheet = Sheet { rows: step + list.span, cols: geometry.input.1, halo };
+            Some((list.above, sheet, chunks?.resolve(&sheet, lanes)))
+        };
+        let groups: Vec<_> = shifted.iter().zip(chunks).map(resolve).collect();
+        Correlations {
+            owner: Owner::new(),
+            x: Cut::new(geometry.input, reach(&shifted), step, lanes),
+            dy: Cut::new(geometry.output, (0, 0), step, lanes),
+            floats: groups.iter().flatten().map(|(_, sheet, _)| sheet.len()).max().unwrap_or(0) * lanes,
+            groups,
+        }
+    }
+}
+
+/// The channels of a table that are in no block.
+#[derive(Debug)]
+pub(in crate::ops::taps) struct Strips {
+    set: InstructionSet,
+    table: Arc<TapTable>,
+    geometry: Geometry,
+    channels: Vec<usize>,
+    forward: OnceLock<Sums>,
+    input_grad: OnceLock<Sums>,
+    weight_grad: OnceLock<Correlations>,
+}
+
+impl Strips {
+    /// Plans for `channels`; the stride is 1.
+    pub fn new(set: InstructionSet, table: Arc<TapTable>, geometry: Geometry, channels: Vec<usize>) -> Self {
+        let (forward, input_grad, weight_grad) = Default::default();
+        Strips { set, table, geometry, channels, forward, input_grad, weight_grad }
+    }
+
+    /// The taps of each group that has a channel here and that ever read inside the image.
+    fn planned_taps(&self) -> Vec<Vec<Numbered>> {
+        let mut taps = vec![Vec::new(); self.table.groups().len()];
+        for &channel in &self.channels {
+            let group = self.table.group_of_channel()[channel];
+            if taps[group].is_empty() {
+                taps[group] = reading(self.table.groups()[group].taps(), &self.geometry);
+            }
+        }
+        taps
+    }
+
+    /// Writes the planes of the channels into `y`, which has room for all channels of the table. `weights` has one value
+    /// per distinct tap of every channel.
+    ///
+    /// # Panics
+    /// If a buffer is too short.
+    pub fn forward(&self, x: &[f32], weights: &[&[f32]], bias: &[f32], y: &mut [MaybeUninit<f32>]) {
+        let Geometry { input, output, .. } = self.geometry;
+        let sums = self.forward.get_or_init(|| {
+            let taps = self.planned_taps();
+            let sums = Sums::new(self.set, &taps, input, output);
+            tracing::debug!(
+                target: "kernelscope::ops",
+                "forward {:?}: {} channels in strips of {} rows on {}; {} taps in all",
+                self.geometry,
+                self.channels.len(),
+                sums.cut.step,
+                self.set,
+                taps.iter().map(Vec::len).sum::<usize>(),
+            );
+            sums
+        });
+        self.apply(sums, x, weights, bias, y);
+    }
+
+    /// Writes the gradients of the channels' input into `dx`, as [`Strips::forward`].
+    ///
+    /// # Panics
+    /// If a buffer is too short.
+    pub fn input_grad(&self, dy: &[f32], weights: &[&[f32]], dx: &mut [MaybeUninit<f32>]) {
+        let sums = self.input_grad.get_or_init(|| {
+            let backwards = |(tap, index): Numbered| (Tap { dh: -tap.dh, dw: -tap.dw }, index);
+            let taps: Vec<Vec<_>> =
+                self.planned_taps().into_iter().map(|taps| taps.into_iter().map(backwards).collect()).collect();
+            Sums::new(self.set, &taps, self.geometry.output, self.geometry.input)
+        });
+        self.apply(sums, dy, weights, &vec![0.0; self.table.channels()], dx);
+    }
+
+    fn apply(&self, sums: &Sums, x: &[f32], weights: &[&[f32]], start: &[f32], y: &mut [MaybeUninit<f32>]) {
+        let lanes = self.set.lanes();
+        let (in_len, out_len) = (sums.cut.plane.0 * sums.cut.plane.1, sums.target.0 * sums.target.1);
+        let images = x.len() / (self.table.channels() * in_len);
+        assert_eq!(y.len(), images * self.table.channels() * out_len);
+        let total = y.len();
+        let results = Results(y.as_mut_ptr().cast::<f32>());
+        let step = sums.cut.step;
+        let strip_len = step * sums.target.1;
+        // Whole strips; the rest of the outputs, if any, is part of a strip.
+        let (whole, rest) = (out_len / strip_len, out_len % strip_len);
+        let aligned = results.0.addr().is_multiple_of(64) && strip_len.is_multiple_of(lanes) && rest == 0;
+        let stream = aligned && total * size_of::<f32>() >= STREAM_BYTES;
+        let target = Sheet::bare((step, sums.target.1));
+        let floats = [sums.cut.len(), sums.floats[0], (strip_len + MAX_LANES) * lanes, sums.floats[1] + strip_len];
+        // The images of a channel follow each other, since they share the plan of their group.
+        (0..self.channels.len() * images).into_par_iter().for_each(|unit| {
+            let (channel, image) = (self.channels[unit / images], unit % images);
+            let plane = image * self.table.channels() + channel;
+            let results = &results;
+            // SAFETY: the plane is inside the results, whose length was checked, and no other unit has it.
+            let to = unsafe { results.0.add(plane * out_len) };
+            let Some((above, sheet, gather)) = &sums.groups[self.table.group_of_channel()[channel]] else {
+                // SAFETY: as above.
+                unsafe { std::slice::from_raw_parts_mut(to, out_len) }.fill(start[channel]);
+                return;
+            };
+            with_buffers(sums.owner, floats, |[padded, source, strips, spread]| {
+                let of_tap = &weights[channel][..weights[channel].len().min(sums.floats[1] / lanes)];
+                for (tap, &weight) in of_tap.iter().enumerate() {
+                    // SAFETY: there is room for that many weights.
+                    unsafe { std::slice::from_raw_parts_mut(spread.add(tap * lanes), lanes) }.fill(weight);
+                }
+                let part = spread.wrapping_add(sums.floats[1]);
+                let x = &x[plane * in_len..][..in_len];
+                let of_lane = |lane: usize| if lane < whole { to.wrapping_add(lane * strip_len) } else { part };
+                let bias = Start([start[channel]; MAX_LANES]);
+                let task = SumsTask {
+                    // SAFETY: the buffers have room for the padded plane and the sheet.
+                    from: unsafe { sums.cut.fill(x, padded, *above, (sheet, source)) },
+                    gather,
+                    target: &target,
+                    buffers: Buffers { source, target: strips, weights: spread, bias: bias.0.as_ptr() },
+                    targets: Targets {
+                        planes: std::array::from_fn(of_lane),
+                        count: whole + usize::from(rest > 0),
+                        stream,
+                    },
+                };
+                // SAFETY: the instruction set is available; the buffers have the sizes of the sheets, the strips of the
+                // source are inside the padded plane, and those of the results inside the plane or the buffer.
+                unsafe {
+                    dispatch(self.set, task);
+                    to.add(whole * strip_len).copy_from_nonoverlapping(part, rest);
+                }
+            });
+        });
+    }
+
+    /// The gradients of the channels' weights: for every channel of the table one sum per distinct tap, or nothing where
+    /// it is not computed here.
+    pub fn weight_grad(&self, x: &[f32], dy: &[f32]) -> Vec<Vec<f32>> {
+        let plan = self.weight_grad.get_or_init(|| Correlations::new(self.set, &self.planned_taps(), &self.geometry));
+        let channels = self.table.channels();
+        let images = x.len() / (channels * plan.x.plane.0 * plan.x.plane.1);
+        let of_unit = |unit: usize| self.plane_weight_grad(plan, (self.channels[unit / images], unit % images), x, dy);
+        let sums: Vec<Vec<f32>> = (0..self.channels.len() * images).into_par_iter().map(of_unit).collect();
+        let mut of_channels = vec![Vec::new(); channels];
+        for (&channel, sums) in self.channels.iter().zip(sums.chunks(images.max(1))) {
+            let mut total = vec![0.0; self.table.group_of(channel).taps().len()];
+            for sums in sums {
+                total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+            }
+            of_channels[channel] = total;
+        }
+        of_channels
+    }
+
+    /// The sums of one plane.
+    fn plane_weight_grad(
+        &self,
+        plan: &Correlations,
+        (channel, image): (usize, usize),
+        x: &[f32],
+        dy: &[f32],
+    ) -> Vec<f32> {
+        let lanes = self.set.lanes();
+        let plane = image * self.table.channels() + channel;
+        let taps = self.table.group_of(channel).taps().len();
+        let Some((above, sheet, chunks)) = &plan.groups[self.table.group_of_channel()[channel]] else {
+            return vec![0.0; taps];
+        };
+        let mut sums = Aligned::zeros(taps * lanes);
+        let dy_sheet = Sheet::bare((plan.dy.step, plan.dy.plane.1));
+        let floats = [plan.x.len(), plan.floats, plan.dy.len(), dy_sheet.len() * lanes];
+        let of_plane = |values, len: usize| <[f32]>::get(values, plane * len..(plane + 1) * len).unwrap_or_default();
+        with_buffers(plan.owner, floats, |[x_padded, x_strips, dy_padded, dy_strips]| {
+            let x = of_plane(x, plan.x.plane.0 * plan.x.plane.1);
+            let dy = of_plane(dy, plan.dy.plane.0 * plan.dy.plane.1);
+            let task = CorrelateTask {
+                chunks,
+                // SAFETY: the buffers have room for the padded planes and the sheets.
+                x: unsafe { plan.x.fill(x, x_padded, *above, (sheet, x_strips)) },
+                // SAFETY: as above.
+                dy: unsafe { plan.dy.fill(dy, dy_padded, 0, (&dy_sheet, dy_strips)) },
+                sums: sums.as_mut(),
+            };
+            // SAFETY: the instruction set is available, and the buffers have the sizes of the sheets.
+            unsafe { dispatch(self.set, task) };
+        });
+        sums.as_ref().chunks_exact(lanes).map(|lanes| lanes.iter().sum()).collect()
+    }
+}
+
+/// One plane through the forward pass or the input gradient.
+struct SumsTask<'a> {
+    from: Source<'a>,
+    gather: &'a Gather,
+    target: &'a Sheet,
+    buffers: Buffers,
+    targets: Targets<f32>,
+}
+
+impl Task for SumsTask<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let SumsTask { from, gather, target, buffers, targets } = self;
+        // SAFETY: whoever made the task gave strips, buffers and targets of the sheets' sizes, and a gather made for them.
+        unsafe {
+            from.copy_in::<V>();
+            kernels::gather::<V>(gather, from.sheet, target, buffers, &mut Ahead::nothing());
+            kernels::copy_out::<V, f32>(buffers.target, target.rows * target.cols, &targets);
+        }
+    }
+}
+
+/// One plane through the weight gradient.
+struct CorrelateTask<'a> {
+    chunks: &'a [Chunk],
+    x: Source<'a>,
+    dy: Source<'a>,
+    sums: &'a mut [f32],
+}
+
+impl Task for CorrelateTask<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let CorrelateTask { chunks, x, dy, sums } = self;
+        // SAFETY: whoever made the task gave strips and buffers of the sheets' sizes, chunks made for them, and one vector
+        // of sums per tap.
+        unsafe {
+            dy.copy_in::<V>();
+            x.copy_in::<V>();
+            kernels::correlate::<V>(chunks, (1, 1), (x.sheet, x.to), (dy.sheet, dy.to), sums.as_mut_ptr());
+        }
+    }
+}
