@@ -1,15 +1,7 @@
-//! Compiles the kernels of `kernels/`, if a feature asks for them: `emu` for the CPU with a C++ compiler, for tests;
-//! `cuda` for NVIDIA GPUs with nvcc. Without these features nothing is compiled or looked for.
+//! Compiles the kernels of `kernels/` with nvcc for the feature `cuda`; without it, nothing is compiled or looked for.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-check-cfg=cfg(gpu)");
-    if cfg!(any(feature = "emu", feature = "cuda")) {
-        println!("cargo::rustc-cfg=gpu");
-        println!("cargo::rerun-if-changed=kernels");
-    }
-    #[cfg(feature = "emu")]
-    emulator();
     #[cfg(feature = "cuda")]
     cuda::fatbins();
 }
@@ -29,6 +21,7 @@ mod cuda {
 
     /// Compiles every file to a fatbin, with warnings as errors.
     pub fn fatbins() {
+        println!("cargo::rerun-if-changed=kernels");
         println!("cargo::rerun-if-env-changed=CUDA_HOME");
         println!("cargo::rerun-if-env-changed=PATH");
         let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
@@ -50,20 +43,4 @@ mod cuda {
             std::process::exit(1);
         }
     }
-}
-
-/// The unchanged kernels, compiled by the C++ compiler with the emulator's header.
-#[cfg(feature = "emu")]
-fn emulator() {
-    cc::Build::new()
-        .cpp(true)
-        .std("c++17")
-        .define("KS_EMULATOR", None)
-        // Fibres leave functions by longjmp, which the checks of glibc take for an attack.
-        .flag("-U_FORTIFY_SOURCE")
-        .flag("-Wno-unknown-pragmas")
-        .opt_level(2)
-        .warnings_into_errors(true)
-        .file("kernels/emulator/emulator.cpp")
-        .compile("kernelscope_emulator");
 }

@@ -23,6 +23,10 @@ template <class T> using Shared = T*;
 
 // A load that may use the read-only path: memory that nothing writes during the launch.
 template <class T> __device__ __forceinline__ T load(const T* from, size_t at) { return __ldg(from + at); }
+// The same, or zero without reading.
+template <class T> __device__ __forceinline__ T load_or_zero(bool inside, const T* from, size_t at) {
+    return inside ? __ldg(from + at) : T{};
+}
 // Sixteen bytes of global memory, at a multiple of sixteen.
 __device__ __forceinline__ float4 load_four(const float* from, size_t at) {
     return __ldg(reinterpret_cast<const float4*>(from + at));

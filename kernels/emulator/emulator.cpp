@@ -2,6 +2,7 @@
 
 #include "../common.cuh"
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstdarg>
 #include <cstdio>
@@ -14,6 +15,8 @@ namespace emu {
 thread_local Index thread_index, block_index, block_size, grid_size;
 thread_local unsigned char* shared_begin;
 thread_local size_t shared_bytes;
+thread_local bool counting;
+thread_local uint64_t multiply_adds;
 
 namespace {
 
@@ -39,6 +42,26 @@ struct Use {
 };
 constexpr uint16_t SEVERAL = 0xffff;
 
+// What a lane did since the warp's last barrier of the block.
+struct Noted {
+    uint64_t site;
+    uint64_t address;
+    uint32_t bytes, lane;
+};
+struct Lane {
+    std::vector<Noted> noted;
+    uint64_t multiply_adds = 0;
+    uint32_t together = 0;
+};
+
+// What the warps of a launch did. A cycle of shared memory serves one word of every bank.
+struct Counts {
+    uint64_t multiply_adds, lane_multiply_adds;
+    uint64_t global_reads, sectors_read, global_writes, sectors_written;
+    uint64_t shared_reads, shared_read_cycles, shared_writes, shared_write_cycles;
+    uint64_t barriers, shuffles;
+};
+
 struct State {
     std::vector<Fibre> fibres;
     std::vector<unsigned char> shared;
@@ -51,6 +74,10 @@ struct State {
     void** arguments = nullptr;
     char message[512];
     bool failed = false;
+    std::vector<Lane> lanes;
+    Counts counts;
+    // Multiply-adds before this fibre was resumed.
+    uint64_t before = 0;
 };
 thread_local State state;
 
@@ -72,7 +99,11 @@ void resume(uint32_t thread) {
     Fibre& fibre = state.fibres[thread];
     state.current = thread;
     thread_index.x = thread;
-    if (_setjmp(state.scheduler)) return;
+    state.before = multiply_adds;
+    if (_setjmp(state.scheduler)) {
+        if (counting) state.lanes[state.current].multiply_adds += multiply_adds - state.before;
+        return;
+    }
     if (fibre.started) _longjmp(fibre.state, 1);
     fibre.started = true;
     getcontext(&fibre.entry);
@@ -109,7 +140,72 @@ void run_warp(uint32_t first, const std::vector<uint32_t>& order) {
         }
         if (shuffling == 0) return;
         if (shuffling < LANES) return complain("%u of 32 threads of a warp are in the shuffle at line %d", shuffling, line);
-        for (uint32_t lane = 0; lane < LANES; ++lane) state.fibres[first + lane].status = Status::Ready;
+        ++state.counts.shuffles;
+        for (uint32_t lane = 0; lane < LANES; ++lane) {
+            state.fibres[first + lane].status = Status::Ready;
+            if (counting) ++state.lanes[first + lane].together;
+        }
+    }
+}
+
+// Cycles that the accesses of one site take: the most words of one bank.
+uint64_t bank_cycles(const Noted* from, const Noted* to) {
+    std::vector<uint64_t> words;
+    for (; from != to; ++from)
+        for (uint32_t at = 0; at < from->bytes; at += 4) words.push_back((from->address + at) / 4);
+    std::sort(words.begin(), words.end());
+    words.erase(std::unique(words.begin(), words.end()), words.end());
+    uint64_t banks[32] = {}, most = 0;
+    for (uint64_t word : words) most = std::max(most, ++banks[word % 32]);
+    return most;
+}
+
+// Sectors of 32 bytes that they touch.
+uint64_t sectors(const Noted* from, const Noted* to) {
+    std::vector<uint64_t> touched;
+    for (; from != to; ++from)
+        for (uint64_t at = from->address / 32; at <= (from->address + from->bytes - 1) / 32; ++at) touched.push_back(at);
+    std::sort(touched.begin(), touched.end());
+    return uint64_t(std::unique(touched.begin(), touched.end()) - touched.begin());
+}
+
+// Adds what the lanes of a warp did since the last barrier to the counts.
+void count_warp(uint32_t first) {
+    Counts& counts = state.counts;
+    std::vector<Noted> all;
+    uint64_t most = 0;
+    for (uint32_t lane = first; lane < first + LANES; ++lane) {
+        Lane& done = state.lanes[lane];
+        most = std::max(most, done.multiply_adds);
+        counts.lane_multiply_adds += done.multiply_adds;
+        // Number the accesses of each site; sites have room for 2^20 of them.
+        std::stable_sort(done.noted.begin(), done.noted.end(), [](auto& a, auto& b) { return a.site < b.site; });
+        for (size_t i = 1, n = 0; i < done.noted.size(); ++i) {
+            n = done.noted[i].site == done.noted[i - 1 - n].site ? n + 1 : 0;
+            if (n) all.push_back(done.noted[i]), all.back().site += n;
+            else all.push_back(done.noted[i]);
+        }
+        if (!done.noted.empty()) all.push_back(done.noted[0]);
+        done.noted.clear();
+        done.multiply_adds = 0;
+        done.together = 0;
+    }
+    counts.multiply_adds += most;
+    std::sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.site < b.site; });
+    for (size_t begin = 0; begin < all.size();) {
+        size_t end = begin;
+        while (end < all.size() && all[end].site == all[begin].site) ++end;
+        std::vector<Noted> active;
+        for (size_t i = begin; i < end; ++i)
+            if (all[i].bytes) active.push_back(all[i]);
+        const Noted *from = active.data(), *to = from + active.size();
+        if (from != to) switch (Access(all[begin].site >> 20 & 3)) {
+            case Access::GlobalRead: ++counts.global_reads, counts.sectors_read += sectors(from, to); break;
+            case Access::GlobalWrite: ++counts.global_writes, counts.sectors_written += sectors(from, to); break;
+            case Access::SharedRead: ++counts.shared_reads, counts.shared_read_cycles += bank_cycles(from, to); break;
+            case Access::SharedWrite: ++counts.shared_writes, counts.shared_write_cycles += bank_cycles(from, to); break;
+        }
+        begin = end;
     }
 }
 
@@ -138,6 +234,7 @@ void run_block(uint32_t threads, const std::vector<uint32_t>& warps, const std::
         for (uint32_t warp : warps) {
             run_warp(warp * LANES, lanes);
             if (state.failed) return;
+            if (counting) count_warp(warp * LANES);
         }
         uint32_t waiting = 0;
         int line = 0;
@@ -151,6 +248,7 @@ void run_block(uint32_t threads, const std::vector<uint32_t>& warps, const std::
         if (waiting == 0) return;
         if (waiting < threads) return complain("%u of %u threads are at the barrier at line %d", waiting, threads, line);
         ++state.epoch;
+        ++state.counts.barriers;
         for (uint32_t i = 0; i < threads; ++i) state.fibres[i].status = Status::Ready;
     }
 }
@@ -173,6 +271,17 @@ void block_barrier(int line) {
     fibre.status = Status::AtBarrier;
     fibre.line = line;
     yield();
+}
+
+void warp_barrier() {
+    if (counting) ++state.lanes[state.current].together;
+}
+
+// A site: how often the warp was together before, the line, the kind of access, and room for its number.
+void note(Access access, const void* address, size_t bytes, int line) {
+    Lane& lane = state.lanes[state.current];
+    const uint64_t site = uint64_t(lane.together) << 36 | uint64_t(uint32_t(line) & 0x3fff) << 22 | uint64_t(access) << 20;
+    lane.noted.push_back({site, reinterpret_cast<uintptr_t>(address), uint32_t(bytes), state.current});
 }
 
 uint64_t exchange(uint64_t value, uint32_t from, int line) {
@@ -243,6 +352,12 @@ float from_half(uint16_t bits) {
 
 }  // namespace emu
 
+// Whether launches of this thread are counted.
+extern "C" void ks_count(int wanted) { emu::counting = wanted; }
+
+// What the last launch of this thread did: numbers in the order of Counts.
+extern "C" void ks_counts(uint64_t* numbers) { memcpy(numbers, &emu::state.counts, sizeof(emu::Counts)); }
+
 // Runs a kernel. Returns 0, or 1 with a message.
 extern "C" int ks_emulate(const char* name, uint32_t grid, uint32_t threads, size_t shared, void** arguments, uint32_t order,
                           char* message, size_t room) {
@@ -257,6 +372,8 @@ extern "C" int ks_emulate(const char* name, uint32_t grid, uint32_t threads, siz
     if (!s.failed) {
         while (s.fibres.size() < threads) s.fibres.push_back({std::make_unique<char[]>(STACK_BYTES), {}, {}, false, {}, 0, 0});
         s.left.resize(2 * s.fibres.size());
+        s.lanes.assign(counting ? threads : 0, Lane{});
+        s.counts = Counts{};
         s.shared.assign((shared + 3) / 4 * 4, 0xff);
         s.uses.assign(s.shared.size() / 4 + 1, Use{0, 0, 0, 0});
         s.epoch = 1;

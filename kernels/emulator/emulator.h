@@ -5,8 +5,12 @@
 // threads that use a word of shared memory without a barrier between them (unless both read), a barrier or a shuffle
 // that a part of the threads does not reach. Shared memory and fresh buffers start as NaN.
 //
-// It covers one-dimensional grids and blocks of whole warps, f32, f16, bf16 and integers. It says nothing about speed,
-// and does not see races between blocks.
+// On request it counts what warps do: multiply-adds, sectors of global memory, cycles of shared memory. An access of a warp
+// is what its lanes do at one line of the source for the n-th time since they were last together (a barrier, a shuffle or
+// __syncwarp); lanes that are left out by a condition must say so (load_or_zero) or be the last ones.
+//
+// It covers one-dimensional grids and blocks of whole warps, f32, f16, bf16 and integers. It says nothing about time, and
+// does not see races between blocks.
 #pragma once
 
 #include <cmath>
@@ -35,6 +39,7 @@ struct Index { uint32_t x; };
 extern thread_local Index thread_index, block_index, block_size, grid_size;
 
 void block_barrier(int line);
+void warp_barrier();
 // Leaves a value for the other lanes of the warp; returns what lane `from` left.
 uint64_t exchange(uint64_t value, uint32_t from, int line);
 
@@ -44,13 +49,32 @@ void shared_write(const void* word);
 extern thread_local unsigned char* shared_begin;
 extern thread_local size_t shared_bytes;
 
+enum class Access : uint8_t { GlobalRead, GlobalWrite, SharedRead, SharedWrite };
+// Whether accesses are counted; notes one, or with no bytes that this lane leaves it out.
+extern thread_local bool counting;
+extern thread_local uint64_t multiply_adds;
+void note(Access access, const void* address, size_t bytes, int line);
+
+// An index and the line of the source that it stands in.
+struct At {
+    ptrdiff_t value;
+    int line;
+    template <class I> At(I value, int line = __builtin_LINE()) : value(ptrdiff_t(value)), line(line) {}
+};
+
 // A pointer into a buffer that knows the buffer's ends; on a device, a plain pointer.
 template <class T> struct Global {
     T* begin;
     size_t bytes;
-    T& operator[](size_t at) const {
+    T& check(size_t at) const {
         if (at >= bytes / sizeof(T)) fail("index %zu of a buffer of %zu values", at, bytes / sizeof(T));
         return begin[at];
+    }
+    // Kernels read by the functions below and write by assignment.
+    T& operator[](At at) const {
+        T& value = check(size_t(at.value));
+        if (counting) note(Access::GlobalWrite, &value, sizeof(T), at.line);
+        return value;
     }
     explicit operator bool() const { return begin != nullptr; }
 };
@@ -58,12 +82,15 @@ template <class T> struct Global {
 // A word of shared memory that notes who reads and writes it.
 template <class T> struct SharedWord {
     T* word;
+    int line;
     operator T() const {
         shared_read(word);
+        if (counting) note(Access::SharedRead, word, sizeof(T), line);
         return *word;
     }
     T operator=(T value) const {
         shared_write(word);
+        if (counting) note(Access::SharedWrite, word, sizeof(T), line);
         return *word = value;
     }
     T operator=(const SharedWord& other) const { return *this = T(other); }
@@ -80,7 +107,7 @@ template <class T> struct Shared {
             fail("byte %td of %zu bytes of shared memory", address - begin, shared_bytes);
         return at0 + at;
     }
-    SharedWord<T> operator[](ptrdiff_t at) const { return SharedWord<T>{check(at)}; }
+    SharedWord<T> operator[](At at) const { return SharedWord<T>{check(at.value), at.line}; }
     Shared operator+(ptrdiff_t by) const { return Shared{at0 + by}; }
 };
 
@@ -117,6 +144,7 @@ using emu::Shared;
 #define blockDim (emu::block_size)
 #define gridDim (emu::grid_size)
 #define __syncthreads() emu::block_barrier(__LINE__)
+#define __syncwarp() emu::warp_barrier()
 #define __shfl_xor_sync(mask, value, offset) emu::shuffle_xor(mask, value, offset, __LINE__)
 
 namespace emu {
@@ -130,27 +158,43 @@ inline float shuffle_xor(uint32_t mask, float value, uint32_t offset, int line) 
 }
 }  // namespace emu
 
-template <class T> inline T load(Global<const T> from, size_t at) { return from[at]; }
-inline float4 load_four(Global<const float> from, size_t at) {
-    return {from[at], from[at + 1], from[at + 2], from[at + 3]};
+template <class T> inline T load(Global<const T> from, size_t at, int line = __builtin_LINE()) {
+    const T& value = from.check(at);
+    if (emu::counting) emu::note(emu::Access::GlobalRead, &value, sizeof(T), line);
+    return value;
 }
-inline void store_four(Global<float> to, size_t at, float4 value) {
-    to[at] = value.x;
-    to[at + 1] = value.y;
-    to[at + 2] = value.z;
-    to[at + 3] = value.w;
+template <class T> inline T load_or_zero(bool inside, Global<const T> from, size_t at, int line = __builtin_LINE()) {
+    if (inside) return load(from, at, line);
+    if (emu::counting) emu::note(emu::Access::GlobalRead, nullptr, 0, line);
+    return T{};
 }
-inline float4 load4(Shared<float> from, int at) {
+inline float4 load_four(Global<const float> from, size_t at, int line = __builtin_LINE()) {
+    const float* p = &from.check(at);
+    from.check(at + 3);
+    if (reinterpret_cast<uintptr_t>(p) % 4 || at % 4) emu::fail("four values at index %zu, which is not aligned", at);
+    if (emu::counting) emu::note(emu::Access::GlobalRead, p, 16, line);
+    return {p[0], p[1], p[2], p[3]};
+}
+inline void store_four(Global<float> to, size_t at, float4 value, int line = __builtin_LINE()) {
+    float* p = &to.check(at);
+    to.check(at + 3);
+    if (at % 4) emu::fail("four values at index %zu, which is not aligned", at);
+    if (emu::counting) emu::note(emu::Access::GlobalWrite, p, 16, line);
+    p[0] = value.x, p[1] = value.y, p[2] = value.z, p[3] = value.w;
+}
+inline float4 load4(Shared<float> from, int at, int line = __builtin_LINE()) {
     const float* p = from.check(at, 4);
     if (reinterpret_cast<uintptr_t>(p) % 16) emu::fail("four words of shared memory at an address that is not aligned");
     for (int i = 0; i < 4; ++i) emu::shared_read(p + i);
+    if (emu::counting) emu::note(emu::Access::SharedRead, p, 16, line);
     return {p[0], p[1], p[2], p[3]};
 }
-inline int2 load2(Shared<int> from, int at) {
+inline int2 load2(Shared<int> from, int at, int line = __builtin_LINE()) {
     const int* p = from.check(at, 2);
     if (reinterpret_cast<uintptr_t>(p) % 8) emu::fail("two words of shared memory at an address that is not aligned");
     emu::shared_read(p);
     emu::shared_read(p + 1);
+    if (emu::counting) emu::note(emu::Access::SharedRead, p, 8, line);
     return {p[0], p[1]};
 }
 template <class To, class From> inline Shared<To> reinterpret_shared(Shared<From> from) {
@@ -169,6 +213,11 @@ inline float __bfloat162float(__nv_bfloat16 x) {
 }
 inline __nv_bfloat16 __float2bfloat16_rn(float x) { return {emu::to_bfloat(x)}; }
 
+inline float counted_fmaf(float a, float b, float c) {
+    ++emu::multiply_adds;
+    return std::fmaf(a, b, c);
+}
+#define fmaf counted_fmaf
 inline uint32_t __umulhi(uint32_t a, uint32_t b) { return uint32_t((uint64_t(a) * b) >> 32); }
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a > b ? a : b; }

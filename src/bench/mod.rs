@@ -14,7 +14,6 @@
 //! Where kernels are compiled in, the module `gpu` measures the operators on a GPU.
 
 pub mod cases;
-#[cfg(gpu)]
 pub mod gpu;
 pub mod machine;
 pub mod models;

@@ -217,7 +217,6 @@ impl Peer {
     ///
     /// # Errors
     /// If the process fails.
-    #[cfg(gpu)]
     pub fn pass_on_gpu(
         &mut self,
         case: &Case,

@@ -62,7 +62,6 @@ enum DtypeName {
 }
 
 impl DtypeName {
-    #[cfg(gpu)]
     fn dtype(self) -> candle_core::DType {
         match self {
             DtypeName::F32 => candle_core::DType::F32,
@@ -151,10 +150,7 @@ pub fn run(args: &Args, device: Option<&str>) -> Result<()> {
             Err(Error::argument("--dtype", format!("{:?} on the CPU", args.dtype), "f32; others with --device cuda"))
         }
         What::Ops(args) if device.is_cpu() => run_ops(args),
-        #[cfg(gpu)]
         What::Ops(args) => run_ops_on_gpu(args, device),
-        #[cfg(not(gpu))]
-        What::Ops(_) => Err(Error::argument("--device", "a GPU", "the CPU")),
         What::Models(_) if !device.is_cpu() => {
             let allowed = "bench ops on a GPU; networks on the CPU";
             Err(Error::argument("--device", "a GPU for networks", allowed))
@@ -177,10 +173,8 @@ fn selected(args: &OpsArgs, given: Override) -> Result<Vec<Case>> {
 }
 
 /// Images per batch on a GPU, unless given: the batches of the papers' benchmarks.
-#[cfg(gpu)]
 const GPU_IMAGES: usize = 64;
 
-#[cfg(gpu)]
 fn run_ops_on_gpu(args: &OpsArgs, device: candle_core::Device) -> Result<()> {
     use crate::bench::gpu;
     let images = args.images.map_or(GPU_IMAGES, |n| n as usize);

@@ -7,7 +7,6 @@
 //! Gradients flow through mean and variance. Sums run over planes in parallel and are added up in order, so they do not
 //! depend on the number of threads.
 
-#[cfg(gpu)]
 use super::gpu::{
     self, Arg, Gpu, Values,
     planes::{Per, Planes},
@@ -16,7 +15,6 @@ use super::operator::{self, Op3};
 use super::storage::{self, Element, with_element, with_values};
 use super::{check_per_channel, dims4};
 use crate::Result;
-#[cfg(gpu)]
 use candle_core::{DType, Storage};
 use candle_core::{Shape, Tensor, WithDType};
 use rayon::prelude::*;
@@ -37,7 +35,6 @@ pub struct Statistics {
 pub fn statistics(x: &Tensor) -> Result<Statistics> {
     let (n, channels, h, w) = dims4("input", x)?;
     let count = (n * h * w) as f64;
-    #[cfg(gpu)]
     if let Some(gpu) = Gpu::of(x) {
         return statistics_on(&gpu, x, Planes { images: n, channels, positions: h * w });
     }
@@ -50,7 +47,6 @@ pub fn statistics(x: &Tensor) -> Result<Statistics> {
 }
 
 /// The statistics by sums over planes in single precision, which are added up in double precision.
-#[cfg(gpu)]
 fn statistics_on(gpu: &Gpu, x: &Tensor, planes: Planes) -> Result<Statistics> {
     let x = x.contiguous()?;
     let held = gpu::Held::new(&x);
@@ -141,13 +137,11 @@ impl BatchNorm {
         (dx, narrow(&dw), narrow(&db))
     }
 
-    #[cfg(gpu)]
     fn planes(&self, x: Values) -> Planes {
         Planes::of(x.len(), self.channels, self.plane)
     }
 
     /// Means and inverse deviations in a GPU's memory.
-    #[cfg(gpu)]
     fn upload(&self, gpu: &Gpu) -> candle_core::Result<[Storage; 2]> {
         let upload = |values: &[f64]| gpu::planes::upload(gpu, values.iter().copied());
         Ok([upload(&self.mean)?, upload(&self.rstd)?])
@@ -202,7 +196,6 @@ impl Op3 for BatchNorm {
         [Some(dx), Some(dw), Some(db)]
     }
 
-    #[cfg(gpu)]
     fn gpu_forward(&self, gpu: &Gpu, [x, w, b]: [Values; 3]) -> candle_core::Result<Storage> {
         let planes = self.planes(x);
         let mut factors = gpu.alloc(DType::F32, 3 * self.channels)?;
@@ -218,7 +211,6 @@ impl Op3 for BatchNorm {
         planes.affine(gpu, x, None, &factors, Per::Channel)
     }
 
-    #[cfg(gpu)]
     fn gpu_gradients(
         &self,
         gpu: &Gpu,

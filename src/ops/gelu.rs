@@ -3,12 +3,10 @@
 //!
 //! In single precision Phi is within 2e-7 of the true value; in double precision it is exact to rounding.
 
-#[cfg(gpu)]
 use super::gpu::{Gpu, Values};
 use super::operator::{self, Op1};
 use super::storage::{Element, results, write};
 use crate::Result;
-#[cfg(gpu)]
 use candle_core::Storage;
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -55,12 +53,10 @@ impl Op1 for Gelu {
         })
     }
 
-    #[cfg(gpu)]
     fn gpu_forward(&self, gpu: &Gpu, x: Values) -> candle_core::Result<Storage> {
         gpu.map("gelu", x)
     }
 
-    #[cfg(gpu)]
     fn gpu_gradient(&self, gpu: &Gpu, x: Values, dy: Values) -> candle_core::Result<Storage> {
         gpu.map_gradient("gelu_grad", x, dy)
     }

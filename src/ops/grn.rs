@@ -8,7 +8,6 @@
 //! A channel without a response has G = 0, and no gradient goes through its norm. Sums are in double precision, over
 //! planes in parallel and images in order.
 
-#[cfg(gpu)]
 use super::gpu::{
     Arg, Gpu, Values,
     planes::{Per, Planes},
@@ -17,7 +16,6 @@ use super::operator::{self, Op3};
 use super::storage::{self, Element, results, write};
 use super::{check_per_channel, dims4};
 use crate::Result;
-#[cfg(gpu)]
 use candle_core::{DType, Storage};
 use candle_core::{Shape, Tensor, WithDType};
 use rayon::prelude::*;
@@ -135,7 +133,6 @@ impl Op3 for Grn {
         [dx, Some(values(dgamma)), Some(values(dbeta))]
     }
 
-    #[cfg(gpu)]
     fn gpu_forward(&self, gpu: &Gpu, [x, gamma, beta]: [Values; 3]) -> candle_core::Result<Storage> {
         let planes = Planes::of(x.len(), self.channels, self.positions);
         let squares = planes.sums(gpu, x, None, None)?;
@@ -146,7 +143,6 @@ impl Op3 for Grn {
         planes.affine(gpu, x, None, &factors, Per::Plane)
     }
 
-    #[cfg(gpu)]
     fn gpu_gradients(
         &self,
         gpu: &Gpu,

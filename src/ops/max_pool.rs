@@ -9,12 +9,10 @@
 //! maximum.
 
 use super::dims4;
-#[cfg(gpu)]
 use super::gpu::{self, Arg, Gpu, Launch, Values};
 use super::operator::{self, Op1};
 use super::storage::Element;
 use crate::{Error, Result};
-#[cfg(gpu)]
 use candle_core::Storage;
 use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
@@ -145,7 +143,6 @@ impl Op1 for Pool {
         dx
     }
 
-    #[cfg(gpu)]
     fn gpu_forward(&self, gpu: &Gpu, x: Values) -> candle_core::Result<Storage> {
         let (words, results) = self.words(x)?;
         let mut y = gpu.alloc(x.dtype(), results)?;
@@ -154,7 +151,6 @@ impl Op1 for Pool {
         Ok(y)
     }
 
-    #[cfg(gpu)]
     fn gpu_gradient(&self, gpu: &Gpu, x: Values, dy: Values) -> candle_core::Result<Storage> {
         let (words, _) = self.words(x)?;
         let mut dx = gpu.alloc(x.dtype(), x.len())?;
@@ -164,7 +160,6 @@ impl Op1 for Pool {
     }
 }
 
-#[cfg(gpu)]
 impl Pool {
     /// The kernels' numbers, and how many results there are.
     fn words(&self, x: Values) -> candle_core::Result<([i32; 8], usize)> {

@@ -26,7 +26,6 @@ pub mod batch_norm;
 pub mod depthwise2d;
 pub mod fused;
 pub mod gelu;
-#[cfg(gpu)]
 pub mod gpu;
 pub mod grn;
 pub mod layer_norm;

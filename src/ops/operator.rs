@@ -1,13 +1,11 @@
 //! Operators of one and of three arguments, and what makes them operators of candle: on values in memory, or, where
 //! kernels are compiled in, on a GPU.
 
-#[cfg(gpu)]
 use super::gpu::{self, Gpu, Held, Values};
 use super::storage::{Element, slice, with_element, with_values};
 use crate::{Result, profile};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-#[cfg(gpu)]
 use candle_core::Storage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Shape, Tensor, WithDType};
@@ -32,11 +30,9 @@ pub(crate) trait Op1: Send + Sync + 'static {
     fn gradient<T: Element>(&self, x: &[T], dy: &[T]) -> Vec<T>;
 
     /// The result on a GPU.
-    #[cfg(gpu)]
     fn gpu_forward(&self, gpu: &Gpu, x: Values) -> candle_core::Result<Storage>;
 
     /// The gradient on a GPU.
-    #[cfg(gpu)]
     fn gpu_gradient(&self, gpu: &Gpu, x: Values, dy: Values) -> candle_core::Result<Storage>;
 }
 
@@ -53,7 +49,6 @@ impl<O: Op1> CustomOp1 for OnCandle<O> {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let _span = profile::span(O::NAME);
         let shape = self.0.output_shape(layout.shape());
-        #[cfg(gpu)]
         if let Some(gpu) = Gpu::of_cpu() {
             let y = self.0.gpu_forward(&gpu, gpu::cpu_values(x, layout)?)?;
             return Ok((gpu::into_cpu(y)?, shape));
@@ -72,7 +67,6 @@ impl<O: Op1> CustomOp1 for OnCandle<O> {
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let _span = profile::span(O::GRADIENT_NAME);
-        #[cfg(gpu)]
         if let Some(gpu) = Gpu::of(x) {
             let of = |gpu: &Gpu, [x, dy]: [Values; 2]| self.0.gpu_gradient(gpu, x, dy);
             return gpu::compute(&gpu, [x, dy], x.shape(), of).map(Some);
@@ -104,13 +98,11 @@ pub(crate) trait Op3: Send + Sync + 'static {
     fn gradients<T: Element>(&self, arguments: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3];
 
     /// The result on a GPU. Operators that are put together from others there do without.
-    #[cfg(gpu)]
     fn gpu_forward(&self, _gpu: &Gpu, _arguments: [Values; 3]) -> candle_core::Result<Storage> {
         Err(gpu::no_kernel(Self::NAME))
     }
 
     /// The gradients on a GPU; others than those that are wanted are ignored.
-    #[cfg(gpu)]
     fn gpu_gradients(
         &self,
         _gpu: &Gpu,
@@ -146,7 +138,6 @@ impl<O: Op3> CustomOp3 for OnCandle<O> {
         c_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let _span = profile::span(O::NAME);
-        #[cfg(gpu)]
         if let Some(gpu) = Gpu::of_cpu() {
             let arguments =
                 [gpu::cpu_values(a, a_layout)?, gpu::cpu_values(b, b_layout)?, gpu::cpu_values(c, c_layout)?];
@@ -187,7 +178,6 @@ impl<O: Op3> CustomOp3 for OnCandle<O> {
         let _span = profile::span(O::GRADIENT_NAME);
         let passes = O::FIRST_GRADIENT_PASSES;
         let wanted = [a.track_op() && !passes, b.track_op(), c.track_op()];
-        #[cfg(gpu)]
         if let Some(gpu) = Gpu::of(a) {
             let [a, b, c, dy] = [a.contiguous()?, b.contiguous()?, c.contiguous()?, dy.contiguous()?];
             let held = [Held::new(&a), Held::new(&b), Held::new(&c), Held::new(&dy)];

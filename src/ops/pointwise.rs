@@ -8,7 +8,6 @@
 //! transpose is needed. The weight gradient sums the images in order, so it does not depend on the number of threads.
 //! Maps are computed by groups of columns that stay in the cache between the bias and the product.
 
-#[cfg(gpu)]
 use super::gpu::{Gpu, Values, planes::Planes};
 use super::matrix::{Matrix, OuterSum, parallelism, product};
 use super::operator::{self, Op3};
@@ -16,7 +15,6 @@ use super::storage::{self, Element, results};
 use super::tiles::Tiles;
 use super::{check_per_channel, dims4};
 use crate::{Error, Result};
-#[cfg(gpu)]
 use candle_core::Storage;
 use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
@@ -138,7 +136,6 @@ impl Op3 for Pointwise {
         ]
     }
 
-    #[cfg(gpu)]
     fn gpu_forward(&self, gpu: &Gpu, [x, w, b]: [Values; 3]) -> candle_core::Result<Storage> {
         let (c, o, s) = (self.channels, self.outputs, self.positions());
         let mut y = gpu.matmul((w, [0, c, 1]), (x, [c * s, s, 1]), (self.n, o, s, c))?;
@@ -148,7 +145,6 @@ impl Op3 for Pointwise {
         Ok(y)
     }
 
-    #[cfg(gpu)]
     fn gpu_gradients(
         &self,
         gpu: &Gpu,

@@ -3,12 +3,10 @@
 //!
 //! As a composition of candle's operators it takes several passes over memory forward, and more for the gradient.
 
-#[cfg(gpu)]
 use super::gpu::{Gpu, Values};
 use super::operator::{self, Op1};
 use super::storage::{Element, results, write};
 use crate::Result;
-#[cfg(gpu)]
 use candle_core::Storage;
 use candle_core::{Tensor, WithDType};
 use rayon::prelude::*;
@@ -71,12 +69,10 @@ impl Op1 for Relu6 {
         })
     }
 
-    #[cfg(gpu)]
     fn gpu_forward(&self, gpu: &Gpu, x: Values) -> candle_core::Result<Storage> {
         gpu.map("relu6", x)
     }
 
-    #[cfg(gpu)]
     fn gpu_gradient(&self, gpu: &Gpu, x: Values, dy: Values) -> candle_core::Result<Storage> {
         gpu.map_gradient("relu6_grad", x, dy)
     }

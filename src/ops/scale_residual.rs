@@ -7,7 +7,6 @@
 //!
 //! `keep[n]` is 1 in evaluation; in training 0 for a dropped sample and `1 / (1 - rate)` for a kept one.
 
-#[cfg(gpu)]
 use super::gpu::{
     self, Arg, Gpu, Values,
     planes::{Per, Planes},
@@ -18,7 +17,6 @@ use super::{check_per_channel, dims4};
 use crate::{Error, Result, profile};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, WithDType};
-#[cfg(gpu)]
 use candle_core::{DType, Storage};
 use rayon::prelude::*;
 
@@ -137,14 +135,12 @@ impl Op3 for ScaleResidual {
         [None, wanted[1].then(|| self.branch_grad(dy, gamma)), wanted[2].then(|| self.gamma_grad(f, dy))]
     }
 
-    #[cfg(gpu)]
     fn gpu_forward(&self, gpu: &Gpu, [x, f, gamma]: [Values; 3]) -> candle_core::Result<Storage> {
         let planes = Planes::of(x.len(), self.channels, self.positions);
         let factors = gpu_factors(gpu, planes, Some(gamma), &self.keep, (x.dtype(), false))?;
         planes.affine(gpu, x, Some(f), &factors, Per::Plane)
     }
 
-    #[cfg(gpu)]
     fn gpu_gradients(
         &self,
         gpu: &Gpu,
@@ -167,7 +163,6 @@ impl Op3 for ScaleResidual {
 }
 
 /// The factors of the sum, or of the branch's gradient, in a GPU's memory.
-#[cfg(gpu)]
 fn gpu_factors(
     gpu: &Gpu,
     planes: Planes,
@@ -221,7 +216,6 @@ impl Residual {
     }
 }
 
-#[cfg(gpu)]
 impl Residual {
     fn gpu_forward(&self, gpu: &Gpu, x: Values, f: Values) -> candle_core::Result<Storage> {
         let planes = Planes::of(x.len(), self.channels, self.positions);
@@ -249,7 +243,6 @@ impl CustomOp2 for Residual {
         f_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let _span = profile::span("residual");
-        #[cfg(gpu)]
         if let Some(gpu) = Gpu::of_cpu() {
             let y = self.gpu_forward(&gpu, gpu::cpu_values(x, x_layout)?, gpu::cpu_values(f, f_layout)?)?;
             return Ok((gpu::into_cpu(y)?, x_layout.shape().clone()));
@@ -285,7 +278,6 @@ impl CustomOp2 for Residual {
         if self.keep.iter().all(|&keep| keep == 1.0) {
             return Ok((Some(dy.clone()), Some(dy.clone())));
         }
-        #[cfg(gpu)]
         if let Some(gpu) = Gpu::of(dy) {
             let df = gpu::compute(&gpu, [dy], f.shape(), |gpu, [dy]| self.gpu_branch_grad(gpu, dy))?;
             return Ok((Some(dy.clone()), Some(df)));

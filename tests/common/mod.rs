@@ -8,9 +8,11 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use kernelscope::nn::{BuildOptions, Kind, Mode, Param};
+use kernelscope::ops::gpu::{self, Launch};
 use kernelscope::train::{AdamW, AdamWConfig, soft_cross_entropy};
 use kernelscope::weights::TensorMap;
 use kernelscope::zoo::{ModelSpec, Network};
+use kernelscope_emulator::{Argument, Size};
 use serde_json::Value;
 use std::path::Path;
 
@@ -140,12 +142,25 @@ pub fn device() -> Device {
 /// Runs `f` where its tensors are; in the test binary `kernels` without a GPU, with the kernels emulated. The order of
 /// threads follows from `sizes`, so that a set of cases sees several.
 pub fn on_device<R>(sizes: &[usize], f: impl FnOnce() -> R) -> R {
-    #[cfg(feature = "emu")]
     if by_kernels() && device().is_cpu() {
-        return kernelscope::ops::gpu::emulated(sizes.iter().sum::<usize>() as u32 % 4, f);
+        return gpu::emulated(emulate, sizes.iter().sum::<usize>() as u32 % 4, f);
     }
-    let _ = sizes;
     f()
+}
+
+/// The emulator of `kernels/emulator/`.
+pub fn emulate(kernel: &str, launch: Launch, arguments: &mut [gpu::Argument], order: u32) -> Result<(), String> {
+    let mut arguments: Vec<Argument> = arguments
+        .iter_mut()
+        .map(|argument| match argument {
+            gpu::Argument::Read(storage, range) => Argument::Read(storage, range.clone()),
+            gpu::Argument::Write(storage) => Argument::Write(storage),
+            gpu::Argument::Absent => Argument::Absent,
+            gpu::Argument::Words(words) => Argument::Words(words),
+        })
+        .collect();
+    let size = Size { blocks: launch.grid, threads: launch.threads, shared: launch.shared };
+    kernelscope_emulator::run(kernel, size, &mut arguments, order)
 }
 
 /// One argument of an operator: a name for messages, a shape, and values that single precision holds exactly.

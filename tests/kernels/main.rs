@@ -1,6 +1,5 @@
 //! The tests of the operators with the kernels for GPUs in place of the CPU's engines: on a GPU with
-//! `KERNELSCOPE_TEST_DEVICE=cuda` (feature `cuda`), else emulated (feature `emu`).
-#![cfg(any(feature = "emu", feature = "cuda"))]
+//! `KERNELSCOPE_TEST_DEVICE=cuda` (feature `cuda`), else emulated.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "../common/mod.rs"]
@@ -12,7 +11,6 @@ mod support;
 mod depthwise;
 #[path = "../ops_properties/elementwise.rs"]
 mod elementwise;
-#[cfg(feature = "emu")]
 mod emulator;
 #[path = "../ops_properties/fused.rs"]
 mod fused;

@@ -1,19 +1,17 @@
 //! Kernels on a GPU: the operators' second back end, in f32, f16 and bf16 with sums in f32.
 //!
 //! The kernels are in `kernels/*.cu`. Operators prepare launches (tables, sizes, scratch memory) and call [`Gpu::launch`];
-//! what runs them is either an NVIDIA GPU (feature `cuda`) or, in tests, an emulator on the CPU (feature `emu`), so that
-//! all but the driver calls is tested without a GPU. Memory is candle's own storage on both.
+//! what runs them is either an NVIDIA GPU (feature `cuda`) or an emulator on the CPU, which tests bring along, so that all
+//! but the driver calls is compiled and tested without a GPU. Memory is candle's own storage on both.
 //!
 //! Nothing here depends on the number of multiprocessors or on the order of blocks: the same input gives the same bits.
 
 #[cfg(feature = "cuda")]
 mod cuda;
-#[cfg(feature = "emu")]
 mod emulator;
 pub(crate) mod planes;
 
-#[cfg(feature = "emu")]
-pub use emulator::{emulated, run_fault};
+pub use emulator::{Argument, Emulator, emulated};
 
 use crate::{Error, Result};
 use candle_core::backend::BackendStorage;
@@ -21,6 +19,7 @@ use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, DType, Layout, Shape, Storage, StorageRef, Tensor};
 #[cfg(feature = "cuda")]
 use candle_core::{CudaDevice, CudaStorage, Device};
+use emulator::Emulated;
 
 /// Threads of a block, unless a kernel has reasons for another number.
 pub(crate) const THREADS: usize = 256;
@@ -31,9 +30,8 @@ pub(crate) const SHARED_BYTES: usize = 96 << 10;
 /// What runs kernels.
 #[derive(Debug, Clone)]
 pub(crate) enum Gpu {
-    /// The CPU, for tests, with the threads of a block in one of several orders.
-    #[cfg(feature = "emu")]
-    Emulator(u32),
+    /// The CPU, for tests.
+    Emulated(Emulated),
     /// An NVIDIA GPU.
     #[cfg(feature = "cuda")]
     Cuda(CudaDevice),
@@ -49,7 +47,6 @@ pub(crate) struct Values<'a> {
 
 #[derive(Debug, Clone, Copy)]
 enum Place<'a> {
-    #[cfg_attr(not(feature = "emu"), expect(dead_code, reason = "only the emulator computes with values of the CPU"))]
     Cpu(&'a CpuStorage),
     #[cfg(feature = "cuda")]
     Cuda(&'a CudaStorage),
@@ -117,7 +114,7 @@ pub(crate) enum Arg<'a> {
 
 /// The size of a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Launch {
+pub struct Launch {
     /// Blocks.
     pub grid: usize,
     /// Threads of a block, whole warps.
@@ -136,15 +133,13 @@ impl Launch {
 impl Gpu {
     /// The device of a tensor, if its operators are to run there: an NVIDIA GPU, or the CPU while emulated.
     pub(crate) fn of(tensor: &Tensor) -> Option<Gpu> {
-        #[cfg(feature = "emu")]
         if tensor.device().is_cpu() {
-            return emulator::order().map(Gpu::Emulator);
+            return Gpu::of_cpu();
         }
         #[cfg(feature = "cuda")]
         if let Device::Cuda(device) = tensor.device() {
             return Some(Gpu::Cuda(device.clone()));
         }
-        let _ = tensor;
         None
     }
 
@@ -155,19 +150,14 @@ impl Gpu {
     }
 
     /// The emulator, where values of the CPU are emulated at present.
-    #[cfg_attr(not(feature = "emu"), expect(clippy::unnecessary_wraps, reason = "there may be an emulator"))]
     pub(crate) fn of_cpu() -> Option<Gpu> {
-        #[cfg(feature = "emu")]
-        return emulator::order().map(Gpu::Emulator);
-        #[cfg(not(feature = "emu"))]
-        None
+        emulator::current().map(Gpu::Emulated)
     }
 
     /// Room for `len` values.
     pub(crate) fn alloc(&self, dtype: DType, len: usize) -> candle_core::Result<Storage> {
         match self {
-            #[cfg(feature = "emu")]
-            Gpu::Emulator(_) => emulator::alloc(dtype, len).map(Storage::Cpu),
+            Gpu::Emulated(_) => emulator::alloc(dtype, len).map(Storage::Cpu),
             #[cfg(feature = "cuda")]
             Gpu::Cuda(device) => cuda::alloc(device, dtype, len).map(Storage::Cuda),
         }
@@ -176,8 +166,7 @@ impl Gpu {
     /// Copies words to the device.
     pub(crate) fn upload(&self, words: &[i32]) -> candle_core::Result<Storage> {
         match self {
-            #[cfg(feature = "emu")]
-            Gpu::Emulator(_) => Ok(Storage::Cpu(CpuStorage::I32(words.to_vec()))),
+            Gpu::Emulated(_) => Ok(Storage::Cpu(CpuStorage::I32(words.to_vec()))),
             #[cfg(feature = "cuda")]
             Gpu::Cuda(device) => cuda::upload(device, words).map(Storage::Cuda),
         }
@@ -186,8 +175,7 @@ impl Gpu {
     /// Copies numbers to the device.
     pub(crate) fn upload_floats(&self, values: &[f32]) -> candle_core::Result<Storage> {
         match self {
-            #[cfg(feature = "emu")]
-            Gpu::Emulator(_) => Ok(Storage::Cpu(CpuStorage::F32(values.to_vec()))),
+            Gpu::Emulated(_) => Ok(Storage::Cpu(CpuStorage::F32(values.to_vec()))),
             #[cfg(feature = "cuda")]
             Gpu::Cuda(device) => cuda::upload_floats(device, values).map(Storage::Cuda),
         }
@@ -201,8 +189,7 @@ impl Gpu {
             return Err(Error::argument("size", given, allowed).into());
         }
         match self {
-            #[cfg(feature = "emu")]
-            Gpu::Emulator(order) => emulator::launch(kernel, launch, arguments, *order),
+            Gpu::Emulated(emulated) => emulator::launch(kernel, launch, arguments, *emulated),
             #[cfg(feature = "cuda")]
             Gpu::Cuda(device) => cuda::launch(device, kernel, launch, arguments),
         }
@@ -273,8 +260,7 @@ impl Gpu {
     /// How many seconds what `f` launches takes, by the device's clock.
     pub(crate) fn seconds(&self, f: impl FnOnce() -> candle_core::Result<()>) -> candle_core::Result<f64> {
         match self {
-            #[cfg(feature = "emu")]
-            Gpu::Emulator(_) => {
+            Gpu::Emulated(_) => {
                 let started = std::time::Instant::now();
                 f()?;
                 Ok(started.elapsed().as_secs_f64())
@@ -287,8 +273,7 @@ impl Gpu {
     /// What tells devices apart, for caches.
     pub(crate) fn key(&self) -> usize {
         match self {
-            #[cfg(feature = "emu")]
-            Gpu::Emulator(_) => 0,
+            Gpu::Emulated(_) => 0,
             // Streams of one device may be several, its memory is one.
             #[cfg(feature = "cuda")]
             Gpu::Cuda(device) => 1 + device.cuda_stream().context().ordinal(),

@@ -7,17 +7,14 @@
 //! candle's own fast layer norm has no backward pass: gradients silently stop there. This one has all three.
 
 mod cpu;
-#[cfg(gpu)]
 mod gpu;
 pub mod reference;
 
-#[cfg(gpu)]
 use super::gpu::{Gpu, Values};
 use super::operator::{self, Op3};
 use super::storage::{self, Element};
 use super::{Layout, check_per_channel};
 use crate::{Error, Result};
-#[cfg(gpu)]
 use candle_core::Storage;
 use candle_core::{Shape, Tensor};
 use cpu::Sizes;
@@ -72,12 +69,10 @@ impl Op3 for LayerNorm {
         [Some(grads.dx), Some(grads.dw), Some(grads.db)]
     }
 
-    #[cfg(gpu)]
     fn gpu_forward(&self, gpu: &Gpu, arguments: [Values; 3]) -> candle_core::Result<Storage> {
         gpu::forward(gpu, self.sizes, arguments, self.eps)
     }
 
-    #[cfg(gpu)]
     fn gpu_gradients(
         &self,
         gpu: &Gpu,

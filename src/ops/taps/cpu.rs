@@ -35,7 +35,6 @@ pub struct Plan {
     /// For half precision: every channel by lanes.
     half: OnceLock<Lanes>,
     /// The same convolution on a GPU.
-    #[cfg(gpu)]
     pub(super) gpu: super::gpu::Plans,
 }
 
@@ -72,7 +71,6 @@ impl Plan {
             Strips::new(set, table.clone(), effective, channels)
         });
         Plan {
-            #[cfg(gpu)]
             gpu: super::gpu::Plans::new(table.clone(), effective),
             table,
             geometry,

@@ -13,14 +13,12 @@
 
 pub mod cpu;
 mod division;
-#[cfg(gpu)]
 mod gpu;
 mod lanes;
 mod op;
 mod planes;
 
 pub use lanes::InstructionSet;
-#[cfg(gpu)]
 pub(crate) use op::PassResult;
 pub use op::TapConv;
 

@@ -3,19 +3,16 @@
 use super::cpu::{Gradients, Plan};
 use super::lanes::Stored;
 use super::{Geometry, TapTable};
-#[cfg(gpu)]
 use crate::ops::gpu::{Gpu, Values};
 use crate::ops::operator::{self, Op3};
 use crate::ops::storage::{self, Element};
 use crate::{Error, Result, profile};
-#[cfg(gpu)]
 use candle_core::Storage;
 use candle_core::{DType, Shape, Tensor, WithDType};
 use half::{bf16, f16};
 use std::sync::Arc;
 
 /// What a pass writes.
-#[cfg(gpu)]
 pub(crate) type PassResult = Vec<Storage>;
 
 /// A depthwise convolution given by a tap table and its sizes, with all gradients.
@@ -78,7 +75,6 @@ impl TapConv {
         };
         crate::ops::check_per_channel("bias", &bias, channels)?;
         storage::check_same("input, weight and bias", &[x, weight, &bias])?;
-        #[cfg(gpu)]
         if Gpu::of(x).is_some() {
             return operator::apply(self.clone(), [x, weight, &bias]);
         }
@@ -107,7 +103,6 @@ impl TapConv {
 }
 
 /// Single passes, for benchmarks.
-#[cfg(gpu)]
 impl TapConv {
     /// `[y]` of x, weights and bias.
     pub(crate) fn gpu_pass_forward(&self, gpu: &Gpu, arguments: [Values; 3]) -> candle_core::Result<PassResult> {
@@ -174,12 +169,10 @@ impl Op3 for TapConv {
         [input, weight, bias]
     }
 
-    #[cfg(gpu)]
     fn gpu_forward(&self, gpu: &Gpu, arguments: [Values; 3]) -> candle_core::Result<Storage> {
         self.plan.gpu.forward(gpu, arguments, self.residual)
     }
 
-    #[cfg(gpu)]
     fn gpu_gradients(
         &self,
         gpu: &Gpu,
