@@ -27,6 +27,25 @@ template <class T> __device__ __forceinline__ T load(const T* from, size_t at) {
 template <class T> __device__ __forceinline__ T load_or_zero(bool inside, const T* from, size_t at) {
     return inside ? __ldg(from + at) : T{};
 }
+// Two values next to each other, at an even place.
+__device__ __forceinline__ float2 load_pair(const float* from, size_t at) {
+    return __ldg(reinterpret_cast<const float2*>(from + at));
+}
+__device__ __forceinline__ float2 load_pair(const __half* from, size_t at) {
+    return __half22float2(__ldg(reinterpret_cast<const __half2*>(from + at)));
+}
+__device__ __forceinline__ float2 load_pair(const __nv_bfloat16* from, size_t at) {
+    return __bfloat1622float2(__ldg(reinterpret_cast<const __nv_bfloat162*>(from + at)));
+}
+__device__ __forceinline__ void store_pair(float* to, size_t at, float2 value) {
+    *reinterpret_cast<float2*>(to + at) = value;
+}
+__device__ __forceinline__ void store_pair(__half* to, size_t at, float2 value) {
+    *reinterpret_cast<__half2*>(to + at) = __float22half2_rn(value);
+}
+__device__ __forceinline__ void store_pair(__nv_bfloat16* to, size_t at, float2 value) {
+    *reinterpret_cast<__nv_bfloat162*>(to + at) = __float22bfloat162_rn(value);
+}
 // Sixteen bytes of global memory, at a multiple of sixteen.
 __device__ __forceinline__ float4 load_four(const float* from, size_t at) {
     return __ldg(reinterpret_cast<const float4*>(from + at));
@@ -38,6 +57,7 @@ __device__ __forceinline__ void store_four(float* to, size_t at, float4 value) {
 __device__ __forceinline__ float4 load4(const float* from, int at) {
     return *reinterpret_cast<const float4*>(from + at);
 }
+__device__ __forceinline__ void store4(float* to, int at, float4 value) { *reinterpret_cast<float4*>(to + at) = value; }
 __device__ __forceinline__ int2 load2(const int* from, int at) { return *reinterpret_cast<const int2*>(from + at); }
 // The same shared memory as words of another type.
 template <class To, class From> __device__ __forceinline__ To* reinterpret_shared(From* from) {

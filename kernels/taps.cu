@@ -16,6 +16,43 @@ __device__ __forceinline__ void chunks_of(float (&acc)[Q], Shared<float> source,
     }
 }
 
+// Writes the results of a tile of whole rows, TOGETHER at a time, from place `to` on.
+template <int TOGETHER, class T>
+__device__ __forceinline__ void write_rows(Global<T> y, size_t to, size_t apart, Shared<float> results, int images,
+                                           int first_row, const Params& p) {
+    const int height = min(p.tile_rows * p.result_stride_rows, p.result_rows - first_row);
+    const int steps = p.by_result_steps.divisor, count = images * height * steps;
+    // Neighbours would meet in a bank: half of the lanes read the second one first.
+    const bool swap = TOGETHER == 2 && threadIdx.x & WARP / 2;
+#pragma unroll 2
+    for (int i = threadIdx.x; i < count; i += blockDim.x) {
+        const int line = p.by_result_steps.of(i), image = p.by_result_height.of(line);
+        const int row = line - image * height, col = TOGETHER * (i - line * steps);
+        const int word = image * p.result_image + row * p.result_pitch + col;
+        const size_t at = to + image * apart + (row * p.result_cols + col);
+        if (TOGETHER == 1) {
+            y[at] = from_float<T>(results[word]);
+        } else {
+            const float one = results[word + swap], other = results[word + !swap];
+            store_pair(y, at, float2{swap ? other : one, swap ? one : other});
+        }
+    }
+}
+
+// Writes the results of any tile.
+template <class T>
+__device__ __forceinline__ void write_tile(Global<T> y, size_t to, size_t apart, Shared<float> results, int images,
+                                           int first_row, int first_col, const Params& p) {
+    const int rows = p.tile_rows * p.result_stride_rows, cols = p.tile_cols * p.result_stride_cols;
+    for (int i = threadIdx.x; i < images * rows * cols; i += blockDim.x) {
+        const int line = p.by_result_cols.of(i), image = p.by_result_rows.of(line);
+        const int row = line - image * rows, col = i - line * cols;
+        if (first_row + row >= p.result_rows || first_col + col >= p.result_cols) continue;
+        y[to + image * apart + size_t(row) * p.result_cols + col] =
+            from_float<T>(results[image * p.result_image + row * p.result_pitch + col]);
+    }
+}
+
 template <class T, int Q>
 __device__ __forceinline__ void convolve(Global<const T> x, Global<const T> w, Global<const T> bias, Global<T> y,
                                          Global<const int> tables, const Params& p) {
@@ -39,10 +76,15 @@ __device__ __forceinline__ void convolve(Global<const T> x, Global<const T> w, G
     }
     for (int i = threadIdx.x; i < 2 * g.chunks; i += blockDim.x) list[i] = load(tables, g.chunk_list + i);
     const size_t plane = size_t(first_image) * p.channels + channel;
-    stage(x, plane, p.channels, images, p.source_rows, p.source_cols, p.source_rows, p.source_cols, g.source,
-          g.direction, p, true, source,
-          g.image_words, tables, g.phase_words, (tile_row + g.first_row) * p.source_stride_rows,
-          (tile_col + g.first_col) * p.source_stride_cols);
+    if (p.source_together) {
+        clear(source, images * g.image_words);
+        __syncthreads();
+    }
+    const PlanesOf<T> planes{x, plane, size_t(p.channels), images, p.source_rows, p.source_cols};
+    stage_source(planes,
+                 Target{source, g.image_words, (tile_row + g.first_row) * p.source_stride_rows,
+                        (tile_col + g.first_col) * p.source_stride_cols},
+                 g, p, tables);
     __syncthreads();
 
     const float offset = p.with_bias ? to_float(load(bias, channel)) : 0.0f;
@@ -86,16 +128,15 @@ __device__ __forceinline__ void convolve(Global<const T> x, Global<const T> w, G
     __syncthreads();
 
     // Through shared memory, so that every direction writes along rows.
-    const int rows = p.tile_rows * p.result_stride_rows, cols = p.tile_cols * p.result_stride_cols;
     const int first_row = tile_row * p.result_stride_rows, first_col = tile_col * p.result_stride_cols;
-    for (int i = threadIdx.x; i < images * rows * cols; i += blockDim.x) {
-        const int line = p.by_result_cols.of(i), image = p.by_result_rows.of(line);
-        const int row = line - image * rows, col = i - line * cols;
-        if (first_row + row >= p.result_rows || first_col + col >= p.result_cols) continue;
-        const size_t to = (plane + size_t(image) * p.channels) * (size_t(p.result_rows) * p.result_cols);
-        y[to + size_t(first_row + row) * p.result_cols + first_col + col] =
-            from_float<T>(results[image * p.result_image + row * p.result_pitch + col]);
-    }
+    const size_t apart = size_t(p.channels) * p.result_rows * p.result_cols;
+    const size_t to = (plane * p.result_rows + first_row) * p.result_cols + first_col;
+    if (p.result_together == 2)
+        write_rows<2>(y, to, apart, results, images, first_row, p);
+    else if (p.result_together == 1)
+        write_rows<1>(y, to, apart, results, images, first_row, p);
+    else
+        write_tile(y, to, apart, results, images, first_row, first_col, p);
 }
 
 // The bundles of B chunks of U taps: every warp has bundles of its own, or parts of their positions.
@@ -170,13 +211,29 @@ __device__ __forceinline__ void weight_sums(Global<const T> x, Global<const T> d
         const size_t plane = size_t(first_image) * p.channels + channel;
         // The tile before may still be in use; the first time, this waits for the lists.
         __syncthreads();
-        stage(x, plane, p.channels, images, p.source_rows, p.source_cols, p.source_rows, p.source_cols, g.source,
-          g.direction, p, true, source,
-              g.image_words, tables, g.phase_words, (tile_row + g.first_row) * p.source_stride_rows,
-              (tile_col + g.first_col) * p.source_stride_cols);
-        bias += stage(dy, plane, p.channels, images, p.result_rows, p.result_cols,
-                      min(p.result_rows, tile_row + p.tile_rows), min(p.result_cols, tile_col + p.tile_cols), g.results, g.direction, p, false, results,
-                      g.results.words, tables, g.phase_words, tile_row, tile_col);
+        // What is around a whole plane stays zero from one to the next.
+        if (p.source_together && (unit == split || tiles > 1)) {
+            clear(source, p.images_per_block * g.image_words);
+            __syncthreads();
+        }
+        if (p.result_together && (unit == split || tiles > 1)) {
+            clear(results, p.images_per_block * g.results.words);
+            __syncthreads();
+        }
+        const PlanesOf<T> inputs{x, plane, size_t(p.channels), images, p.source_rows, p.source_cols};
+        const PlanesOf<T> gradients{dy, plane, size_t(p.channels), images, p.result_rows, p.result_cols};
+        stage_source(inputs,
+                     Target{source, g.image_words, (tile_row + g.first_row) * p.source_stride_rows,
+                            (tile_col + g.first_col) * p.source_stride_cols},
+                     g, p, tables);
+        const Target to{results, g.results.words, tile_row, tile_col};
+        const int end_row = min(p.result_rows, tile_row + p.tile_rows), end_col = min(p.result_cols, tile_col + p.tile_cols);
+        if (p.result_together == 2)
+            bias += stage_rows<2>(gradients, to, end_row, g.results, g.direction, p.by_result_steps, p.by_result_height);
+        else if (p.result_together == 1)
+            bias += stage_rows<1>(gradients, to, end_row, g.results, g.direction, p.by_result_steps, p.by_result_height);
+        else
+            bias += stage(gradients, to, end_row, end_col, g.results, g.direction, p, false, tables, g.phase_words);
         __syncthreads();
         int item = threadIdx.x / WARP, first = 0, entry = 0;
 #define KS_BUNDLES(U, B) \

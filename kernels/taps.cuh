@@ -1,5 +1,5 @@
 // Depthwise convolutions given by tap tables: what the kernels share. docs/cuda.md explains the design; the host side is
-// src/ops/taps/gpu/plan.rs.
+// src/ops/taps/gpu/.
 //
 // A block works on tiles of planes (one image, one channel) that it stages into shared memory between zeros. A thread
 // computes Q results along a *direction* d: (0,1), (1,0), (1,1) or (1,-1). Taps that follow each other along d form
@@ -48,6 +48,8 @@ struct Group {
     int first_row, first_col;
     // Staged cells; `rows` and `cols` of one phase, the divisions over all phases.
     Area source;
+    // Rows of the plane that are staged, where the tile is the whole plane.
+    Division by_height;
     // Words of all phases of one image.
     int image_words;
     // Where every phase of the source starts within an image, or -1.
@@ -83,6 +85,10 @@ struct Params {
     int weights_at, chunks_at, source_at, results_at;
     int result_pitch, result_image;
     Division by_result_cols, by_result_rows;
+    // Pixels that are read or written together where a tile has whole rows, 1 or 2, or 0 where it has not; and how many
+    // times that is a row. Rows of results that a tile of a whole plane has.
+    int source_together, result_together;
+    Division by_source_steps, by_result_steps, by_result_height;
     // Places in the tables.
     int groups_at, group_of_channel_at;
     // The weight gradient's parts per bundle, and blocks that share the images of a channel.
@@ -100,17 +106,91 @@ __device__ __forceinline__ Group group_of(Global<const int> tables, const Params
     return group;
 }
 
-// Reads the tile of `images` planes of rows x cols pixels into shared memory. `first_row` and `first_col` are the pixels
-// of the first cell; a pixel outside of the plane, or from `end_row` and `end_col` on, is a zero. Returns this thread's
-// sum of all values, for the gradient of the bias.
+// Planes of one channel in the images of a block.
+template <class T> struct PlanesOf {
+    Global<const T> values;
+    // Index of the first plane; planes from one image to the next.
+    size_t first, apart;
+    int images, rows, cols;
+};
+
+// Where a tile goes in shared memory, and the pixel of its first cell.
+struct Target {
+    Shared<float> words;
+    int image_words, first_row, first_col;
+};
+
+// Zeros in the tiles; rounded up to four words, of which what follows has as many.
+__device__ __forceinline__ void clear(Shared<float> words, int count) {
+    for (int i = 4 * threadIdx.x; i < count; i += 4 * blockDim.x) store4(words, i, float4{0.0f, 0.0f, 0.0f, 0.0f});
+}
+
+// Reads the tile of whole rows, from the top of the tile to row `end_row`, TOGETHER pixels at a time, between zeros that
+// are there already. Returns this thread's sum of all values, for the gradient of the bias.
+template <int TOGETHER, class T>
+__device__ __forceinline__ float stage_rows(const PlanesOf<T>& planes, const Target& to, int end_row, const Area& area,
+                                            int direction, Division by_steps, Division by_height) {
+    constexpr int AT_ONCE = 4;
+    const int top = max(0, to.first_row), height = end_row - top, steps = by_steps.divisor;
+    const int count = planes.images * height * steps, plane = planes.rows * planes.cols;
+    const bool diagonal = direction >= DOWN_RIGHT;
+    // The word of a cell: a sum of multiples, or for diagonals by Area::word.
+    const int by_row = direction == ALONG_ROWS ? area.pitch : 1, by_col = direction == ALONG_ROWS ? 1 : area.pitch;
+    const int wrap = diagonal ? area.lines * area.pitch : 0x7fffffff;
+    // Neighbours would meet in a bank: half of the lanes write the second one first.
+    const bool swap = TOGETHER == 2 && threadIdx.x & WARP / 2;
+    float sum = 0.0f;
+    for (int start = threadIdx.x; start < count; start += AT_ONCE * blockDim.x) {
+        float2 values[AT_ONCE];
+        // All reads first, so that they are under way together.
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; ++k) {
+            const int i = start + k * blockDim.x;
+            values[k] = {0.0f, 0.0f};
+            if (i >= count) continue;
+            const int line = by_steps.of(i), image = by_height.of(line);
+            const size_t at = (planes.first + image * planes.apart) * plane +
+                              ((top + line - image * height) * planes.cols + TOGETHER * (i - line * steps));
+            if (TOGETHER == 2)
+                values[k] = load_pair(planes.values, at);
+            else
+                values[k].x = to_float(load(planes.values, at));
+        }
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; ++k) {
+            const int i = start + k * blockDim.x;
+            if (i >= count) continue;
+            sum += values[k].x + values[k].y;
+            const int line = by_steps.of(i), image = by_height.of(line);
+            const int row = top + line - image * height - to.first_row;
+            int col = TOGETHER * (i - line * steps) - to.first_col;
+            int word = diagonal ? area.word(direction, row, col) : row * by_row + col * by_col;
+            if (TOGETHER == 1) {
+                if (unsigned(col) < unsigned(area.cols)) to.words[image * to.image_words + word] = values[k].x;
+                continue;
+            }
+            int next = word + by_col;
+            if (next >= wrap) next -= wrap;
+            const int words[2] = {swap ? next : word, swap ? word : next};
+            if (unsigned(col + swap) < unsigned(area.cols))
+                to.words[image * to.image_words + words[0]] = swap ? values[k].y : values[k].x;
+            if (unsigned(col + !swap) < unsigned(area.cols))
+                to.words[image * to.image_words + words[1]] = swap ? values[k].x : values[k].y;
+        }
+    }
+    __syncwarp();
+    return sum;
+}
+
+// Reads any tile of planes with strides: a pixel outside of the plane, or from `end_row` and `end_col` on, is a zero.
+// Returns this thread's sum of all values.
 template <class T>
-__device__ __forceinline__ float stage(Global<const T> from, size_t first_plane, size_t planes_apart, int images, int rows,
-                                       int cols, int end_row, int end_col, const Area& area, int direction, const Params& p, bool strided,
-                                       Shared<float> to, int image_words, Global<const int> tables, int phase_words,
-                                       int first_row, int first_col) {
-    constexpr int AT_ONCE = 8;
+__device__ __forceinline__ float stage(const PlanesOf<T>& planes, const Target& to, int end_row, int end_col,
+                                       const Area& area, int direction, const Params& p, bool strided,
+                                       Global<const int> tables, int phase_words) {
+    constexpr int AT_ONCE = 4;
     const int stride_rows = strided ? p.source_stride_rows : 1, stride_cols = strided ? p.source_stride_cols : 1;
-    const int count = images * area.rows * stride_rows * area.cols * stride_cols;
+    const int count = planes.images * area.rows * stride_rows * area.cols * stride_cols;
     float sum = 0.0f;
     for (int start = threadIdx.x; start < count; start += AT_ONCE * blockDim.x) {
         float values[AT_ONCE];
@@ -119,32 +199,42 @@ __device__ __forceinline__ float stage(Global<const T> from, size_t first_plane,
 #pragma unroll
         for (int k = 0; k < AT_ONCE; ++k) {
             const int i = start + k * blockDim.x;
-            values[k] = 0.0f;
-            words[k] = -1;
-            if (i >= count) continue;
             const int line = area.by_cols.of(i), image = area.by_rows.of(line);
             const int x = i - line * (area.cols * stride_cols), y = line - image * (area.rows * stride_rows);
             int row = y, col = x, word = 0;
-            if (stride_rows > 1 || stride_cols > 1) {
+            if (i < count && (stride_rows > 1 || stride_cols > 1)) {
                 row = p.by_stride_rows.of(y);
                 col = p.by_stride_cols.of(x);
                 word = load(tables, phase_words + (y - row * stride_rows) * stride_cols + x - col * stride_cols);
-                if (word < 0) continue;
             }
-            words[k] = image * image_words + word + area.word(direction, row, col);
-            const int pixel_row = first_row + y, pixel_col = first_col + x;
-            if (unsigned(pixel_row) < unsigned(end_row) && unsigned(pixel_col) < unsigned(end_col)) {
-                const size_t plane = first_plane + image * planes_apart;
-                values[k] = to_float(load(from, plane * (size_t(rows) * cols) + size_t(pixel_row) * cols + pixel_col));
-            }
+            const bool wanted = i < count && word >= 0;
+            words[k] = wanted ? image * to.image_words + word + area.word(direction, row, col) : -1;
+            const int pixel_row = to.first_row + y, pixel_col = to.first_col + x;
+            const bool inside = wanted && unsigned(pixel_row) < unsigned(end_row) && unsigned(pixel_col) < unsigned(end_col);
+            const size_t plane = (planes.first + image * planes.apart) * (size_t(planes.rows) * planes.cols);
+            values[k] = to_float(load_or_zero(inside, planes.values, plane + size_t(pixel_row) * planes.cols + pixel_col));
         }
 #pragma unroll
         for (int k = 0; k < AT_ONCE; ++k) {
-            if (words[k] >= 0) to[words[k]] = values[k];
+            if (words[k] >= 0) to.words[words[k]] = values[k];
             sum += values[k];
         }
     }
+    __syncwarp();
     return sum;
+}
+
+// The source's tile.
+template <class T>
+__device__ __forceinline__ void stage_source(const PlanesOf<T>& planes, const Target& to, const Group& g, const Params& p,
+                                             Global<const int> tables) {
+    const int end = min(planes.rows, to.first_row + g.source.rows);
+    if (p.source_together == 2)
+        stage_rows<2>(planes, to, end, g.source, g.direction, p.by_source_steps, g.by_height);
+    else if (p.source_together == 1)
+        stage_rows<1>(planes, to, end, g.source, g.direction, p.by_source_steps, g.by_height);
+    else
+        stage(planes, to, planes.rows, planes.cols, g.source, g.direction, p, true, tables, g.phase_words);
 }
 
 // Where a thread's Q results start in the tile, and the step between them.

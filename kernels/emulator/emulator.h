@@ -189,6 +189,13 @@ inline float4 load4(Shared<float> from, int at, int line = __builtin_LINE()) {
     if (emu::counting) emu::note(emu::Access::SharedRead, p, 16, line);
     return {p[0], p[1], p[2], p[3]};
 }
+inline void store4(Shared<float> to, int at, float4 value, int line = __builtin_LINE()) {
+    float* p = to.check(at, 4);
+    if (reinterpret_cast<uintptr_t>(p) % 16) emu::fail("four words of shared memory at an address that is not aligned");
+    for (int i = 0; i < 4; ++i) emu::shared_write(p + i);
+    if (emu::counting) emu::note(emu::Access::SharedWrite, p, 16, line);
+    p[0] = value.x, p[1] = value.y, p[2] = value.z, p[3] = value.w;
+}
 inline int2 load2(Shared<int> from, int at, int line = __builtin_LINE()) {
     const int* p = from.check(at, 2);
     if (reinterpret_cast<uintptr_t>(p) % 8) emu::fail("two words of shared memory at an address that is not aligned");
@@ -222,3 +229,27 @@ inline uint32_t __umulhi(uint32_t a, uint32_t b) { return uint32_t((uint64_t(a) 
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a > b ? a : b; }
 inline float normcdff(float x) { return 0.5f * erfcf(-x * 0.70710678f); }
+
+// Defined in common.cuh.
+float to_float(float x);
+float to_float(__half x);
+float to_float(__nv_bfloat16 x);
+template <class T> T from_float(float x);
+
+// Two values at once, as the functions of common.cuh.
+template <class T> inline T* pair_at(T* p, size_t at) {
+    if (reinterpret_cast<uintptr_t>(p) % (2 * sizeof(T))) emu::fail("two values at index %zu, which is not aligned", at);
+    return p;
+}
+template <class T> inline float2 load_pair(Global<const T> from, size_t at, int line = __builtin_LINE()) {
+    const T* p = pair_at(&from.check(at), at);
+    from.check(at + 1);
+    if (emu::counting) emu::note(emu::Access::GlobalRead, p, 2 * sizeof(T), line);
+    return {to_float(p[0]), to_float(p[1])};
+}
+template <class T> inline void store_pair(Global<T> to, size_t at, float2 value, int line = __builtin_LINE()) {
+    T* p = pair_at(&to.check(at), at);
+    to.check(at + 1);
+    if (emu::counting) emu::note(emu::Access::GlobalWrite, p, 2 * sizeof(T), line);
+    p[0] = from_float<T>(value.x), p[1] = from_float<T>(value.y);
+}

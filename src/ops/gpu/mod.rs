@@ -81,6 +81,11 @@ impl<'a> Values<'a> {
         self.len
     }
 
+    /// Whether they start at an even place of their memory.
+    pub(crate) fn start_is_even(&self) -> bool {
+        self.start.is_multiple_of(2)
+    }
+
     /// Type of the values.
     pub(crate) fn dtype(&self) -> DType {
         match self.place {

@@ -66,6 +66,8 @@ struct Call {
     residual: bool,
     with_bias: bool,
     splits: usize,
+    /// Whether source and results (or their gradients) start at even places.
+    even: [bool; 2],
 }
 
 impl Plans {
@@ -90,7 +92,7 @@ impl Plans {
         let images = x.len() / (self.table.channels() * input.0 * input.1);
         let count = images * self.table.channels() * output.0 * output.1;
         let plan = self.plan(Pass::Forward)?;
-        let call = Call { images, residual, with_bias: true, splits: 1 };
+        let call = Call { images, residual, with_bias: true, splits: 1, even: [x.start_is_even(), true] };
         if plan.tiling.is_some() {
             return self.convolve(gpu, plan, [x, w, bias], call, count);
         }
@@ -109,7 +111,7 @@ impl Plans {
         let images = dy.len() / (self.table.channels() * output.0 * output.1);
         let count = images * self.table.channels() * input.0 * input.1;
         let plan = self.plan(Pass::InputGrad)?;
-        let call = Call { images, residual, with_bias: false, splits: 1 };
+        let call = Call { images, residual, with_bias: false, splits: 1, even: [dy.start_is_even(), true] };
         if plan.tiling.is_some() {
             return self.convolve(gpu, plan, [dy, w, w], call, count);
         }
@@ -132,7 +134,8 @@ impl Plans {
         let plan = self.plan(Pass::WeightGrad)?;
         let tables = plan.tables.on(gpu)?;
         let tables = Values::all(&tables, plan.tables.len())?;
-        let mut call = Call { images, residual: false, with_bias: false, splits: 1 };
+        let even = [x.start_is_even(), dy.start_is_even()];
+        let mut call = Call { images, residual: false, with_bias: false, splits: 1, even };
         let Some(tiling) = &plan.tiling else {
             let params = self.params(plan, call);
             let mut arguments = [
@@ -147,7 +150,8 @@ impl Plans {
             gpu.launch(&name("taps_direct_weight_grad", x.dtype())?, launch, &mut arguments)?;
             return Ok([dw, db]);
         };
-        let work = images.div_ceil(tiling.images.min(images)) * tiles(plan, tiling).0 * tiles(plan, tiling).1;
+        let work =
+            images.div_ceil(tiling.images.min(images)) * tiling.tiles(&plan.planes).0 * tiling.tiles(&plan.planes).1;
         call.splits = WEIGHT_BLOCKS.div_ceil(channels).clamp(1, work);
         let params = self.params(plan, call);
         let count = call.splits * channels * (plan.most_taps + 1);
@@ -177,7 +181,7 @@ impl Plans {
         let mut y = gpu.alloc(x.dtype(), count)?;
         let tables = plan.tables.on(gpu)?;
         let params = self.params(plan, call);
-        let (down, across) = tiles(plan, tiling);
+        let (down, across) = tiling.tiles(&plan.planes);
         let blocks_of_images = call.images.div_ceil(tiling.images.min(call.images));
         let launch = Launch { grid: down * across * self.table.channels() * blocks_of_images, ..blocks(tiling) };
         let tables = Values::all(&tables, plan.tables.len())?;
@@ -196,7 +200,15 @@ impl Plans {
             None => (plan.planes.cells(), 1, Default::default(), 1),
         };
         let (down, across) = (plan.planes.cells().0.div_ceil(tile.0), plan.planes.cells().1.div_ceil(tile.1));
-        let mut words: Vec<i32> = Vec::with_capacity(56);
+        let together =
+            |plane: (usize, usize), strided: bool, even: bool| match &plan.tiling {
+                Some(tiling) if !strided && tiling.whole_rows(&plan.planes, plane) => {
+                    if even && plane.1.is_multiple_of(2) { 2 } else { 1 }
+                }
+                _ => 0,
+            };
+        let at_once = [together(source, plan.planes.phases() > 1, call.even[0]), together(result, false, call.even[1])];
+        let mut words: Vec<i32> = Vec::with_capacity(70);
         let mut push = |numbers: &[usize]| words.extend(numbers.iter().map(|&number| number as i32));
         push(&[call.images, self.table.channels(), self.table.weights_per_channel()]);
         push(&[source.0, source.1, result.0, result.1]);
@@ -210,6 +222,11 @@ impl Plans {
         push(&[layout.result_pitch, layout.result_image]);
         words.extend(Division::by(tile.1 * result_stride.1).words());
         words.extend(Division::by(tile.0 * result_stride.0).words());
+        words.extend(at_once.map(|pixels| pixels as i32));
+        words.extend(Division::by(source.1 / at_once[0].max(1)).words());
+        words.extend(Division::by(result.1 / at_once[1].max(1)).words());
+        let height = result.0.min(tile.0 * result_stride.0);
+        words.extend(Division::by(if down == 1 { height } else { 1 << 30 }).words());
         let mut push = |numbers: &[usize]| words.extend(numbers.iter().map(|&number| number as i32));
         push(&[0, plan.group_of_channel]);
         push(&[parts, call.splits, plan.most_taps + 1]);
@@ -228,12 +245,6 @@ impl Plan {
             most_taps: self.most_taps,
         }
     }
-}
-
-/// Tiles of a plane, downwards and across.
-fn tiles(plan: &Plan, tiling: &Tiling) -> (usize, usize) {
-    let (rows, cols) = plan.planes.cells();
-    (rows.div_ceil(tiling.tile.0), cols.div_ceil(tiling.tile.1))
 }
 
 fn blocks(tiling: &Tiling) -> Launch {

@@ -6,7 +6,7 @@ use crate::ops::gpu;
 use crate::ops::taps::{TapGroup, TapTable};
 
 /// Words of the kernels' `Group`.
-pub(super) const GROUP_WORDS: usize = 57;
+pub(super) const GROUP_WORDS: usize = 60;
 
 /// Lists behind the groups; a place is a word of the whole tables.
 struct Lists {
@@ -83,6 +83,12 @@ fn push_tiled(
     let phases_at = lists.add(phase_words.iter().copied());
     words.extend([pattern.direction as i32, pattern.extent.rows.0, pattern.extent.cols.0]);
     push_area(words, &division.source, planes.source_stride);
+    // Rows between the first one and the last one that are in the image.
+    let (first, rows) = (pattern.extent.rows.0, planes.source.0 as i32);
+    let height = (first + division.source.rows as i32).min(rows) - first.max(0);
+    // Where a block has several images, it has whole planes.
+    let several = tiling.tiles(&planes).0 == 1;
+    words.extend(gpu::Division::by(if several { height.max(1) as usize } else { 1 << 30 }).words());
     words.extend([image, phases_at]);
     push_area(words, &division.results, (1, 1));
     words.extend([division.strips as i32, division.lines as i32]);

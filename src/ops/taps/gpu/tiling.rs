@@ -160,6 +160,20 @@ pub(super) struct Tiling {
     pub cycles: f64,
 }
 
+impl Tiling {
+    /// Tiles of a plane, downwards and across.
+    pub fn tiles(&self, planes: &Planes) -> (usize, usize) {
+        let (rows, cols) = planes.cells();
+        (rows.div_ceil(self.tile.0), cols.div_ceil(self.tile.1))
+    }
+
+    /// Whether a block's pixels of a plane of `rows` and `cols` are whole rows, one below the other.
+    pub fn whole_rows(&self, planes: &Planes, (rows, cols): (usize, usize)) -> bool {
+        let (down, across) = self.tiles(planes);
+        across == 1 && (down == 1 || self.images == 1) && rows * cols < 1 << 30
+    }
+}
+
 /// Places in shared memory, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct SharedLayout {
@@ -210,7 +224,9 @@ impl Problem<'_> {
         for (group, &count) in self.patterns.iter().zip(self.channels) {
             let time = |pattern: &Pattern| {
                 let division = Division::new(pattern, tile, results);
-                let staged = 0.25 * (phases * division.source.words()) as f64;
+                // Instructions per cell: two pixels at once, or one by one with strides.
+                let per_cell = if phases == 1 { 8.0 } else { 30.0 };
+                let staged = per_cell / 128.0 * (phases * division.source.words()) as f64;
                 let warps = division.positions() as f64 / 32.0;
                 (staged + warps * (pattern.cycles(results, self.pass) + 2.0 * results as f64), division)
             };
@@ -241,8 +257,8 @@ impl Problem<'_> {
             };
             let chunks = first.next_multiple_of(4);
             let source = chunks + (2 * entries).next_multiple_of(4);
-            let results = source + images * source_words;
-            let words = results + images * result_words;
+            let results = source + (images * source_words).next_multiple_of(4);
+            let words = results + (images * result_words).next_multiple_of(4);
             let layout = SharedLayout { weights: 0, chunks, source, results, words, result_pitch, result_image };
             (4 * words <= SHARED_BYTES).then_some((threads, parts, layout))
         };
