@@ -46,7 +46,7 @@ constexpr uint16_t SEVERAL = 0xffff;
 struct Noted {
     uint64_t site;
     uint64_t address;
-    uint32_t bytes, lane;
+    uint32_t bytes;
 };
 struct Lane {
     std::vector<Noted> noted;
@@ -278,10 +278,10 @@ void warp_barrier() {
 }
 
 // A site: how often the warp was together before, the line, the kind of access, and room for its number.
-void note(Access access, const void* address, size_t bytes, int line) {
+void note(Access access, size_t at, size_t bytes, int line) {
     Lane& lane = state.lanes[state.current];
     const uint64_t site = uint64_t(lane.together) << 36 | uint64_t(uint32_t(line) & 0x3fff) << 22 | uint64_t(access) << 20;
-    lane.noted.push_back({site, reinterpret_cast<uintptr_t>(address), uint32_t(bytes), state.current});
+    lane.noted.push_back({site, at, uint32_t(bytes)});
 }
 
 uint64_t exchange(uint64_t value, uint32_t from, int line) {

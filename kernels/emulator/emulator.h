@@ -50,10 +50,11 @@ extern thread_local unsigned char* shared_begin;
 extern thread_local size_t shared_bytes;
 
 enum class Access : uint8_t { GlobalRead, GlobalWrite, SharedRead, SharedWrite };
-// Whether accesses are counted; notes one, or with no bytes that this lane leaves it out.
+// Whether accesses are counted; notes one at a byte of its buffer, or with no bytes that this lane leaves it out.
 extern thread_local bool counting;
 extern thread_local uint64_t multiply_adds;
-void note(Access access, const void* address, size_t bytes, int line);
+void note(Access access, size_t at, size_t bytes, int line);
+inline size_t in_shared(const void* word) { return size_t(static_cast<const unsigned char*>(word) - shared_begin); }
 
 // An index and the line of the source that it stands in.
 struct At {
@@ -73,7 +74,7 @@ template <class T> struct Global {
     // Kernels read by the functions below and write by assignment.
     T& operator[](At at) const {
         T& value = check(size_t(at.value));
-        if (counting) note(Access::GlobalWrite, &value, sizeof(T), at.line);
+        if (counting) note(Access::GlobalWrite, size_t(at.value) * sizeof(T), sizeof(T), at.line);
         return value;
     }
     explicit operator bool() const { return begin != nullptr; }
@@ -85,12 +86,12 @@ template <class T> struct SharedWord {
     int line;
     operator T() const {
         shared_read(word);
-        if (counting) note(Access::SharedRead, word, sizeof(T), line);
+        if (counting) note(Access::SharedRead, in_shared(word), sizeof(T), line);
         return *word;
     }
     T operator=(T value) const {
         shared_write(word);
-        if (counting) note(Access::SharedWrite, word, sizeof(T), line);
+        if (counting) note(Access::SharedWrite, in_shared(word), sizeof(T), line);
         return *word = value;
     }
     T operator=(const SharedWord& other) const { return *this = T(other); }
@@ -160,40 +161,40 @@ inline float shuffle_xor(uint32_t mask, float value, uint32_t offset, int line) 
 
 template <class T> inline T load(Global<const T> from, size_t at, int line = __builtin_LINE()) {
     const T& value = from.check(at);
-    if (emu::counting) emu::note(emu::Access::GlobalRead, &value, sizeof(T), line);
+    if (emu::counting) emu::note(emu::Access::GlobalRead, at * sizeof(T), sizeof(T), line);
     return value;
 }
 template <class T> inline T load_or_zero(bool inside, Global<const T> from, size_t at, int line = __builtin_LINE()) {
     if (inside) return load(from, at, line);
-    if (emu::counting) emu::note(emu::Access::GlobalRead, nullptr, 0, line);
+    if (emu::counting) emu::note(emu::Access::GlobalRead, 0, 0, line);
     return T{};
 }
 inline float4 load_four(Global<const float> from, size_t at, int line = __builtin_LINE()) {
     const float* p = &from.check(at);
     from.check(at + 3);
     if (reinterpret_cast<uintptr_t>(p) % 4 || at % 4) emu::fail("four values at index %zu, which is not aligned", at);
-    if (emu::counting) emu::note(emu::Access::GlobalRead, p, 16, line);
+    if (emu::counting) emu::note(emu::Access::GlobalRead, at * 4, 16, line);
     return {p[0], p[1], p[2], p[3]};
 }
 inline void store_four(Global<float> to, size_t at, float4 value, int line = __builtin_LINE()) {
     float* p = &to.check(at);
     to.check(at + 3);
     if (at % 4) emu::fail("four values at index %zu, which is not aligned", at);
-    if (emu::counting) emu::note(emu::Access::GlobalWrite, p, 16, line);
+    if (emu::counting) emu::note(emu::Access::GlobalWrite, at * 4, 16, line);
     p[0] = value.x, p[1] = value.y, p[2] = value.z, p[3] = value.w;
 }
 inline float4 load4(Shared<float> from, int at, int line = __builtin_LINE()) {
     const float* p = from.check(at, 4);
     if (reinterpret_cast<uintptr_t>(p) % 16) emu::fail("four words of shared memory at an address that is not aligned");
     for (int i = 0; i < 4; ++i) emu::shared_read(p + i);
-    if (emu::counting) emu::note(emu::Access::SharedRead, p, 16, line);
+    if (emu::counting) emu::note(emu::Access::SharedRead, emu::in_shared(p), 16, line);
     return {p[0], p[1], p[2], p[3]};
 }
 inline void store4(Shared<float> to, int at, float4 value, int line = __builtin_LINE()) {
     float* p = to.check(at, 4);
     if (reinterpret_cast<uintptr_t>(p) % 16) emu::fail("four words of shared memory at an address that is not aligned");
     for (int i = 0; i < 4; ++i) emu::shared_write(p + i);
-    if (emu::counting) emu::note(emu::Access::SharedWrite, p, 16, line);
+    if (emu::counting) emu::note(emu::Access::SharedWrite, emu::in_shared(p), 16, line);
     p[0] = value.x, p[1] = value.y, p[2] = value.z, p[3] = value.w;
 }
 inline int2 load2(Shared<int> from, int at, int line = __builtin_LINE()) {
@@ -201,7 +202,7 @@ inline int2 load2(Shared<int> from, int at, int line = __builtin_LINE()) {
     if (reinterpret_cast<uintptr_t>(p) % 8) emu::fail("two words of shared memory at an address that is not aligned");
     emu::shared_read(p);
     emu::shared_read(p + 1);
-    if (emu::counting) emu::note(emu::Access::SharedRead, p, 8, line);
+    if (emu::counting) emu::note(emu::Access::SharedRead, emu::in_shared(p), 8, line);
     return {p[0], p[1]};
 }
 template <class To, class From> inline Shared<To> reinterpret_shared(Shared<From> from) {
@@ -244,12 +245,12 @@ template <class T> inline T* pair_at(T* p, size_t at) {
 template <class T> inline float2 load_pair(Global<const T> from, size_t at, int line = __builtin_LINE()) {
     const T* p = pair_at(&from.check(at), at);
     from.check(at + 1);
-    if (emu::counting) emu::note(emu::Access::GlobalRead, p, 2 * sizeof(T), line);
+    if (emu::counting) emu::note(emu::Access::GlobalRead, at * sizeof(T), 2 * sizeof(T), line);
     return {to_float(p[0]), to_float(p[1])};
 }
 template <class T> inline void store_pair(Global<T> to, size_t at, float2 value, int line = __builtin_LINE()) {
     T* p = pair_at(&to.check(at), at);
     to.check(at + 1);
-    if (emu::counting) emu::note(emu::Access::GlobalWrite, p, 2 * sizeof(T), line);
+    if (emu::counting) emu::note(emu::Access::GlobalWrite, at * sizeof(T), 2 * sizeof(T), line);
     p[0] = from_float<T>(value.x), p[1] = from_float<T>(value.y);
 }

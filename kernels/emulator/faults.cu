@@ -62,3 +62,18 @@ extern "C" __global__ void no_fault(Global<float> y) {
     if (threadIdx.x == 0) y[3 * blockDim.x] = all;
 }
 KS_EXPORT(no_fault)
+
+// None either: what two warps do here is counted.
+extern "C" __global__ void no_fault_counted(Global<float> y) {
+    KS_SHARED(float, words);
+    const int at = 32 * (threadIdx.x % WARP) + (threadIdx.x / WARP);
+    words[at] = 1.0f;
+    __syncthreads();
+    float value = words[at] + words[0];
+    value = fmaf(value, 2.0f, fmaf(value, value, 1.0f));
+    // One lane of a warp does more: the others wait.
+    if (threadIdx.x % WARP == 0) value = fmaf(value, value, value);
+    y[threadIdx.x] = value;
+    y[1024 + 8 * threadIdx.x] = value;
+}
+KS_EXPORT(no_fault_counted)

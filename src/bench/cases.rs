@@ -198,6 +198,28 @@ pub fn cases(given: Override) -> Vec<Case> {
     cases
 }
 
+/// Kernels K x K and sides of RepLKNet's comparison of implementations (its Table 1): 24 layers of 384 channels.
+const REPLK_KERNELS: [usize; 10] = [3, 5, 7, 9, 13, 17, 21, 27, 29, 31];
+const REPLK_SIDES: [usize; 3] = [16, 32, 64];
+
+/// The cases for GPUs: those of [`cases`], the layers of RepLKNet's Table 1, and merged shift-wise kernels of which a
+/// quarter is left (Table 5 of Shift-wise).
+pub fn gpu_cases(given: Override) -> Vec<Case> {
+    let images = given.images.unwrap_or(IMAGES);
+    let case = |kernel, side, channels| Case {
+        network: None,
+        kernel,
+        images,
+        channels: given.channels.unwrap_or(channels),
+        side,
+        stride: 1,
+    };
+    let dense = |side: usize| REPLK_KERNELS.map(|k| case(Kernel::Dense { height: k, width: k }, side, 384));
+    let quarter = |(side, length)| case(Kernel::ShiftWise { length, small: 5, percent: 25 }, side, CHANNELS);
+    let more = REPLK_SIDES.into_iter().flat_map(dense).chain(SHIFTWISE.map(quarter));
+    cases(given).into_iter().chain(more).collect()
+}
+
 /// A convolution of input and weights.
 type Apply = Box<dyn Fn(&Tensor, &Tensor) -> Result<Tensor> + Send + Sync>;
 

@@ -7,6 +7,7 @@ mod common;
 #[path = "../ops_properties/support.rs"]
 mod support;
 
+mod counts;
 #[path = "../ops_properties/depthwise.rs"]
 mod depthwise;
 #[path = "../ops_properties/elementwise.rs"]
@@ -14,6 +15,8 @@ mod elementwise;
 mod emulator;
 #[path = "../ops_properties/fused.rs"]
 mod fused;
+#[path = "../ops_golden.rs"]
+mod golden;
 #[path = "../ops_properties/layer_norm.rs"]
 mod layer_norm;
 mod networks;

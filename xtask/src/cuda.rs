@@ -25,9 +25,12 @@ const LIBRARIES: [&str; 5] = ["cudart", "cublas", "cublasLt", "curand", "nvrtc"]
 /// Files with kernels, as in build.rs.
 const KERNELS: [&str; 5] = ["taps", "layer_norm", "planes", "elementwise", "probe"];
 
+/// Where `cuda-toolchain` installs, unless it is told.
+const FOLDER: &str = "target/cuda-toolchain";
+
 /// Installs the wheels into `folder`, `target/cuda-toolchain` by default, and writes `env.sh` there.
 pub fn toolchain(folder: Option<&str>) -> Result<(), String> {
-    let folder = PathBuf::from(folder.unwrap_or("target/cuda-toolchain"));
+    let folder = PathBuf::from(folder.unwrap_or(FOLDER));
     fs::create_dir_all(&folder).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
     let folder = folder.canonicalize().map_err(|e| format!("cannot find {}: {e}", folder.display()))?;
     let pip = folder.join("venv/bin/pip");
@@ -38,20 +41,48 @@ pub fn toolchain(folder: Option<&str>) -> Result<(), String> {
     let home = home_in(&folder.join("venv/lib"))?;
     link_libraries(&home)?;
     driver_stub(&home)?;
-    let home = home.display();
-    let script = format!(
-        "# Compiles and links the feature cuda: `. {}/env.sh`\n\
-         export CUDA_HOME={home}\n\
-         export PATH={home}/bin:$PATH\n\
-         # Code that drivers compile for the GPU they find; our own kernels have machine code as well.\n\
-         export CUDA_COMPUTE_CAP=80\n\
-         export LIBRARY_PATH={home}/lib:{home}/stub${{LIBRARY_PATH:+:$LIBRARY_PATH}}\n",
-        folder.display()
-    );
+    let exports: String = environment(&home)
+        .map(|(name, value, list)| {
+            let before = if list { format!("${{{name}:+:${name}}}") } else { String::new() };
+            format!("export {name}={value}{before}\n")
+        })
+        .concat();
+    let script = format!("# Compiles and links the feature cuda: `. {}/env.sh`\n{exports}", folder.display());
     let path = folder.join("env.sh");
     fs::write(&path, script).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
     println!("installed; then: . {} && cargo build --release --features cuda", path.display());
     Ok(())
+}
+
+/// Variables for compiling and linking, and whether they add to a list of folders.
+fn environment(home: &Path) -> [(&'static str, String, bool); 4] {
+    let home = home.display();
+    [
+        ("CUDA_HOME", format!("{home}"), false),
+        ("PATH", format!("{home}/bin"), true),
+        // candle's code, which drivers compile for the GPU they find; our own kernels have machine code as well.
+        ("CUDA_COMPUTE_CAP", "80".to_string(), false),
+        ("LIBRARY_PATH", format!("{home}/lib:{home}/stub"), true),
+    ]
+}
+
+/// Where CUDA is: `CUDA_HOME`, or what `cuda-toolchain` has installed.
+pub fn home() -> Option<PathBuf> {
+    let installed = || home_in(&Path::new(FOLDER).canonicalize().ok()?.join("venv/lib")).ok();
+    std::env::var_os("CUDA_HOME").map(PathBuf::from).or_else(installed)
+}
+
+/// Has a command compile and link with what `cuda-toolchain` has installed, unless `CUDA_HOME` names another CUDA.
+pub fn with_toolchain(command: &mut Command) -> &mut Command {
+    if std::env::var_os("CUDA_HOME").is_some() {
+        return command;
+    }
+    let Some(home) = home() else { return command };
+    for (name, value, list) in environment(&home) {
+        let before = std::env::var(name).ok().filter(|before| list && !before.is_empty());
+        command.env(name, before.map_or(value.clone(), |before| format!("{value}:{before}")));
+    }
+    command
 }
 
 /// The folder of the wheels within a virtual environment's `lib`.
@@ -123,28 +154,16 @@ fn symlink(to: &str, at: &Path) -> Result<(), String> {
 
 /// Compiles the kernels for both machines, with warnings as errors, prints what they use, and fails if one spills.
 pub fn kernels() -> Result<(), String> {
-    let nvcc = match std::env::var_os("CUDA_HOME") {
-        Some(home) => Path::new(&home).join("bin/nvcc"),
-        None => PathBuf::from("nvcc"),
-    };
+    let nvcc = home().map_or(PathBuf::from("nvcc"), |home| home.join("bin/nvcc"));
     let mut spilling = Vec::new();
     println!("{:40} {:>6} {:>9} {:>6} {:>7}", "kernel", "sm", "registers", "stack", "spills");
     for file in KERNELS {
         for machine in ["80", "90"] {
             let mut command = Command::new(&nvcc);
-            command.args([
-                "-cubin",
-                "-O3",
-                "-std=c++17",
-                "-Werror",
-                "all-warnings",
-                "-Xptxas",
-                "-v",
-                "-o",
-                "/dev/null",
-            ]);
-            command.arg(format!("-arch=sm_{machine}")).arg(format!("kernels/{file}.cu"));
-            let output = command.output().map_err(|e| format!("cannot run {}: {e}", nvcc.display()))?;
+            command.args(["-cubin", "-O3", "-std=c++17", "-Werror", "all-warnings", "-Xptxas", "-v"]);
+            command.args(["-o", "/dev/null"]).arg(format!("-arch=sm_{machine}")).arg(format!("kernels/{file}.cu"));
+            let cannot = |e| format!("cannot run {} ({e}); `cargo xtask cuda-toolchain` installs it", nvcc.display());
+            let output = with_toolchain(&mut command).output().map_err(cannot)?;
             let text = String::from_utf8_lossy(&output.stderr);
             if !output.status.success() {
                 return Err(format!("nvcc failed on kernels/{file}.cu:\n{text}"));

@@ -3,17 +3,25 @@
 //! - `cargo xtask test [ARGS...]`: runs the tests, those of the GPU kernels emulated; arguments go to `cargo test`. They
 //!   need nothing but Rust and a C and C++ compiler.
 //! - `cargo xtask check`: formatting, lints and documentation, with warnings as errors.
+//!
+//! For NVIDIA GPUs; none of these is part of the above:
+//!
 //! - `cargo xtask cuda-toolchain [FOLDER]`: installs what the feature `cuda` needs to compile and link, without a GPU.
-//! - `cargo xtask kernels`: compiles the GPU kernels and reports registers; fails if one spills.
+//! - `cargo xtask kernels`: compiles the kernels and reports registers; fails if one spills.
+//! - `cargo xtask cuda-check`: the same, lints and builds the feature `cuda`, and runs the program without a GPU.
+//! - `cargo xtask gpu-check`: on a machine with a GPU, the kernels' tests there, also under compute-sanitizer.
+//! - `cargo xtask gpu-bundle`: packs a program and a script that checks and measures a GPU elsewhere.
 
 // A command prints.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod cuda;
+mod gpu;
 
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: cargo xtask test [ARGS for cargo test...] | check | cuda-toolchain [FOLDER] | kernels";
+const USAGE: &str = "usage: cargo xtask test [ARGS for cargo test...] | check | cuda-toolchain [FOLDER] | kernels | \
+                     cuda-check | gpu-check | gpu-bundle";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,6 +31,9 @@ fn main() -> ExitCode {
         Some((verb, [])) if verb == "cuda-toolchain" => cuda::toolchain(None),
         Some((verb, [folder])) if verb == "cuda-toolchain" => cuda::toolchain(Some(folder)),
         Some((verb, [])) if verb == "kernels" => cuda::kernels(),
+        Some((verb, [])) if verb == "cuda-check" => gpu::cuda_check(),
+        Some((verb, [])) if verb == "gpu-check" => gpu::gpu_check(),
+        Some((verb, [])) if verb == "gpu-bundle" => gpu::bundle(),
         _ => Err(USAGE.to_string()),
     };
     match result {
@@ -36,14 +47,12 @@ fn main() -> ExitCode {
 
 /// Runs the tests in release mode, like the command itself: the networks' reference values are computed at full size.
 fn test(arguments: &[String]) -> Result<(), String> {
-    run(cargo().args(["test", "--release", "--workspace", "--features", "kernelscope/emu"]).args(arguments))
+    run(cargo().args(["test", "--release", "--workspace"]).args(arguments))
 }
 
 fn check() -> Result<(), String> {
     run(cargo().args(["fmt", "--all", "--", "--check"]))?;
-    for features in [&[][..], &["--features", "kernelscope/emu"]] {
-        run(cargo().args(["clippy", "--workspace", "--all-targets"]).args(features).args(["--", "-D", "warnings"]))?;
-    }
+    run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     run(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
