@@ -18,6 +18,7 @@
 //!
 //! | room | holds |
 //! |---|---|
+//! | [`device`] | the CPU, or the GPU of this process |
 //! | [`files`] | files that appear complete or not at all |
 //! | [`ops`] | operators: oriented and dense depthwise convolution, norms, pointwise maps |
 //! | [`nn`] | layers, named parameters, seeded initialisation |
@@ -43,6 +44,7 @@ pub mod analysis;
 pub mod bench;
 pub mod cli;
 pub mod data;
+pub mod device;
 pub mod error;
 pub mod files;
 pub mod nn;

@@ -33,6 +33,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Where networks run: cpu, cuda or cuda:N [default: cuda if built for it, else cpu]
+    #[arg(long, global = true, value_name = "DEVICE")]
+    device: Option<String>,
+}
+
+impl Cli {
+    /// Opens the device, if the command runs networks on one.
+    fn open_device(&self) -> crate::Result<()> {
+        let able = matches!(
+            self.command,
+            Command::Train(_) | Command::Eval(_) | Command::Predict(_) | Command::Erf(_) | Command::ShapeBias(_)
+        );
+        match (&self.device, able) {
+            (Some(name), false) if name != "cpu" && !matches!(self.command, Command::Bench(_)) => {
+                let allowed = "cpu; train, eval, predict, erf, shape-bias and bench run on a GPU";
+                Err(crate::Error::argument("--device", format!("{name} for this command"), allowed))
+            }
+            (name, true) => {
+                let name = name.as_deref().unwrap_or(crate::device::preferred());
+                crate::device::set_default(crate::device::open(name)?)
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -74,23 +98,27 @@ pub fn run() -> ExitCode {
     // A log that nobody reads is no reason to stop, either.
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     log.log_internal_errors(false).init();
-    let result = match cli.command {
-        Command::Quickstart(args) => quickstart::run(&args),
-        Command::Models(args) => models::run(&args),
-        Command::Train(args) => train::train(&args),
-        Command::Eval(args) => train::eval(&args),
-        Command::Predict(args) => predict::run(&args),
-        Command::Merge(args) => merge::run(&args),
-        Command::Ablate(args) => ablate::run(&args),
-        Command::Erf(args) => erf::run(&args),
-        Command::Masks(args) => masks::run(&args),
-        Command::ShapeBias(args) => shape_bias::run(&args),
-        Command::Orientations(args) => orientations::run(&args),
-        Command::View(args) => match view::run(&args) {
-            Ok(code) => return code,
-            Err(error) => Err(error),
+    let device = cli.device.clone();
+    let result = match cli.open_device() {
+        Err(error) => Err(error),
+        Ok(()) => match cli.command {
+            Command::Quickstart(args) => quickstart::run(&args),
+            Command::Models(args) => models::run(&args),
+            Command::Train(args) => train::train(&args),
+            Command::Eval(args) => train::eval(&args),
+            Command::Predict(args) => predict::run(&args),
+            Command::Merge(args) => merge::run(&args),
+            Command::Ablate(args) => ablate::run(&args),
+            Command::Erf(args) => erf::run(&args),
+            Command::Masks(args) => masks::run(&args),
+            Command::ShapeBias(args) => shape_bias::run(&args),
+            Command::Orientations(args) => orientations::run(&args),
+            Command::View(args) => match view::run(&args) {
+                Ok(code) => return code,
+                Err(error) => Err(error),
+            },
+            Command::Bench(args) => bench::run(&args, device.as_deref()),
         },
-        Command::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

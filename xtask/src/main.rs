@@ -1,22 +1,41 @@
 //! Set-up and checks of the workspace, with nothing but the standard library so that it builds in a second.
 //!
-//! - `cargo xtask test [ARGS...]`: runs the tests; arguments go to `cargo test`. They need nothing but Rust and the C
-//!   compiler that Rust links with. The smoke test of the viewer's window needs Xvfb and OpenGL in software besides;
-//!   where they are missing and `apt-get` can be used, they are installed, and elsewhere that test is left out.
+//! - `cargo xtask test [ARGS...]`: runs the tests, those of the GPU kernels emulated; arguments go to `cargo test`. They
+//!   need nothing but Rust and a C and C++ compiler. The smoke test of the viewer's window needs Xvfb and OpenGL in
+//!   software besides; where they are missing and `apt-get` can be used, they are installed, and elsewhere that test is
+//!   left out.
 //! - `cargo xtask check`: formatting, lints and documentation, with warnings as errors.
+//!
+//! For NVIDIA GPUs; none of these is part of the above:
+//!
+//! - `cargo xtask cuda-toolchain [FOLDER]`: installs what the feature `cuda` needs to compile and link, without a GPU.
+//! - `cargo xtask kernels`: compiles the kernels and reports registers; fails if one spills.
+//! - `cargo xtask cuda-check`: the same, lints and builds the feature `cuda`, and runs the program without a GPU.
+//! - `cargo xtask gpu-check`: on a machine with a GPU, the kernels' tests there, also under compute-sanitizer.
+//! - `cargo xtask gpu-bundle`: packs a program and a script that checks and measures a GPU elsewhere.
 
 // A command prints.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod cuda;
+mod gpu;
+
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: cargo xtask test [ARGS for cargo test...] | check";
+const USAGE: &str = "usage: cargo xtask test [ARGS for cargo test...] | check | cuda-toolchain [FOLDER] | kernels | \
+                     cuda-check | gpu-check | gpu-bundle";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.split_first() {
         Some((verb, rest)) if verb == "test" => test(rest),
         Some((verb, [])) if verb == "check" => check(),
+        Some((verb, [])) if verb == "cuda-toolchain" => cuda::toolchain(None),
+        Some((verb, [folder])) if verb == "cuda-toolchain" => cuda::toolchain(Some(folder)),
+        Some((verb, [])) if verb == "kernels" => cuda::kernels(),
+        Some((verb, [])) if verb == "cuda-check" => gpu::cuda_check(),
+        Some((verb, [])) if verb == "gpu-check" => gpu::gpu_check(),
+        Some((verb, [])) if verb == "gpu-bundle" => gpu::bundle(),
         _ => Err(USAGE.to_string()),
     };
     match result {

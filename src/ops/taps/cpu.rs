@@ -35,6 +35,8 @@ pub struct Plan {
     all: Vec<bool>,
     /// For half precision: every channel by lanes.
     half: OnceLock<Lanes>,
+    /// The same convolution on a GPU.
+    pub(super) gpu: super::gpu::Plans,
 }
 
 /// The engines on vectors, and which channels they compute.
@@ -87,6 +89,7 @@ impl Plan {
         table.group_of_channel().iter().for_each(|&group| channels[group] += 1);
         let divided = channels.iter().any(|channels| !channels.is_multiple_of(set.lanes()));
         Plan {
+            gpu: super::gpu::Plans::new(table.clone(), stepped(geometry)),
             table,
             geometry,
             set,
