@@ -7,7 +7,8 @@ mod common;
 
 use candle_core::{DType, Tensor};
 use common::{
-    Arg, array, by_kernels, differentiate, fill_kind, fill_signed, golden, integer, integers, max_rel_diff, numbers, text,
+    Arg, array, by_kernels, differentiate, fill_kind, fill_signed, golden, integer, integers, max_rel_diff, numbers,
+    text,
 };
 use kernelscope::Result;
 use kernelscope::ops::depthwise2d::{self, Depthwise2d};
