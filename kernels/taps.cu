@@ -93,6 +93,7 @@ __device__ __forceinline__ void convolve(Global<const T> x, Global<const T> w, G
     for (int i = threadIdx.x; i < images * positions; i += blockDim.x) {
         const int image = g.by_positions.of(i);
         const Start start = start_of<Q>(g, i - image * positions);
+        if (!start.live) continue;
         const int line_word = g.source.line(g.direction, start.row, start.col) * g.source.pitch;
         const int v = image * g.image_words + (g.direction == ALONG_ROWS ? start.col : start.row);
         for (int program = 0; program < programs; ++program) {
@@ -159,10 +160,11 @@ __device__ __forceinline__ void bundles_of(Shared<float> source, Shared<float> r
         for (int i = part * WARP + lane; i < images * positions; i += p.parts * WARP) {
             const int image = g.by_positions.of(i);
             const Start start = start_of<Q>(g, i - image * positions);
+            if (!start.live) continue;
             const int v = g.direction == ALONG_ROWS ? start.col : start.row;
             // A diagonal may start left of the tile; its line is that of the pixel where it enters, modulo the lines.
             const int col = start.col < 0 ? start.col + g.results.lines : start.col;
-            const int from = image * g.results.words + g.results.line(g.direction, start.row, col) * g.results.pitch + v;
+            const int from = image * g.result_words + g.results.line(g.direction, start.row, col) * g.results.pitch + v;
             const int line_word = g.source.line(g.direction, start.row, start.col) * g.source.pitch;
             float dy[Q];
 #pragma unroll
@@ -217,7 +219,7 @@ __device__ __forceinline__ void weight_sums(Global<const T> x, Global<const T> d
             __syncthreads();
         }
         if (p.result_together && (unit == split || tiles > 1)) {
-            clear(results, p.images_per_block * g.results.words);
+            clear(results, p.images_per_block * g.result_words);
             __syncthreads();
         }
         const PlanesOf<T> inputs{x, plane, size_t(p.channels), images, p.source_rows, p.source_cols};
@@ -226,7 +228,7 @@ __device__ __forceinline__ void weight_sums(Global<const T> x, Global<const T> d
                      Target{source, g.image_words, (tile_row + g.first_row) * p.source_stride_rows,
                             (tile_col + g.first_col) * p.source_stride_cols},
                      g, p, tables);
-        const Target to{results, g.results.words, tile_row, tile_col};
+        const Target to{results, g.result_words, tile_row, tile_col};
         const int end_row = min(p.result_rows, tile_row + p.tile_rows), end_col = min(p.result_cols, tile_col + p.tile_cols);
         if (p.result_together == 2)
             bias += stage_rows<2>(gradients, to, end_row, g.results, g.direction, p.by_result_steps, p.by_result_height);

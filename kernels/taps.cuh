@@ -54,10 +54,12 @@ struct Group {
     int image_words;
     // Where every phase of the source starts within an image, or -1.
     int phase_words;
-    // Results' gradients as the weight gradient stages them.
+    // Results' gradients as the weight gradient stages them, and the words of one image's.
     Area results;
-    // Threads' positions: `strips` of Q results along the direction times `lines` across it.
-    int strips, lines;
+    int result_words;
+    // Threads' positions: `strips` of Q results along the direction times `lines` across it, of which those from `live`
+    // on have nothing to do.
+    int strips, lines, live;
     Division by_lines, by_positions;
     // Distinct taps in the order of the chunks, every chunk filled up to a multiple of four words.
     int weight_words, weight_lists, centre;
@@ -237,17 +239,18 @@ __device__ __forceinline__ void stage_source(const PlanesOf<T>& planes, const Ta
         stage(planes, to, planes.rows, planes.cols, g.source, g.direction, p, true, tables, g.phase_words);
 }
 
-// Where a thread's Q results start in the tile, and the step between them.
+// Where a thread's Q results start in the tile; whether it has any.
 struct Start {
     int row, col;
+    bool live;
 };
 
 template <int Q> __device__ __forceinline__ Start start_of(const Group& g, int position) {
     const int strip = g.by_lines.of(position), line = position - strip * g.lines;
     switch (g.direction) {
-        case ALONG_ROWS: return {line, strip * Q};
-        case DOWN_RIGHT: return {strip * Q, line - (Q - 1)};
-        default: return {strip * Q, line};
+        case ALONG_ROWS: return {line, strip * Q, line < g.live};
+        case DOWN_RIGHT: return {strip * Q, line - (Q - 1), line < g.live};
+        default: return {strip * Q, line, line < g.live};
     }
 }
 

@@ -59,7 +59,7 @@ struct Counts {
     uint64_t multiply_adds, lane_multiply_adds;
     uint64_t global_reads, sectors_read, global_writes, sectors_written;
     uint64_t shared_reads, shared_read_cycles, shared_writes, shared_write_cycles;
-    uint64_t barriers, shuffles;
+    uint64_t table_reads, barriers, shuffles;
 };
 
 struct State {
@@ -199,7 +199,8 @@ void count_warp(uint32_t first) {
         for (size_t i = begin; i < end; ++i)
             if (all[i].bytes) active.push_back(all[i]);
         const Noted *from = active.data(), *to = from + active.size();
-        if (from != to) switch (Access(all[begin].site >> 20 & 3)) {
+        if (from != to) switch (Access(all[begin].site >> 20 & 7)) {
+            case Access::TableRead: ++counts.table_reads; break;
             case Access::GlobalRead: ++counts.global_reads, counts.sectors_read += sectors(from, to); break;
             case Access::GlobalWrite: ++counts.global_writes, counts.sectors_written += sectors(from, to); break;
             case Access::SharedRead: ++counts.shared_reads, counts.shared_read_cycles += bank_cycles(from, to); break;
@@ -280,7 +281,7 @@ void warp_barrier() {
 // A site: how often the warp was together before, the line, the kind of access, and room for its number.
 void note(Access access, size_t at, size_t bytes, int line) {
     Lane& lane = state.lanes[state.current];
-    const uint64_t site = uint64_t(lane.together) << 36 | uint64_t(uint32_t(line) & 0x3fff) << 22 | uint64_t(access) << 20;
+    const uint64_t site = uint64_t(lane.together) << 37 | uint64_t(uint32_t(line) & 0x3fff) << 23 | uint64_t(access) << 20;
     lane.noted.push_back({site, at, uint32_t(bytes)});
 }
 

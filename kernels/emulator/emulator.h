@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #define __global__
@@ -49,7 +50,7 @@ void shared_write(const void* word);
 extern thread_local unsigned char* shared_begin;
 extern thread_local size_t shared_bytes;
 
-enum class Access : uint8_t { GlobalRead, GlobalWrite, SharedRead, SharedWrite };
+enum class Access : uint8_t { GlobalRead, GlobalWrite, SharedRead, SharedWrite, TableRead };
 // Whether accesses are counted; notes one at a byte of its buffer, or with no bytes that this lane leaves it out.
 extern thread_local bool counting;
 extern thread_local uint64_t multiply_adds;
@@ -161,7 +162,9 @@ inline float shuffle_xor(uint32_t mask, float value, uint32_t offset, int line) 
 
 template <class T> inline T load(Global<const T> from, size_t at, int line = __builtin_LINE()) {
     const T& value = from.check(at);
-    if (emu::counting) emu::note(emu::Access::GlobalRead, at * sizeof(T), sizeof(T), line);
+    // Integers are tables, which all blocks read: they come from the caches.
+    constexpr auto access = std::is_integral_v<T> ? emu::Access::TableRead : emu::Access::GlobalRead;
+    if (emu::counting) emu::note(access, at * sizeof(T), sizeof(T), line);
     return value;
 }
 template <class T> inline T load_or_zero(bool inside, Global<const T> from, size_t at, int line = __builtin_LINE()) {

@@ -83,11 +83,20 @@ impl Pass {
 
     /// Seconds that global memory, shared memory and the issue of what is counted take, each by itself.
     fn times(&self) -> [f64; 3] {
-        let Counts { multiply_adds, global_reads, global_writes, shared_reads, shared_writes, shuffles, .. } =
-            self.counts;
+        let Counts {
+            multiply_adds,
+            global_reads,
+            global_writes,
+            shared_reads,
+            shared_writes,
+            shuffles,
+            table_reads,
+            ..
+        } = self.counts;
         let cycles = |count: u64| count as f64 * self.scale / MULTIPROCESSORS / CLOCK;
         let shared = self.counts.shared_read_cycles + self.counts.shared_write_cycles + shuffles;
-        let issued = multiply_adds + global_reads + global_writes + shared_reads + shared_writes + shuffles;
+        let issued =
+            multiply_adds + global_reads + global_writes + table_reads + shared_reads + shared_writes + shuffles;
         [self.traffic() * self.bytes / BANDWIDTH, cycles(shared), cycles(issued) / 4.0]
     }
 

@@ -7,10 +7,13 @@ use kernelscope::nn::{BuildOptions, Mode};
 use kernelscope::zoo::{ModelSpec, Network};
 use std::collections::BTreeMap;
 
+/// Side of the images: the last stages have 2x2 positions. With fewer, batch norms of two images magnify roundings.
+const SIDE: usize = 64;
+
 /// Logits and gradients of all parameters and of the images, by name.
 fn run(spec: &ModelSpec, device: &Device, mode: Mode) -> Result<BTreeMap<String, Vec<f64>>> {
     let network = Network::build(spec.clone(), BuildOptions { device: device.clone(), ..BuildOptions::default() })?;
-    let images = Tensor::from_vec(fill_kind("images", &[2, 3, 32, 32], "input"), (2, 3, 32, 32), &Device::Cpu)?;
+    let images = Tensor::from_vec(fill_kind("images", &[2, 3, SIDE, SIDE], "input"), (2, 3, SIDE, SIDE), &Device::Cpu)?;
     let logits = network.forward_t(&images.to_device(device)?, mode)?;
     let cotangent = Tensor::from_vec(fill_kind("cotangent", logits.dims(), "input"), logits.dims(), &Device::Cpu)?;
     let grads = (&logits * cotangent.to_device(device)?)?.sum_all()?.backward()?;

@@ -44,6 +44,8 @@ pub struct Counts {
     pub shared_writes: u64,
     /// Cycles that they take.
     pub shared_write_cycles: u64,
+    /// Reads of tables, which come from the caches.
+    pub table_reads: u64,
     /// Barriers of blocks.
     pub barriers: u64,
     /// Shuffles.

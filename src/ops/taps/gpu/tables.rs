@@ -6,7 +6,7 @@ use crate::ops::gpu;
 use crate::ops::taps::{TapGroup, TapTable};
 
 /// Words of the kernels' `Group`.
-pub(super) const GROUP_WORDS: usize = 60;
+pub(super) const GROUP_WORDS: usize = 62;
 
 /// Lists behind the groups; a place is a word of the whole tables.
 struct Lists {
@@ -89,9 +89,11 @@ fn push_tiled(
     // Where a block has several images, it has whole planes.
     let several = tiling.tiles(&planes).0 == 1;
     words.extend(gpu::Division::by(if several { height.max(1) as usize } else { 1 << 30 }).words());
-    words.extend([image, phases_at]);
+    debug_assert!(image <= division.source_words as i32);
+    words.extend([division.source_words as i32, phases_at]);
     push_area(words, &division.results, (1, 1));
-    words.extend([division.strips as i32, division.lines as i32]);
+    let numbers = [division.result_words, division.strips, division.lines, division.live];
+    words.extend(numbers.map(|number| number as i32));
     words.extend(gpu::Division::by(division.lines).words());
     words.extend(gpu::Division::by(division.positions()).words());
 

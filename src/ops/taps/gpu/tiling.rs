@@ -3,6 +3,7 @@
 
 use super::cells::{Cell, Direction, Extent, MOST_CHUNK, Pass, Planes, chunks};
 use crate::ops::gpu::{SHARED_BYTES, THREADS};
+use std::collections::BTreeSet;
 
 /// Results per thread that kernels are compiled for: sides of feature maps are multiples of 7 or 8.
 const RESULTS: [usize; 4] = [7, 8, 14, 16];
@@ -25,6 +26,8 @@ pub(super) struct Pattern {
     pub direction: Direction,
     pub chunks: Vec<Vec<Vec<Cell>>>,
     pub extent: Extent,
+    /// Phases of the source that are read.
+    pub phases: usize,
     /// Chunks of each length, over all programs.
     counts: [usize; MOST_CHUNK + 1],
 }
@@ -34,7 +37,8 @@ impl Pattern {
         let chunks: Vec<_> = programs.iter().map(|program| chunks(program, direction)).collect();
         let mut counts = [0; MOST_CHUNK + 1];
         chunks.iter().flatten().for_each(|chunk| counts[chunk.len()] += 1);
-        Pattern { direction, chunks, extent: Extent::of(programs), counts }
+        let phases: BTreeSet<usize> = programs.iter().flatten().map(|cell| cell.phase).collect();
+        Pattern { direction, chunks, extent: Extent::of(programs), phases: phases.len().max(1), counts }
     }
 
     /// Words of weights, each chunk filled up to a multiple of four.
@@ -54,7 +58,7 @@ impl Pattern {
 
     /// Cycles of a multiprocessor for the results of one warp: the slower of issuing (4 instructions per cycle) and
     /// reading shared memory (one access of a warp per cycle).
-    fn cycles(&self, results: usize, pass: Pass) -> f64 {
+    fn cycles(&self, results: usize, pass: Pass, conflicts: f64) -> f64 {
         (1..=MOST_CHUNK)
             .map(|length| {
                 let mut reads = (results + length - 1 + length.div_ceil(4) + 1) as f64;
@@ -65,7 +69,7 @@ impl Pattern {
                     others += 8.0;
                 }
                 let issued = (results * length) as f64 + reads + others;
-                self.counts[length] as f64 * (issued / 4.0).max(reads)
+                self.counts[length] as f64 * (issued / 4.0).max(conflicts * reads)
             })
             .sum()
     }
@@ -91,12 +95,66 @@ pub(super) struct Area {
     pub bias: usize,
 }
 
+/// Banks of shared memory, and lanes of a warp.
+const BANKS: usize = 32;
+
+/// How the positions of a group lie in shared memory, as far as banks see it: the next line is a pitch of words further,
+/// the next strip Q words along the lines and, on a diagonal, Q lines back or ahead. Lanes meet in no bank if that is as
+/// if the lines went on: `Q = steps * pitch` modulo the banks.
+#[derive(Debug, Clone, Copy)]
+struct Banks {
+    direction: Direction,
+    results: usize,
+    strips: usize,
+    lines: usize,
+}
+
+impl Banks {
+    /// With a few lines of threads without work, if that lets a pitch be found: Q and the steps must have the same powers
+    /// of two.
+    fn of(direction: Direction, results: usize, strips: usize, live: usize) -> Self {
+        let banks = |lines| Banks { direction, results, strips, lines };
+        (live..live + 4).map(banks).find(Banks::fit).unwrap_or(banks(live))
+    }
+
+    /// Whether there is such a pitch.
+    fn fit(&self) -> bool {
+        self.strips == 1 || (self.steps() % BANKS).trailing_zeros() == self.results.trailing_zeros()
+    }
+
+    fn steps(&self) -> usize {
+        match self.direction {
+            Direction::AlongRows | Direction::AlongColumns => self.lines,
+            Direction::DownRight => self.lines + self.results,
+            Direction::DownLeft => self.lines - self.results,
+        }
+    }
+
+    fn is_diagonal(&self) -> bool {
+        matches!(self.direction, Direction::DownRight | Direction::DownLeft)
+    }
+
+    /// The smallest pitch for `along` words. It is odd, so that neighbouring lines are in different banks.
+    fn pitch(&self, along: usize) -> usize {
+        let pitches = (0..BANKS / 2).map(|i| (along | 1) + 2 * i);
+        let fits = |pitch: &usize| self.strips == 1 || (self.steps() * pitch) % BANKS == self.results % BANKS;
+        pitches.clone().find(fits).unwrap_or(along | 1)
+    }
+
+    /// `words` of an image, rounded up so that the next image goes on where this one's positions end.
+    fn image(&self, words: usize, pitch: usize) -> usize {
+        let positions = self.strips * self.lines * pitch;
+        words + (positions % BANKS + BANKS - words % BANKS) % BANKS
+    }
+}
+
 impl Area {
-    fn new(direction: Direction, rows: usize, cols: usize, slack: usize) -> Self {
-        let along = if direction == Direction::AlongRows { cols } else { rows };
-        let lines = if direction == Direction::AlongRows { rows } else { cols };
-        // An odd pitch: lanes that are a line apart use different banks.
-        Area { rows, cols, pitch: along | 1, lines, bias: (rows + slack).next_multiple_of(lines) }
+    fn new(banks: Banks, rows: usize, cols: usize) -> Self {
+        let (along, lines) = if banks.direction == Direction::AlongRows { (cols, rows) } else { (rows, cols) };
+        // A diagonal that leaves the last line goes on in the first, in the next bank if there are whole rounds of lines.
+        let whole = lines.next_multiple_of(BANKS);
+        let lines = if banks.is_diagonal() && 2 * whole <= 3 * lines { whole } else { lines };
+        Area { rows, cols, pitch: banks.pitch(along), lines, bias: (rows + banks.results).next_multiple_of(lines) }
     }
 
     pub fn words(&self) -> usize {
@@ -105,18 +163,25 @@ impl Area {
 }
 
 /// How a group's part of a tile is divided among threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Division {
     pub strips: usize,
+    /// Lines of threads, of which those from `live` on have nothing to do.
     pub lines: usize,
+    pub live: usize,
     pub source: Area,
     pub results: Area,
+    /// Words of all phases of one image, and of its results' gradients.
+    pub source_words: usize,
+    pub result_words: usize,
+    /// Cycles that a read of a warp takes, about.
+    pub conflicts: f64,
 }
 
 impl Division {
     pub fn new(pattern: &Pattern, (rows, cols): (usize, usize), results: usize) -> Self {
         let direction = pattern.direction;
-        let (strips, lines) = match direction {
+        let (strips, live) = match direction {
             Direction::AlongRows => (cols.div_ceil(results), rows),
             Direction::AlongColumns => (rows.div_ceil(results), cols),
             _ => (rows.div_ceil(results), cols + results - 1),
@@ -125,15 +190,17 @@ impl Division {
         let (rows, cols, lined) = match direction {
             Direction::AlongRows => (rows, whole, whole),
             Direction::AlongColumns => (whole, cols, cols),
-            _ => (whole, cols, lines),
+            _ => (whole, cols, live),
         };
         let (down, across) = pattern.extent.margin();
-        Division {
-            strips,
-            lines,
-            source: Area::new(direction, rows + down, cols + across, results),
-            results: Area::new(direction, rows, lined, results),
-        }
+        let banks = Banks::of(direction, results, strips, live);
+        let source = Area::new(banks, rows + down, cols + across);
+        let results = Area::new(banks, rows, lined);
+        let source_words = banks.image(pattern.phases * source.words(), source.pitch);
+        let result_words = banks.image(results.words(), results.pitch);
+        let conflicts =
+            if banks.fit() && (!banks.is_diagonal() || source.lines.is_multiple_of(BANKS)) { 1.0 } else { 1.6 };
+        Division { strips, lines: banks.lines, live, source, results, source_words, result_words, conflicts }
     }
 
     pub fn positions(&self) -> usize {
@@ -228,14 +295,17 @@ impl Problem<'_> {
                 let per_cell = if phases == 1 { 8.0 } else { 30.0 };
                 let staged = per_cell / 128.0 * (phases * division.source.words()) as f64;
                 let warps = division.positions() as f64 / 32.0;
-                (staged + warps * (pattern.cycles(results, self.pass) + 2.0 * results as f64), division)
+                (
+                    staged + warps * (pattern.cycles(results, self.pass, division.conflicts) + 2.0 * results as f64),
+                    division,
+                )
             };
             let all = group.iter().enumerate().map(|(index, pattern)| (index, pattern, time(pattern)));
             let (index, pattern, (time, division)) = all.min_by(|a, b| a.2.0.total_cmp(&b.2.0))?;
             patterns.push(index);
             positions = positions.max(division.positions());
-            source_words = source_words.max(phases * division.source.words());
-            result_words = result_words.max(division.results.words());
+            source_words = source_words.max(division.source_words);
+            result_words = result_words.max(division.result_words);
             weights = weights.max(pattern.weight_words());
             entries = entries.max(pattern.chunk_count().max(entry_count(pattern)));
             bundles = bundles.max(pattern.bundles().iter().sum::<usize>());
