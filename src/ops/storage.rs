@@ -101,7 +101,13 @@ pub(crate) fn update(target: &Tensor, source: &Tensor, f: impl FnOnce(&mut [f32]
         return Err(Error::argument("source of an update", given, allowed));
     }
     if !target.device().is_cpu() {
-        return with_copy(target, |target| Ok(with_values(source, |source| Ok(f(target, source)))?));
+        return with_copy(target, |target| {
+            with_values(source, |source| {
+                f(target, source);
+                Ok(())
+            })?;
+            Ok(())
+        });
     }
     Ok(target.inplace_op2(&source.contiguous()?, &Update(Cell::new(Some(f))))?)
 }
@@ -142,7 +148,10 @@ impl<F: FnOnce(&mut [f32], &[f32])> InplaceOp2 for Update<F> {
 /// Calls `f` with the values of `target`, f32, to be changed in place; every tensor on its storage sees the change.
 pub(crate) fn modify(target: &Tensor, f: impl FnOnce(&mut [f32])) -> Result<()> {
     if !target.device().is_cpu() {
-        return with_copy(target, |values| Ok(f(values)));
+        return with_copy(target, |values| {
+            f(values);
+            Ok(())
+        });
     }
     Ok(target.inplace_op1(&Modify(Cell::new(Some(f))))?)
 }

@@ -32,10 +32,11 @@ pub fn cuda_check() -> Result<(), String> {
     }
     println!("without a GPU: {complaint}");
     let output = without_driver(&program, &["--device", "cpu"])?;
-    match output.status.success() {
-        true => Ok(println!("with --device cpu it runs")),
-        false => Err(format!("--device cpu failed: {}", String::from_utf8_lossy(&output.stderr))),
+    if !output.status.success() {
+        return Err(format!("--device cpu failed: {}", String::from_utf8_lossy(&output.stderr)));
     }
+    println!("with --device cpu it runs");
+    Ok(())
 }
 
 /// Builds the program with the feature; its path.

@@ -1,6 +1,6 @@
 //! Kernels on a GPU: the operators' second back end, in f32, f16 and bf16 with sums in f32.
 //!
-//! The kernels are in `kernels/*.cu`. Operators prepare launches (tables, sizes, scratch memory) and call [`Gpu::launch`];
+//! The kernels are in `kernels/*.cu`. Operators prepare launches (tables, sizes, scratch memory) and call `Gpu::launch`;
 //! what runs them is either an NVIDIA GPU (feature `cuda`) or an emulator on the CPU, which tests bring along, so that all
 //! but the driver calls is compiled and tested without a GPU. Memory is candle's own storage on both.
 //!
