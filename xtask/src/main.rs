@@ -55,10 +55,10 @@ fn test(arguments: &[String]) -> Result<(), String> {
     run(cargo().args(["test", "--release", "--workspace"]).args(arguments))
 }
 
-/// Packages of Debian and Ubuntu with a virtual display and OpenGL in software.
-const PACKAGES: [&str; 4] = ["xvfb", "libgl1-mesa-dri", "libegl1", "libgl1"];
+/// Packages of Debian and Ubuntu with a virtual display and OpenGL in software, and the compiler of the emulator.
+const PACKAGES: [&str; 5] = ["xvfb", "libgl1-mesa-dri", "libegl1", "libgl1", "g++"];
 
-/// Installs what the smoke test of the viewer's window needs, unless it is there.
+/// Installs what the smoke test of the viewer's window and the emulator of GPUs need, unless it is there.
 fn virtual_display() -> Result<(), String> {
     let found = |name: &str| Command::new("sh").args(["-c", &format!("command -v {name}")]).output();
     let has = |name: &str| found(name).is_ok_and(|output| output.status.success());
@@ -66,7 +66,8 @@ fn virtual_display() -> Result<(), String> {
         let known = Command::new("ldconfig").arg("-p").output();
         known.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(name))
     };
-    if cfg!(not(target_os = "linux")) || (has("Xvfb") && library("libEGL.so.1") && library("libGL.so.1")) {
+    if cfg!(not(target_os = "linux")) || (has("c++") && has("Xvfb") && library("libEGL.so.1") && library("libGL.so.1"))
+    {
         return Ok(());
     }
     if !has("apt-get") {
