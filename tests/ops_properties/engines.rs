@@ -302,6 +302,22 @@ fn largest_kernels_on_a_small_plane() -> Checked {
     Ok(())
 }
 
+/// Large kernels on large images, whose sums are computed in parts, on images with sides of either parity; lines and small
+/// kernels beside them in one layer.
+#[test]
+fn sums_in_parts() -> Checked {
+    let sizes =
+        [((13, 13), (28, 28)), ((15, 17), (31, 33)), ((51, 5), (56, 30)), ((5, 51), (30, 57)), ((31, 31), (57, 56))];
+    for (kernel, size) in sizes {
+        let groups = vec![(rectangle(kernel, (1, 1)), 17), (tap_offsets(0.9, kernel.0 * kernel.1), 2)];
+        let case = Case::same(1, groups, size).varied(kernel.0 == 13, kernel.1 > 5, View::Transposed);
+        let channels = Plan::new(Arc::new(case.table()?), case.geometry).channels_in_parts(1);
+        prop_assert!(channels >= 16, "{channels} channels of {kernel:?} at {size:?}");
+        case.check()?;
+    }
+    Case::same(2, vec![(rectangle((13, 13), (1, 1)), 16)], (29, 30)).check_half()
+}
+
 #[test]
 fn one_pixel() -> Checked {
     let groups = vec![(rectangle((5, 5), (1, 2)), 17), (tap_offsets(0.4, 25), 1)];
@@ -439,8 +455,10 @@ fn threads_do_not_matter_on_any_instruction_set() -> Result<()> {
     let groups: Vec<_> = [40, 1, 7].iter().zip(0..).map(|(&n, i)| (tap_offsets(0.9 * i as f32, 15), n)).collect();
     let same = Case::same(3, groups.clone(), (23, 19)).varied(true, true, View::Contiguous);
     let strided = Case::new(3, groups, Geometry { input: (23, 19), output: (12, 19), stride: (2, 1) });
-    for (case, set) in
-        [same, strided].iter().flat_map(|case| InstructionSet::available().into_iter().map(move |set| (case, set)))
+    let in_parts = Case::same(3, vec![(rectangle((13, 13), (1, 1)), 33)], (28, 29));
+    for (case, set) in [same, strided, in_parts]
+        .iter()
+        .flat_map(|case| InstructionSet::available().into_iter().map(move |set| (case, set)))
     {
         let (args, cotangent, conv) = (case.args(), case.cotangent(), case.conv(set)?);
         let run = |threads: usize| -> Result<Outcome> {

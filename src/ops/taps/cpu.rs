@@ -131,6 +131,11 @@ impl Plan {
         self.vectors(images).loose.iter().filter(|&&loose| loose).count()
     }
 
+    /// Channels whose sums are computed in parts, with fewer products than taps, in a batch of so many images.
+    pub fn channels_in_parts(&self, images: usize) -> usize {
+        self.vectors(images).lanes.channels_in_parts()
+    }
+
     fn in_len(&self) -> usize {
         self.geometry.input.0 * self.geometry.input.1
     }

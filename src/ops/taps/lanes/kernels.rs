@@ -164,10 +164,10 @@ impl Ahead {
     const LINE: usize = 64;
 
     /// Fetches planes of `len` values during the given gathers.
-    pub fn new<T>(planes: Option<Planes<T>>, len: usize, gathers: &[Gather]) -> Self {
+    pub fn new<'a, T>(planes: Option<Planes<T>>, len: usize, gathers: impl Iterator<Item = &'a Gather>) -> Self {
         let lines = (len * size_of::<T>()).div_ceil(Self::LINE);
         let planes = planes.map(|planes| planes.map(<*const T>::cast));
-        let rows: usize = gathers.iter().flat_map(|gather| &gather.tiles).map(|tile| tile.runs[0].rows.len()).sum();
+        let rows: usize = gathers.flat_map(|gather| &gather.tiles).map(|tile| tile.runs[0].rows.len()).sum();
         Ahead { planes, lines, per_row: (lines * MAX_LANES).div_ceil(rows.max(1)), plane: 0, line: 0 }
     }
 

@@ -13,7 +13,7 @@
 //! The rows of an image never need a test: taps are sorted by rows, and each output row has its range of them. Columns
 //! beside the image are read from zeros between the sheet's rows, but only by tiles of outputs for which the tap reads
 //! inside the image at least once. Results are transposed back. A block of one image is one unit of work: nothing
-//! depends on the number of threads.
+//! depends on the number of threads. Large kernels are computed in parts, with fewer products than taps (`split`).
 //!
 //! In rows of pixels instead of lanes of channels, nearly every load would straddle two cache lines, which costs twice
 //! as much; so even oblique kernels run at the speed of horizontal ones.
@@ -21,6 +21,7 @@
 mod kernels;
 mod plan;
 mod scratch;
+mod split;
 pub(super) mod strips;
 mod vector;
 
@@ -33,7 +34,8 @@ use super::{Geometry, Tap, TapTable};
 use kernels::{Ahead, Buffers, Planes, Targets};
 use plan::{Chunk, Chunks, Gather, Numbered, Sheet};
 use rayon::prelude::*;
-use scratch::{Owner, with_buffers};
+use scratch::{Owner, with_buffers, with_room};
+use split::{Places, SplitCorrelateTask, SplitCorrelations, SplitSums, SplitTask};
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::sync::{Arc, OnceLock};
@@ -68,6 +70,8 @@ struct Forward {
     owner: Owner,
     x: Sheet,
     gathers: Vec<Gather>,
+    /// Of bundles whose sums are split.
+    splits: Vec<Option<SplitSums>>,
 }
 
 /// What the gradients need: the layouts of dy and x, and the work of each bundle.
@@ -78,6 +82,9 @@ struct Backward {
     x: Sheet,
     gathers: Vec<Vec<Gather>>,
     chunks: Vec<Vec<Chunk>>,
+    /// Of bundles whose sums, or weight gradients, are split.
+    split_gathers: Vec<Option<SplitSums>>,
+    split_chunks: Vec<Option<SplitCorrelations>>,
 }
 
 /// The decisions for a table, a geometry and an instruction set.
@@ -143,9 +150,10 @@ impl Lanes {
             let x = Outline::source_sheet(&outlines.iter().collect::<Vec<_>>(), self.geometry.input, self.set.lanes());
             let gathers: Vec<Gather> =
                 outlines.iter().map(|o| o.resolve(&x, self.set.lanes(), self.set.has_many_registers())).collect();
+            let splits: Vec<_> = taps.iter().map(|taps| SplitSums::new(self.set, taps, &self.geometry)).collect();
             tracing::debug!(
                 target: "kernelscope::ops",
-                "forward {:?}: {} channels in {} blocks on {}; taps per bundle {:?}, tiles {:?} wide, margin {}",
+                "forward {:?}: {} channels in {} blocks on {}; taps per bundle {:?}, tiles {:?} wide, margin {}; parts {:?}",
                 self.geometry,
                 self.blocks.iter().map(|block| block.channels.len()).sum::<usize>(),
                 self.blocks.len(),
@@ -153,9 +161,16 @@ impl Lanes {
                 taps.iter().map(Vec::len).collect::<Vec<_>>(),
                 gathers.iter().filter_map(|gather| gather.tiles.first()).map(|tile| tile.width).collect::<Vec<_>>(),
                 x.halo,
+                splits.iter().map(|split| split.as_ref().map_or(1, |split| split.gathers().count())).collect::<Vec<_>>(),
             );
-            Forward { owner: Owner::new(), x, gathers }
+            Forward { owner: Owner::new(), x, gathers, splits }
         })
+    }
+
+    /// Channels whose sums are computed in parts in the forward pass.
+    pub fn channels_in_parts(&self) -> usize {
+        let splits = &self.forward_plan().splits;
+        self.blocks.iter().filter(|block| splits[block.bundle].is_some()).map(|block| block.channels.len()).sum()
     }
 
     fn backward_plan(&self) -> &Backward {
@@ -181,7 +196,15 @@ impl Lanes {
                 dy.halo,
                 x.halo,
             );
-            Backward { owner: Owner::new(), dy, x, gathers, chunks }
+            let Geometry { input, output, stride } = self.geometry;
+            let reversed = Geometry { input: output, output: input, stride };
+            let backwards = |taps: &Vec<Numbered>| {
+                let taps: Vec<_> = taps.iter().map(|&(tap, index)| (Tap { dh: -tap.dh, dw: -tap.dw }, index)).collect();
+                SplitSums::new(self.set, &taps, &reversed)
+            };
+            let split_gathers = taps.iter().map(backwards).collect();
+            let split_chunks = taps.iter().map(|taps| SplitCorrelations::new(self.set, taps, &self.geometry)).collect();
+            Backward { owner: Owner::new(), dy, x, gathers, chunks, split_gathers, split_chunks }
         })
     }
 
@@ -219,9 +242,15 @@ impl Lanes {
         merged
     }
 
-    /// The weights of each block, as [`Lanes::merge`].
-    fn merged(&self, weights: &[f32], residual: bool) -> Vec<Aligned> {
-        let merge = |block: &Block| self.merge(block, weights, residual);
+    /// The weights of each block, as [`Lanes::merge`], or those of the parts of its sums.
+    fn merged(&self, splits: &[Option<SplitSums>], weights: &[f32], residual: bool) -> Vec<Aligned> {
+        let merge = |block: &Block| {
+            let merged = self.merge(block, weights, residual);
+            match &splits[block.bundle] {
+                Some(split) => split.merge(self.set.lanes(), merged.as_ref()),
+                None => merged,
+            }
+        };
         if self.blocks.len() * self.table.weights_per_channel() < PARALLEL_MERGE {
             self.blocks.iter().map(merge).collect()
         } else {
@@ -286,7 +315,7 @@ impl Lanes {
         let plan = self.forward_plan();
         let lanes = self.set.lanes();
         let images = x.len() / (self.table.channels() * self.in_len());
-        let weights = self.merged(weights, residual);
+        let weights = self.merged(&plan.splits, weights, residual);
         let target = Sheet::bare(self.geometry.output);
         let results = (Results(y.as_mut_ptr().cast::<T>()), y.len());
         self.for_units(images, |block, index, image| {
@@ -299,16 +328,37 @@ impl Lanes {
             let targets = unsafe { self.targets(block, image, results, self.out_len()) };
             let next =
                 self.next_unit(index, image, images).map(|(block, image)| self.planes(block, image, x, self.in_len()));
+            if let Some(split) = &plan.splits[block.bundle] {
+                let ahead = Ahead::new(next, self.in_len(), split.gathers());
+                let weights = [weights[index].as_ptr(), start.0.as_ptr()];
+                return self.split_sums(split, (planes, targets), weights, ahead);
+            }
             with_buffers(plan.owner, [plan.x.len() * lanes, target.len() * lanes, 0, 0], |[source, sums, ..]| {
                 let buffers =
                     Buffers { source, target: sums, weights: weights[index].as_ptr(), bias: start.0.as_ptr() };
                 let gathers = std::slice::from_ref(&plan.gathers[block.bundle]);
-                let ahead = Ahead::new(next, self.in_len(), gathers);
+                let ahead = Ahead::new(next, self.in_len(), gathers.iter());
                 let task = ForwardTask { gathers, source: &plan.x, target: &target, buffers, planes, targets, ahead };
                 // SAFETY: the instruction set is available; the buffers have the sizes of the sheets, and the plan was
                 // made for them.
                 unsafe { dispatch(self.set, task) };
             });
+        });
+    }
+
+    /// Computes a block's sums in parts, from its planes to its targets, with its weights and what the sums start from.
+    fn split_sums<T: Stored>(
+        &self,
+        split: &SplitSums,
+        maps: (Planes<T>, Targets<T>),
+        [weights, start]: [*const f32; 2],
+        ahead: Ahead,
+    ) {
+        let zeros = Start([0.0; MAX_LANES]);
+        with_room(split.floats(self.set.lanes()), |places| {
+            let places = Places { places, weights, starts: [start, zeros.0.as_ptr()] };
+            // SAFETY: the instruction set is available; the places have the sizes of the plan.
+            unsafe { dispatch(self.set, SplitTask { split, maps, places, ahead }) };
         });
     }
 
@@ -328,37 +378,56 @@ impl Lanes {
         let lanes = self.set.lanes();
         let images = x.len() / (self.table.channels() * self.in_len());
         let wants_sums = f.is_some();
-        let merged = if dx.is_some() { self.merged(weights, residual) } else { Vec::new() };
+        let merged = if dx.is_some() { self.merged(&plan.split_gathers, weights, residual) } else { Vec::new() };
         let results = dx.map(|dx| (Results(dx.as_mut_ptr().cast::<f32>()), dx.len()));
         let sums: Vec<OnceLock<Aligned>> = (0..images * self.blocks.len()).map(|_| OnceLock::new()).collect();
         let (start, target) = (Start([0.0; MAX_LANES]), Sheet::bare(self.geometry.input));
         let floats = [plan.dy.len() * lanes, plan.x.len() * lanes, target.len() * lanes, 0];
         self.for_units(images, |block, index, image| {
-            let mut unit_sums = None;
-            with_buffers(plan.owner, floats, |[dy_sheet, x_sheet, dx_sheet, _]| {
-                let input = results.map(|results| InputGrad {
-                    gathers: &plan.gathers[block.bundle],
-                    target: &target,
-                    buffers: Buffers {
-                        source: dy_sheet,
-                        target: dx_sheet,
-                        weights: merged[index].as_ptr(),
-                        bias: start.0.as_ptr(),
-                    },
+            let (x, dy) = (self.planes(block, image, x, self.in_len()), self.planes(block, image, dy, self.out_len()));
+            // One vector per tap, and one for the bias.
+            let mut unit_sums = wants_sums.then(|| Aligned::zeros((self.taps[block.bundle].len() + 1) * lanes));
+            // SAFETY: as in the forward pass.
+            let mut targets = results.map(|results| unsafe { self.targets(block, image, results, self.in_len()) });
+            let mut wanted_sums = unit_sums.as_mut().map(Aligned::as_mut);
+            if let Some(split) = &plan.split_gathers[block.bundle]
+                && let Some(targets) = targets.take()
+            {
+                let weights = [merged[index].as_ptr(), start.0.as_ptr()];
+                self.split_sums(split, (dy, targets), weights, Ahead::nothing());
+            }
+            if let Some(split) = &plan.split_chunks[block.bundle]
+                && let Some(sums) = wanted_sums.take()
+            {
+                with_room(split.floats(lanes), |places| {
                     // SAFETY: as in the forward pass.
-                    targets: unsafe { self.targets(block, image, results, self.in_len()) },
+                    unsafe { dispatch(self.set, SplitCorrelateTask { split, maps: [x, dy], places, sums }) };
                 });
-                let weight = wants_sums.then(|| WeightGrad {
-                    chunks: &plan.chunks[block.bundle],
-                    stride: self.geometry.stride,
-                    x: (self.planes(block, image, x, self.in_len()), &plan.x, x_sheet),
-                    // One vector per tap, and one for the bias.
-                    sums: unit_sums.insert(Aligned::zeros((self.taps[block.bundle].len() + 1) * lanes)).as_mut(),
+            }
+            if targets.is_some() || wanted_sums.is_some() {
+                with_buffers(plan.owner, floats, |[dy_sheet, x_sheet, dx_sheet, _]| {
+                    let input = targets.map(|targets| InputGrad {
+                        gathers: &plan.gathers[block.bundle],
+                        target: &target,
+                        buffers: Buffers {
+                            source: dy_sheet,
+                            target: dx_sheet,
+                            weights: merged[index].as_ptr(),
+                            bias: start.0.as_ptr(),
+                        },
+                        targets,
+                    });
+                    let weight = wanted_sums.map(|sums| WeightGrad {
+                        chunks: &plan.chunks[block.bundle],
+                        stride: self.geometry.stride,
+                        x: (x, &plan.x, x_sheet),
+                        sums,
+                    });
+                    let dy = (dy, &plan.dy, dy_sheet);
+                    // SAFETY: as in the forward pass.
+                    unsafe { dispatch(self.set, BackwardTask { dy, input, weight }) };
                 });
-                let dy = (self.planes(block, image, dy, self.out_len()), &plan.dy, dy_sheet);
-                // SAFETY: as in the forward pass.
-                unsafe { dispatch(self.set, BackwardTask { dy, input, weight }) };
-            });
+            }
             if let Some(values) = unit_sums {
                 // Each unit has its own place.
                 let _ = sums[image * self.blocks.len() + index].set(values);

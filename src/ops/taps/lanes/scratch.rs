@@ -27,6 +27,21 @@ struct Buffer {
 
 thread_local! {
     static BUFFERS: RefCell<[Buffer; 4]> = RefCell::new(Default::default());
+    /// Without owners.
+    static ROOM: RefCell<[Vec<Line>; 4]> = RefCell::new(Default::default());
+}
+
+/// Calls `f` with other four buffers of at least `floats` values, aligned to 64 bytes and with any values in them.
+pub(super) fn with_room(floats: [usize; 4], f: impl FnOnce([*mut f32; 4])) {
+    ROOM.with_borrow_mut(|buffers| {
+        for (buffer, floats) in buffers.iter_mut().zip(floats) {
+            let lines = floats.div_ceil(16);
+            if buffer.len() < lines {
+                buffer.resize(lines, Line([0.0; 16]));
+            }
+        }
+        f(buffers.each_mut().map(|buffer| buffer.as_mut_ptr().cast::<f32>()));
+    });
 }
 
 /// Calls `f` with four buffers of at least `floats` values, aligned to 64 bytes. A buffer is zero when its owner first

@@ -47,6 +47,11 @@ unsafe impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        unsafe { Avx2(_mm256_sub_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         unsafe { Avx2(_mm256_loadu_ps(from)) }
     }

@@ -39,6 +39,7 @@ pub(in crate::ops::taps) unsafe trait Vector: Copy {
     unsafe fn multiply_add(self, by: Self, to: Self) -> Self;
 
     unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn load_f16(from: *const f16) -> Self;
     unsafe fn load_bf16(from: *const bf16) -> Self;

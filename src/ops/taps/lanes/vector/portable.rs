@@ -52,6 +52,14 @@ unsafe impl Vector for Portable {
     }
 
     #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        Self::from_fn(
+            #[inline(always)]
+            |i| self.0[i] - other.0[i],
+        )
+    }
+
+    #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         unsafe { Portable(from.cast::<[f32; 8]>().read_unaligned()) }
     }
