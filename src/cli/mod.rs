@@ -11,6 +11,7 @@ mod masks;
 mod merge;
 mod models;
 mod network;
+mod notebook;
 mod orientations;
 mod output;
 mod predict;
@@ -58,6 +59,8 @@ enum Command {
     ShapeBias(shape_bias::Args),
     /// Show the orientations of depthwise kernels, as built and as learned
     Orientations(orientations::Args),
+    /// Run notebooks in Rust: install the Jupyter kernel, open JupyterLab, execute files
+    Notebook(notebook::Args),
     /// Measure operators and networks, against the machine's limits and against PyTorch
     Bench(bench::Args),
 }
@@ -83,6 +86,7 @@ pub fn run() -> ExitCode {
         Command::Masks(args) => masks::run(&args),
         Command::ShapeBias(args) => shape_bias::run(&args),
         Command::Orientations(args) => orientations::run(&args),
+        Command::Notebook(args) => notebook::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     match result {

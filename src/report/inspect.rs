@@ -59,12 +59,7 @@ const ERF_SPLIT: u64 = 3;
 pub fn inspect(network: &Network, data: &DataConfig, options: InspectOptions, stop: &AtomicBool) -> Result<Inspection> {
     let check = || if stop.load(Ordering::Relaxed) { Err(Error::Interrupted(String::new())) } else { Ok(()) };
     let kernels = kernel_layers(&network.params().tensors())?;
-    let mut erf = Erf::new(network, Probe::default());
-    for image in erf_images(data, options)? {
-        check()?;
-        erf.add(&image)?;
-    }
-    let erf = erf.map()?;
+    let erf = receptive_field(network, data, options, stop)?;
     check()?;
     Ok(Inspection {
         costs: costs(network, data.size, data.size)?,
@@ -74,6 +69,26 @@ pub fn inspect(network: &Network, data: &DataConfig, options: InspectOptions, st
         kernels,
         shape_bias: builtin_shape_bias(network, data, options.conflict_images)?,
     })
+}
+
+/// The effective receptive field of the last stage over built-in images, or validation images of another source.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn receptive_field(
+    network: &Network,
+    data: &DataConfig,
+    options: InspectOptions,
+    stop: &AtomicBool,
+) -> Result<ErfMap> {
+    let mut erf = Erf::new(network, Probe::default());
+    for image in erf_images(data, options)? {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted(String::new()));
+        }
+        erf.add(&image)?;
+    }
+    erf.map()
 }
 
 fn erf_images(data: &DataConfig, options: InspectOptions) -> Result<Vec<Tensor>> {
@@ -95,11 +110,10 @@ fn erf_images(data: &DataConfig, options: InspectOptions) -> Result<Vec<Tensor>>
 }
 
 /// Shape bias on the cue-conflict images that belong to the built-in set; `None` for other data.
-pub(crate) fn builtin_shape_bias(
-    network: &Network,
-    data: &DataConfig,
-    images: usize,
-) -> Result<Option<ShapeBiasReport>> {
+///
+/// # Errors
+/// If an image does not fit the network, or a value is not finite.
+pub fn builtin_shape_bias(network: &Network, data: &DataConfig, images: usize) -> Result<Option<ShapeBiasReport>> {
     let Some(set) = data.cue_conflict(images)? else { return Ok(None) };
     let categories = Categories::identity(set.classes());
     let transform = data.eval_transform();

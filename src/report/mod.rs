@@ -8,5 +8,4 @@ pub(crate) use figures::{Picture, picture};
 pub use figures::{kernel_grid, oriented_taps};
 pub use html::{Comparison, write_comparison};
 pub(crate) use html::{STYLE, figure as embedded};
-pub(crate) use inspect::builtin_shape_bias;
-pub use inspect::{InspectOptions, Inspection, inspect};
+pub use inspect::{InspectOptions, Inspection, builtin_shape_bias, inspect, receptive_field};

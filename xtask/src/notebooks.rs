@@ -1,0 +1,144 @@
+//! The notebooks: every one through kernelscope's kernel, the kernel's protocol with a Jupyter client, JupyterLab in a
+//! browser, and one notebook with the stock Rust kernel.
+
+use crate::{cargo, run};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What the tests need of Python.
+const PYTHON: [&str; 3] = ["jupyter_client>=8", "nbconvert>=7", "jupyterlab>=4.4,<5"];
+/// The stock kernel, of the same evcxr.
+const STOCK: &str = "evcxr_jupyter@0.22.0";
+/// The notebook that runs with the stock kernel.
+const WITH_STOCK: &str = "6-your-own.ipynb";
+
+/// Where the tests keep what they make.
+struct Places {
+    root: PathBuf,
+    target: PathBuf,
+    work: PathBuf,
+}
+
+impl Places {
+    fn new() -> Result<Self, String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = root.canonicalize().map_err(|e| format!("cannot find the source tree: {e}"))?;
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let target = std::path::absolute(&target).map_err(|e| format!("cannot find the target folder: {e}"))?;
+        Ok(Places { work: target.join("notebooks"), root, target })
+    }
+
+    fn kernel(&self) -> PathBuf {
+        self.target.join("kernel").join(format!("kernelscope-kernel{}", std::env::consts::EXE_SUFFIX))
+    }
+
+    fn venv(&self) -> PathBuf {
+        self.work.join("venv")
+    }
+
+    fn python(&self) -> PathBuf {
+        self.venv().join("bin/python")
+    }
+
+    /// A command that keeps to the tests' own folders.
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env("KERNELSCOPE_CACHE", self.work.join("cache")).env("KERNELSCOPE_SOURCE", &self.root);
+        command.env("JUPYTER_DATA_DIR", self.work.join("jupyter")).env("CARGO_TARGET_DIR", &self.target);
+        command
+    }
+}
+
+/// Runs all of it. Without Python 3, what needs it is left out, with a line that says so.
+pub fn test() -> Result<(), String> {
+    let places = Places::new()?;
+    make(&places.work)?;
+    run(cargo().args(["test", "--profile", "kernel", "--package", "kernelscope-kernel"]))?;
+    run(cargo().args(["build", "--profile", "kernel", "--package", "kernelscope-kernel"]))?;
+    run(places.command(places.kernel()).arg("setup"))?;
+    let copies = copy_notebooks(&places, "run")?;
+    run(places.command(places.kernel()).arg("exec").args(&copies))?;
+    let python = Command::new("python3").args(["-m", "venv", "--help"]).output();
+    if !python.is_ok_and(|output| output.status.success()) {
+        eprintln!(
+            "xtask: no python3 with venv: the tests with a Jupyter client, JupyterLab and nbconvert are left out"
+        );
+        return Ok(());
+    }
+    if !places.python().is_file() {
+        run(Command::new("python3").args(["-m", "venv"]).arg(places.venv()))?;
+    }
+    run(Command::new(places.python()).args(["-m", "pip", "install", "--quiet"]).args(PYTHON))?;
+    run(places.command(places.kernel()).arg("install").arg("--prefix").arg(places.venv()))?;
+    let tests = places.root.join("notebook/tests");
+    run(places
+        .command(places.python())
+        .args(["-m", "unittest", "discover", "--verbose", "--start-directory"])
+        .arg(tests))?;
+    stock(&places)
+}
+
+/// One notebook through nbconvert with the stock kernel, which reads `evcxr.toml` beside it.
+fn stock(places: &Places) -> Result<(), String> {
+    let install = places.work.join("stock");
+    let mut build = cargo();
+    build.args(["install", "--locked", "--quiet", "--root"]).arg(&install).arg(STOCK);
+    build.args(["--config", "profile.release.opt-level=1", "--config", "profile.release.debug=false"]);
+    run(build.env("CARGO_TARGET_DIR", places.work.join("stock-target")))?;
+    run(places.command(install.join("bin/evcxr_jupyter")).arg("--install"))?;
+    let copies = copy_notebooks(places, "stock-run")?;
+    let folder = places.work.join("stock-run");
+    // Relative to the folder, as in the source tree.
+    let text = read(&places.root.join("notebooks/evcxr.toml"))?;
+    let library = places.root.join("notebook").display().to_string();
+    write(&folder.join("evcxr.toml"), &text.replace("../notebook", &library))?;
+    let chosen: Vec<&PathBuf> = copies.iter().filter(|path| path.ends_with(WITH_STOCK)).collect();
+    let mut convert = places.command(places.python());
+    convert.args(["-m", "nbconvert", "--to", "notebook", "--execute", "--inplace"]).args(&chosen);
+    convert.args(["--ExecutePreprocessor.kernel_name=rust", "--ExecutePreprocessor.startup_timeout=900"]);
+    convert.args(["--ExecutePreprocessor.timeout=1800"]).env("EVCXR_TMPDIR", places.work.join("stock-session"));
+    run(convert.current_dir(&folder))?;
+    // The stock kernel calls every cell a success; a failed one has written to standard error and shown nothing.
+    for path in chosen {
+        let shown = read(path)?;
+        for expected in ["central difference", "parameters", "image/svg+xml"] {
+            if !shown.contains(&format!("{expected}")) || shown.contains("\"name\": \"stderr\"") {
+                return Err(format!("{}: no \"{expected}\" in its outputs, or an error", path.display()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Copies the notebooks to a new folder, where they can write.
+fn copy_notebooks(places: &Places, name: &str) -> Result<Vec<PathBuf>, String> {
+    let folder = places.work.join(name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).map_err(|e| format!("cannot remove {}: {e}", folder.display()))?;
+    }
+    make(&folder)?;
+    let from = places.root.join("notebooks");
+    let found = std::fs::read_dir(&from).map_err(|e| format!("cannot read {}: {e}", from.display()))?;
+    let mut files: Vec<PathBuf> = found.filter_map(|item| item.ok().map(|i| i.path())).collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == "ipynb"));
+    files.sort();
+    let mut copies = Vec::new();
+    for file in files {
+        let copy = folder.join(file.file_name().unwrap_or_default());
+        std::fs::copy(&file, &copy).map_err(|e| format!("cannot copy {}: {e}", file.display()))?;
+        copies.push(copy);
+    }
+    Ok(copies)
+}
+
+fn make(folder: &Path) -> Result<(), String> {
+    std::fs::create_dir_all(folder).map_err(|e| format!("cannot create {}: {e}", folder.display()))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))
+}
