@@ -1,7 +1,7 @@
 //! Ablations from a cell: a grid in three lines, trained in the background while other cells run.
 
 use crate::interrupt;
-use crate::show::tables::{Table, bar, duration, grouped, percent};
+use crate::show::tables::{Table, bar, duration, grouped};
 use crate::show::{Live, Show, Shown, beside};
 use crate::training::{Run, open_run, training};
 use kernelscope::ablate::{Ablation, Axis, Entry, Failure, Grid, Job, Record, Settings, Shard, Summary, Watch};

@@ -102,7 +102,7 @@ fn stock(places: &Places) -> Result<(), String> {
     for path in chosen {
         let shown = read(path)?;
         for expected in ["central difference", "parameters", "image/svg+xml"] {
-            if !shown.contains(&format!("{expected}")) || shown.contains("\"name\": \"stderr\"") {
+            if !shown.contains(expected) || shown.contains("\"name\": \"stderr\"") {
                 return Err(format!("{}: no \"{expected}\" in its outputs, or an error", path.display()));
             }
         }

@@ -131,7 +131,8 @@ fn collect(
     };
     let (done, finished) = bounded(1);
     let outcome = std::thread::scope(|scope| {
-        let cell = || {
+        // The sender goes with the thread, also where that panics.
+        let cell = move || {
             let outcome = session.execute(code);
             let _ = done.send(());
             outcome

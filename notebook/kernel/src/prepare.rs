@@ -1,6 +1,7 @@
 //! The prepared build: kernelscope, candle and all they need, compiled once as cells are compiled. Each session starts
 //! with a copy, so that sessions never wait for each other or overwrite each other's files.
 
+use crate::frames::SESSION;
 use crate::places::{self, state_of_sources};
 use crate::{Error, Result};
 use std::fs;
@@ -19,9 +20,12 @@ pub fn first_cell(root: &Path) -> String {
     lines.push(format!(":dep kernelscope-notebook = {{ path = \"{path}\" }}"));
     lines.push("use kernelscope_notebook::prelude::*;".into());
     // The question mark is known to be allowed from here on; otherwise the first cell with one is compiled twice.
-    lines.push("kernelscope_notebook::start(); Ok::<(), String>(())?;".into());
+    lines.push(format!("{START} Ok::<(), String>(())?;"));
     lines.join("\n")
 }
+
+/// Prepares a process that runs cells.
+pub const START: &str = "kernelscope_notebook::start();";
 
 /// Settings of Cargo's profile for cells and all they use.
 pub const BUILD_ENV: [(&str, &str); 4] = [
@@ -78,6 +82,8 @@ impl Prepared {
         let mut child = Command::new(program)
             .arg("compile")
             .env("EVCXR_TMPDIR", &self.folder)
+            // It runs one cell that nobody listens to.
+            .env_remove(SESSION)
             .current_dir(&self.folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -2,7 +2,7 @@
 
 use crate::errors::Failure;
 use crate::frames::{Bundle, Frame, INTERRUPT, PIPE};
-use crate::prepare::{Prepared, Progress, first_cell};
+use crate::prepare::{Prepared, Progress, START, first_cell};
 use crate::{Error, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use evcxr::{CommandContext, EvalContext, EvalContextOutputs};
@@ -143,6 +143,10 @@ impl Session {
             }
         }
         let interrupted = self.interrupter.end();
+        if matches!(result, Err(evcxr::Error::SubprocessTerminated(_))) {
+            // evcxr has started another process, which is not prepared yet. Its first cell says why if it cannot be.
+            let _ = self.context.execute(START);
+        }
         let error = match result {
             Ok(outputs) if failed.is_none() && interrupted == 0 => {
                 let content = outputs.content_by_mime_type;
