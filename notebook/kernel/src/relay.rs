@@ -82,7 +82,7 @@ impl<F: Write, E: Write> Relay<F, E> {
         if let Some(at) = line.find(MARK) {
             text.push_str(&line[..at]);
             self.flush_text(text)?;
-            return self.frames.write_all(line[at + MARK.len()..].as_bytes());
+            return self.frames.write_all(&line.as_bytes()[at + MARK.len()..]);
         }
         let Some(at) = line.find(CONTROL) else {
             text.push_str(line);

@@ -430,13 +430,14 @@ fn answer(shared: &Shared, session: &mut std::result::Result<Session, Failure>, 
 }
 
 fn completions(session: &mut std::result::Result<Session, Failure>, code: &str, cursor: usize) -> Value {
-    let found = session.as_mut().ok().and_then(|s| s.complete(code, byte_of(code, cursor)).ok());
-    let (found, (start, end)) = found.unwrap_or_default();
-    let (start, end) =
-        if found.is_empty() { (cursor, cursor) } else { (character_of(code, start), character_of(code, end)) };
-    let matches: Vec<&str> = found.iter().map(|(text, _)| text.as_str()).collect();
+    let found = session.as_mut().ok().and_then(|s| s.complete(code, byte_of(code, cursor)).ok()).unwrap_or_default();
+    let (start, end) = match found.texts.is_empty() {
+        true => (cursor, cursor),
+        false => (character_of(code, found.range.0), character_of(code, found.range.1)),
+    };
+    let matches: Vec<&str> = found.texts.iter().map(|(text, _)| text.as_str()).collect();
     let kind = |(text, kind): &(String, &str)| json!({ "text": text, "type": kind, "start": start, "end": end });
-    let kinds: Vec<Value> = found.iter().map(kind).collect();
+    let kinds: Vec<Value> = found.texts.iter().map(kind).collect();
     json!({
         "status": "ok",
         "matches": matches,

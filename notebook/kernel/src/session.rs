@@ -37,6 +37,15 @@ pub enum Outcome {
     Failed(Failure),
 }
 
+/// What could be written at a place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Completions {
+    /// The texts, and what each is (`function`, `struct`).
+    pub texts: Vec<(String, &'static str)>,
+    /// The bytes that one of them replaces.
+    pub range: (usize, usize),
+}
+
 /// Stops what runs.
 #[derive(Clone)]
 pub struct Interrupter {
@@ -206,14 +215,14 @@ impl Session {
         std::mem::take(&mut self.stderr.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Completions of the code at a byte offset: the texts, and the byte range that they replace.
+    /// Completions of the code at a byte offset.
     ///
     /// # Errors
     /// If rust-analyzer fails.
-    pub fn complete(&mut self, code: &str, offset: usize) -> Result<(Vec<(String, &'static str)>, (usize, usize))> {
+    pub fn complete(&mut self, code: &str, offset: usize) -> Result<Completions> {
         let found = self.context.completions(code, offset).map_err(|e| Error::Other(e.to_string()))?;
         let range = (found.start_offset, found.end_offset);
-        Ok((found.completions.into_iter().map(|c| (c.code, c.kind)).collect(), range))
+        Ok(Completions { texts: found.completions.into_iter().map(|c| (c.code, c.kind)).collect(), range })
     }
 
     /// What is known of a path such as `Tensor::zeros`; `None` if nothing is.
