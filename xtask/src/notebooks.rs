@@ -93,10 +93,14 @@ fn stock(places: &Places) -> Result<(), String> {
     let library = places.root.join("notebook").display().to_string();
     write(&folder.join("evcxr.toml"), &text.replace("../notebook", &library))?;
     let chosen: Vec<&PathBuf> = copies.iter().filter(|path| path.ends_with(WITH_STOCK)).collect();
+    // What cells use is compiled with the same settings for both kernels.
+    let session = places.work.join("stock-session");
+    run(Command::new("rm").arg("-rf").arg(&session))?;
+    run(Command::new("cp").arg("-a").arg(places.work.join("cache/prepared")).arg(&session))?;
     let mut convert = places.command(places.python());
     convert.args(["-m", "nbconvert", "--to", "notebook", "--execute", "--inplace"]).args(&chosen);
     convert.args(["--ExecutePreprocessor.kernel_name=rust", "--ExecutePreprocessor.startup_timeout=900"]);
-    convert.args(["--ExecutePreprocessor.timeout=1800"]).env("EVCXR_TMPDIR", places.work.join("stock-session"));
+    convert.args(["--ExecutePreprocessor.timeout=1800"]).env("EVCXR_TMPDIR", &session);
     run(convert.current_dir(&folder))?;
     // The stock kernel calls every cell a success; a failed one has written to standard error and shown nothing.
     for path in chosen {
