@@ -158,28 +158,40 @@ async fn serve(info: &zmq::ConnectionInfo, folder: SessionFolder) -> Result<Exit
     let thread = std::thread::Builder::new().name("session".into()).stack_size(STACK);
     thread.spawn(move || work_on(&worker, &queue)).map_err(Error::io("start", Path::new("a thread")))?;
 
+    let on_shell_channel = shared.clone();
+    tokio::spawn(async move {
+        loop {
+            match shell_in.read().await {
+                Ok(message) => on_shell(&on_shell_channel, message, &work),
+                Err(error) => ignored(&error).await,
+            }
+        }
+    });
     loop {
-        tokio::select! {
-            message = shell_in.read() => match message {
-                Ok(message) => on_shell(&shared, message, &work),
-                Err(error) => eprintln!("kernelscope-kernel: a message was ignored: {error}"),
-            },
-            message = control.read() => match message {
-                Ok(message) => if let Some(reply) = on_control(&shared, &message) {
-                    let last = matches!(reply.content, Content::ShutdownReply(_));
-                    control.send(reply).await?;
-                    shared.status("idle", &message);
-                    if last {
-                        // What is in the queues is small; clients do not wait for more.
-                        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                        shared.clean_up();
-                        std::process::exit(0);
-                    }
-                },
-                Err(error) => eprintln!("kernelscope-kernel: a message was ignored: {error}"),
-            },
+        let message = match control.read().await {
+            Ok(message) => message,
+            Err(error) => {
+                ignored(&error).await;
+                continue;
+            }
+        };
+        let Some(reply) = on_control(&shared, &message) else { continue };
+        let last = matches!(reply.content, Content::ShutdownReply(_));
+        control.send(reply).await?;
+        shared.status("idle", &message);
+        if last {
+            // What is in the queues is small; clients do not wait for more.
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            shared.clean_up();
+            std::process::exit(0);
         }
     }
+}
+
+/// Says that a message was of no use. A channel that is broken for good must not keep a core busy.
+async fn ignored(error: &zmq::RuntimeError) {
+    eprintln!("kernelscope-kernel: a message was ignored: {error}");
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
 }
 
 async fn send_all<S>(mut connection: zmq::Connection<S>, mut queue: UnboundedReceiver<JupyterMessage>)
