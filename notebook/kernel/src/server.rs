@@ -337,9 +337,12 @@ fn work_on(shared: &Arc<Shared>, queue: &Receiver<Work>) {
     while let Ok(work) = queue.recv() {
         match work {
             Work::Execute(message, request) => {
-                let stop = request.stop_on_error;
-                if !execute(shared, &mut session, &message, &request, &flush) && stop {
-                    abort_waiting(shared, queue, &mut session);
+                // Cells that were sent before one failed are not run; those sent after its reply are.
+                for work in execute(shared, &mut session, &message, &request, queue, &flush) {
+                    match work {
+                        Work::Execute(message, _) => abort(shared, &message),
+                        Work::Other(message) => answer(shared, &mut session, &message),
+                    }
                 }
             }
             Work::Other(message) => answer(shared, &mut session, &message),
@@ -362,14 +365,15 @@ fn start(shared: &Arc<Shared>, visible: Sender<Frame>) -> Result<Session> {
     Ok(session)
 }
 
-/// Runs a cell; says whether it succeeded.
+/// Runs a cell. If it fails, this is what was waiting behind it.
 fn execute(
     shared: &Shared,
     session: &mut std::result::Result<Session, Failure>,
     message: &JupyterMessage,
     request: &ExecuteRequest,
+    queue: &Receiver<Work>,
     flush: &dyn Fn(),
-) -> bool {
+) -> Vec<Work> {
     *locked(&shared.parent) = Some(message.clone());
     shared.status("busy", message);
     let counted = !request.silent && request.store_history;
@@ -384,42 +388,31 @@ fn execute(
         Err(failure) => Outcome::Failed(failure.clone()),
     };
     flush();
-    let (reply, success) = match outcome {
+    let (reply, waiting) = match outcome {
         Outcome::Ok(value) => {
             if let Some(data) = value {
                 shared.show(Frame::Result { data });
             }
-            (json!({ "status": "ok", "execution_count": count, "payload": [], "user_expressions": {} }), true)
+            (json!({ "status": "ok", "execution_count": count, "payload": [], "user_expressions": {} }), Vec::new())
         }
         Outcome::Failed(Failure { name, value, traceback }) => {
             let mut error = json!({ "ename": name, "evalue": value, "traceback": traceback });
             shared.publish("error", error.clone(), Some(message));
             error["status"] = "error".into();
             error["execution_count"] = count.into();
-            (error, false)
+            (error, if request.stop_on_error { queue.try_iter().collect() } else { Vec::new() })
         }
     };
     shared.reply("execute_reply", reply, message);
     shared.status("idle", message);
-    success
+    waiting
 }
 
-/// Cells that were sent before the one that failed are not run.
-fn abort_waiting(shared: &Shared, queue: &Receiver<Work>, session: &mut std::result::Result<Session, Failure>) {
-    // A client that runs all cells sends them together; those on their way are meant, too.
-    std::thread::sleep(std::time::Duration::from_millis(50));
-    let waiting: Vec<Work> = queue.try_iter().collect();
-    for work in waiting {
-        match work {
-            Work::Execute(message, _) => {
-                shared.status("busy", &message);
-                let count = shared.count.load(Ordering::SeqCst);
-                shared.reply("execute_reply", json!({ "status": "aborted", "execution_count": count }), &message);
-                shared.status("idle", &message);
-            }
-            Work::Other(message) => answer(shared, session, &message),
-        }
-    }
+fn abort(shared: &Shared, message: &JupyterMessage) {
+    shared.status("busy", message);
+    let count = shared.count.load(Ordering::SeqCst);
+    shared.reply("execute_reply", json!({ "status": "aborted", "execution_count": count }), message);
+    shared.status("idle", message);
 }
 
 fn answer(shared: &Shared, session: &mut std::result::Result<Session, Failure>, message: &JupyterMessage) {
