@@ -18,6 +18,7 @@
 //!
 //! | room | holds |
 //! |---|---|
+//! | [`device`] | the CPU, or the GPU of this process |
 //! | [`files`] | files that appear complete or not at all |
 //! | [`ops`] | operators: oriented and dense depthwise convolution, norms, pointwise maps |
 //! | [`nn`] | layers, named parameters, seeded initialisation |
@@ -26,6 +27,7 @@
 //! | [`data`] | built-in images, folders, CIFAR-10, transforms, loader |
 //! | [`train`] | loss, optimiser, schedule, trainer |
 //! | [`run`] | the run folder |
+//! | [`open`] | what is at a path, as far as it can be read |
 //! | [`analysis`] | receptive fields, orientations, shape bias, sparsity, costs |
 //! | [`plot`] | figures |
 //! | [`report`] | all analyses of trained networks on one page |
@@ -42,9 +44,11 @@ pub mod analysis;
 pub mod bench;
 pub mod cli;
 pub mod data;
+pub mod device;
 pub mod error;
 pub mod files;
 pub mod nn;
+pub mod open;
 pub mod ops;
 pub mod plot;
 pub mod profile;

@@ -21,6 +21,7 @@ use crate::zoo::Network;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor, Var};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// The thresholds of the published tables.
 pub const THRESHOLDS: [f64; 4] = [0.2, 0.3, 0.5, 0.99];
@@ -73,6 +74,7 @@ pub struct Erf<'a> {
     probe: Probe,
     size: Option<(usize, usize)>,
     found: (usize, (usize, usize)),
+    stage_size: (usize, usize),
     sum: Vec<f64>,
     images: usize,
 }
@@ -81,7 +83,7 @@ impl<'a> Erf<'a> {
     /// For a network, best built without gradients ([`crate::nn::BuildOptions::frozen`]) so that only the image's
     /// gradient is computed.
     pub fn new(network: &'a Network, probe: Probe) -> Self {
-        Erf { network, probe, size: None, found: (0, (0, 0)), sum: Vec::new(), images: 0 }
+        Erf { network, probe, size: None, found: (0, (0, 0)), stage_size: (0, 0), sum: Vec::new(), images: 0 }
     }
 
     /// Adds one image (1, 3, H, W), normalised as the network expects. Returns its contribution map S, row-major.
@@ -143,8 +145,14 @@ impl<'a> Erf<'a> {
             *sum += f64::from(value);
         }
         self.found = (stage, (p, q));
+        self.stage_size = (rows, cols);
         self.images += 1;
         Ok(gradient)
+    }
+
+    /// Rows and columns of the probed stage's feature map; zeros before the first image.
+    pub fn stage_size(&self) -> (usize, usize) {
+        self.stage_size
     }
 
     /// The mean over the images so far.
@@ -175,10 +183,61 @@ pub fn log_scaled(map: &ErfMap) -> Vec<f64> {
     if max > 0.0 { logs.into_iter().map(|d| d / max).collect() } else { logs }
 }
 
-/// The smallest centred squares that hold more than each threshold's share of D.
-///
-/// Squares have sides 2i+1 for i from 1 to `min(h, w) div 2 - 1`, centred on pixel (h div 2, w div 2). A map that has not
-/// `height * width` values has no squares.
+/// Whose share a square holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Measure {
+    /// The share of D = log10(A + 1), as in the RepLKNet script and the published tables.
+    #[default]
+    Log,
+    /// The share of A itself, in which the centre weighs far more.
+    Raw,
+}
+
+/// The share of the contribution in every centred square, from which the square of any threshold can be read at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Squares {
+    size: (usize, usize),
+    /// The share of the square of side `2i+1` at index `i - 1`.
+    shares: Vec<f64>,
+}
+
+impl Squares {
+    /// Adds up a map ring by ring. Squares have sides 2i+1 for i from 1 to `min(h, w) div 2 - 1`, centred on pixel
+    /// (h div 2, w div 2). A map that has not `height * width` values has no squares.
+    pub fn new(map: &ErfMap, measure: Measure) -> Self {
+        let values = match measure {
+            Measure::Log => log_scaled(map),
+            Measure::Raw => map.contribution.iter().map(|&a| f64::from(a)).collect(),
+        };
+        let total: f64 = values.iter().sum();
+        let (h, w) = (map.height, map.width);
+        let complete = !values.is_empty() && h.checked_mul(w) == Some(values.len());
+        let radii = if complete { (h.min(w) / 2).saturating_sub(1) } else { 0 };
+        let (row, col) = (h / 2, w / 2);
+        let at = |r: usize, c: usize| values[r * w + c];
+        let mut sum = if complete { at(row, col) } else { 0.0 };
+        let shares = (1..=radii)
+            .map(|i| {
+                let (top, bottom, left, right) = (row - i, row + i, col - i, col + i);
+                sum += (left..=right).map(|c| at(top, c) + at(bottom, c)).sum::<f64>();
+                sum += (top + 1..bottom).map(|r| at(r, left) + at(r, right)).sum::<f64>();
+                if total > 0.0 { sum / total } else { 0.0 }
+            })
+            .collect();
+        Squares { size: (h, w), shares }
+    }
+
+    /// The smallest square that holds more than a share of the contribution.
+    pub fn area(&self, threshold: f64) -> AreaRatio {
+        let (h, w) = self.size;
+        let side = self.shares.iter().position(|&share| share > threshold).map(|i| 2 * (i + 1) + 1);
+        let ratio = side.map(|s| (s as f64 / h as f64) * (s as f64 / w as f64));
+        AreaRatio { threshold, side, ratio }
+    }
+}
+
+/// The smallest centred squares that hold more than each threshold's share of D ([`Squares`]).
 ///
 /// ```
 /// use kernelscope::analysis::{erf::area_ratios, report::ErfMap};
@@ -188,31 +247,82 @@ pub fn log_scaled(map: &ErfMap) -> Vec<f64> {
 /// assert_eq!(area_ratios(&map, &[0.99])[0].side, Some(3));
 /// ```
 pub fn area_ratios(map: &ErfMap, thresholds: &[f64]) -> Vec<AreaRatio> {
-    let scaled = log_scaled(map);
-    let total: f64 = scaled.iter().sum();
-    let (h, w) = (map.height, map.width);
-    let complete = !scaled.is_empty() && h.checked_mul(w) == Some(scaled.len());
-    let radii = if complete { (h.min(w) / 2).saturating_sub(1) } else { 0 };
-    // Share of every square, growing by one ring at a time.
-    let (row, col) = (h / 2, w / 2);
-    let at = |r: usize, c: usize| scaled[r * w + c];
-    let mut sum = if complete { at(row, col) } else { 0.0 };
-    let shares: Vec<f64> = (1..=radii)
-        .map(|i| {
-            let (top, bottom, left, right) = (row - i, row + i, col - i, col + i);
-            sum += (left..=right).map(|c| at(top, c) + at(bottom, c)).sum::<f64>();
-            sum += (top + 1..bottom).map(|r| at(r, left) + at(r, right)).sum::<f64>();
-            if total > 0.0 { sum / total } else { 0.0 }
-        })
-        .collect();
-    thresholds
-        .iter()
-        .map(|&threshold| {
-            let side = shares.iter().position(|&share| share > threshold).map(|i| 2 * (i + 1) + 1);
-            let ratio = side.map(|s| (s as f64 / h as f64) * (s as f64 / w as f64));
-            AreaRatio { threshold, side, ratio }
-        })
-        .collect()
+    let squares = Squares::new(map, Measure::Log);
+    thresholds.iter().map(|&threshold| squares.area(threshold)).collect()
+}
+
+/// The lines along which a map of values (row-major, `width` columns) crosses `level`, as segments between points
+/// (x, y) in pixels; the centre of the first pixel is (0.5, 0.5). Marching squares with linear interpolation; the two
+/// cases that are ambiguous keep the high corners apart.
+///
+/// ```
+/// use kernelscope::analysis::erf::contour;
+/// assert_eq!(contour(&[0.0, 1.0, 0.0, 1.0], 2, 0.5), [[(1.0, 0.5), (1.0, 1.5)]]);
+/// ```
+pub fn contour(values: &[f64], width: usize, level: f64) -> Vec<[(f32, f32); 2]> {
+    let mut lines = Vec::new();
+    let Some(rows) = values.len().checked_div(width) else { return lines };
+    for y in 0..rows.saturating_sub(1) {
+        for x in 0..width - 1 {
+            let at = y * width + x;
+            // Clockwise from the upper left.
+            let corners = [values[at], values[at + 1], values[at + width + 1], values[at + width]];
+            let above = corners.map(|value| value > level);
+            if above.iter().all(|&a| a) || above.iter().all(|&a| !a) {
+                continue;
+            }
+            let places = [(0.5, 0.5), (1.5, 0.5), (1.5, 1.5), (0.5, 1.5)];
+            let mut crossings: Vec<(f32, f32)> = Vec::with_capacity(4);
+            for (i, j) in [(0, 1), (1, 2), (2, 3), (3, 0)] {
+                if above[i] != above[j] {
+                    let share = ((level - corners[i]) / (corners[j] - corners[i])) as f32;
+                    let ((x0, y0), (x1, y1)): ((f32, f32), (f32, f32)) = (places[i], places[j]);
+                    crossings.push((x as f32 + x0 + share * (x1 - x0), y as f32 + y0 + share * (y1 - y0)));
+                }
+            }
+            match *crossings.as_slice() {
+                [a, b] => lines.push([a, b]),
+                [top, right, bottom, left] if above[0] => lines.extend([[left, top], [right, bottom]]),
+                [top, right, bottom, left] => lines.extend([[top, right], [bottom, left]]),
+                _ => {}
+            }
+        }
+    }
+    lines
+}
+
+/// The difference of two maps of transferred values, pixel by pixel.
+///
+/// # Errors
+/// If they have not the same number of values.
+pub fn difference(a: &[f64], b: &[f64]) -> Result<Vec<f64>> {
+    if a.len() != b.len() {
+        let given = format!("{} and {} values", a.len(), b.len());
+        return Err(Error::argument("maps", given, "two maps of one size"));
+    }
+    Ok(a.iter().zip(b).map(|(a, b)| a - b).collect())
+}
+
+/// Reads a map from a NumPy file: a matrix (H, W) of contributions, as RepLKNet's script saves it. Its name is the
+/// file's.
+///
+/// # Errors
+/// If the file cannot be read, holds no matrix, or a value is negative or not finite.
+pub fn read_npy(path: &Path) -> Result<ErfMap> {
+    std::fs::metadata(path).map_err(Error::io("read", path))?;
+    let tensor = Tensor::read_npy(path).map_err(|e| Error::file(path, format!("is not a readable NumPy file: {e}")))?;
+    let (height, width) = match tensor.dims() {
+        &[height, width] | &[1, height, width] if height > 0 && width > 0 => (height, width),
+        dims => return Err(Error::file(path, format!("has shape {dims:?}, allowed: a matrix (H, W)"))),
+    };
+    let contribution = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    if let Some(index) = contribution.iter().position(|value| !value.is_finite() || *value < 0.0) {
+        let (row, column, value) = (index / width, index % width, contribution[index]);
+        let place = format!("has the value {value} at row {row}, column {column}");
+        return Err(Error::file(path, format!("{place}, allowed: finite contributions that are not negative")));
+    }
+    let model = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    Ok(ErfMap { model, stage: 0, position: (0, 0), height, width, images: 1, contribution })
 }
 
 #[cfg(test)]
@@ -237,6 +347,57 @@ mod tests {
             });
             assert_eq!(area_ratios(&map, &[threshold])[0].side, direct.map(|i| 2 * i + 1), "{threshold}");
         }
+    }
+
+    #[test]
+    fn raw_squares_are_smaller_than_those_of_the_logarithm() {
+        let peaked = map(33, 33, |r, c| 100.0 / (1.0 + (r.abs_diff(16).pow(2) + c.abs_diff(16).pow(2)) as f32));
+        let (log, raw) = (Squares::new(&peaked, Measure::Log), Squares::new(&peaked, Measure::Raw));
+        for threshold in [0.2, 0.5] {
+            assert!(raw.area(threshold).side.unwrap() < log.area(threshold).side.unwrap(), "{threshold}");
+        }
+        let direct: f64 =
+            (15..=17).flat_map(|r| (15..=17).map(move |c| r * 33 + c)).map(|i| f64::from(peaked.contribution[i])).sum();
+        let total: f64 = peaked.contribution.iter().map(|&a| f64::from(a)).sum();
+        assert!((raw.shares[0] - direct / total).abs() < 1e-12);
+    }
+
+    #[test]
+    fn contours_of_a_disc_are_its_rim() {
+        let radius = |x: usize, y: usize| ((x as f64 - 20.0).powi(2) + (y as f64 - 20.0).powi(2)).sqrt();
+        let values: Vec<f64> = (0..41 * 41).map(|i| 30.0 - radius(i % 41, i / 41)).collect();
+        let lines = contour(&values, 41, 20.0);
+        assert!(lines.len() > 40);
+        for (x, y) in lines.into_iter().flatten() {
+            let distance = (f64::from(x) - 20.5).hypot(f64::from(y) - 20.5);
+            assert!((distance - 10.0).abs() < 0.1, "{x} {y}: {distance}");
+        }
+        assert!(contour(&values, 41, 99.0).is_empty() && contour(&[], 0, 0.0).is_empty());
+        assert_eq!(contour(&[1.0, 0.0, 0.0, 1.0], 2, 0.5).len(), 2);
+    }
+
+    #[test]
+    fn matrices_of_numpy_are_read_and_wrong_ones_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("contribution.npy");
+        let values: Vec<f32> = (0..12).map(|v| v as f32).collect();
+        let write = |values: &[f32], shape: &[usize]| {
+            Tensor::from_slice(values, shape, &candle_core::Device::Cpu).unwrap().write_npy(&path).unwrap();
+        };
+        write(&values, &[3, 4]);
+        let read = read_npy(&path).unwrap();
+        assert_eq!(
+            (read.height, read.width, read.contribution, read.model.as_str()),
+            (3, 4, values.clone(), "contribution")
+        );
+        write(&values, &[12]);
+        assert!(read_npy(&path).unwrap_err().to_string().contains("allowed: a matrix"));
+        write(&[0.0, f32::NAN, 1.0, 2.0], &[2, 2]);
+        let message = read_npy(&path).unwrap_err().to_string();
+        assert!(message.contains("NaN at row 0, column 1"), "{message}");
+        std::fs::write(&path, b"no numpy").unwrap();
+        assert!(read_npy(&path).unwrap_err().to_string().contains("not a readable NumPy file"));
+        assert!(read_npy(&folder.path().join("absent.npy")).unwrap_err().to_string().contains("cannot read"));
     }
 
     #[test]

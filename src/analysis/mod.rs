@@ -11,3 +11,4 @@ pub mod report;
 pub mod save;
 pub mod shape_bias;
 pub mod sparsity;
+pub mod tree;

@@ -69,6 +69,46 @@ fn second_moments(points: &[(f64, f64, f64)], energy: f64) -> (Option<f64>, f64)
     (Some(half_turn(0.5 * (2.0 * xy).atan2(xx - yy))), difference / spread)
 }
 
+/// Angles are computed from 32-bit numbers; this many degrees decide on which side of a border one falls.
+const TOLERANCE: f64 = 1e-3;
+
+/// Channels per bin of orientation: as built, and as learned, weighted by anisotropy. Bins are centred on multiples of
+/// their width, the first one on 0 degrees, which is also 180.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bins {
+    /// Number of channels built with an angle in each bin.
+    pub built: Vec<f64>,
+    /// Sum of the anisotropies of channels whose dominant orientation is in each bin.
+    pub learned: Vec<f64>,
+}
+
+impl Bins {
+    /// Sorts channels into `bins` bins.
+    pub fn new(channels: &[ChannelOrientation], bins: usize) -> Self {
+        let mut out = Self { built: vec![0.0; bins], learned: vec![0.0; bins] };
+        let add = |list: &mut Vec<f64>, angle: f64, weight: f64| {
+            let position = (angle + TOLERANCE) / 180.0 * bins as f64 + 0.5;
+            if let Some(bin) = list.get_mut(position.floor().rem_euclid(bins as f64) as usize) {
+                *bin += weight;
+            }
+        };
+        for channel in channels {
+            if let Some(angle) = channel.built {
+                add(&mut out.built, angle, 1.0);
+            }
+            if let Some(angle) = channel.dominant {
+                add(&mut out.learned, angle, channel.anisotropy);
+            }
+        }
+        out
+    }
+
+    /// The fullest bin.
+    pub fn peak(&self) -> f64 {
+        self.built.iter().chain(&self.learned).copied().fold(0.0, f64::max)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +146,19 @@ mod tests {
         for angle in [-1e-17, -f64::MIN_POSITIVE, 0.0, std::f64::consts::PI, -std::f64::consts::PI] {
             assert!((0.0..180.0).contains(&half_turn(angle)), "{angle:e}");
         }
+    }
+
+    #[test]
+    fn bins_are_centred_and_wrap() {
+        let channel = |built: f64, dominant: f64| ChannelOrientation {
+            built: Some(built),
+            dominant: Some(dominant),
+            anisotropy: 0.5,
+            energy: 1.0,
+        };
+        let bins = Bins::new(&[channel(0.0, 179.0), channel(22.499_999, 22.6), channel(178.0, 90.0)], 8);
+        assert_eq!(bins.built, [2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(bins.learned, [0.5, 0.5, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0]);
+        assert_eq!(bins.peak(), 2.0);
     }
 }

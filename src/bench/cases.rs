@@ -198,6 +198,28 @@ pub fn cases(given: Override) -> Vec<Case> {
     cases
 }
 
+/// Kernels K x K and sides of RepLKNet's comparison of implementations (its Table 1): 24 layers of 384 channels.
+const REPLK_KERNELS: [usize; 10] = [3, 5, 7, 9, 13, 17, 21, 27, 29, 31];
+const REPLK_SIDES: [usize; 3] = [16, 32, 64];
+
+/// The cases for GPUs: those of [`cases`], the layers of RepLKNet's Table 1, and merged shift-wise kernels of which a
+/// quarter is left (Table 5 of Shift-wise).
+pub fn gpu_cases(given: Override) -> Vec<Case> {
+    let images = given.images.unwrap_or(IMAGES);
+    let case = |kernel, side, channels| Case {
+        network: None,
+        kernel,
+        images,
+        channels: given.channels.unwrap_or(channels),
+        side,
+        stride: 1,
+    };
+    let dense = |side: usize| REPLK_KERNELS.map(|k| case(Kernel::Dense { height: k, width: k }, side, 384));
+    let quarter = |(side, length)| case(Kernel::ShiftWise { length, small: 5, percent: 25 }, side, CHANNELS);
+    let more = REPLK_SIDES.into_iter().flat_map(dense).chain(SHIFTWISE.map(quarter));
+    cases(given).into_iter().chain(more).collect()
+}
+
 /// A convolution of input and weights.
 type Apply = Box<dyn Fn(&Tensor, &Tensor) -> Result<Tensor> + Send + Sync>;
 
@@ -211,6 +233,10 @@ pub struct Prepared {
     pub weights: Vec<usize>,
     /// The convolution.
     pub apply: Apply,
+    /// Its taps, of which there may be fewer than weights are stored.
+    pub table: Arc<TapTable>,
+    /// Its sizes.
+    pub geometry: Geometry,
 }
 
 impl Case {
@@ -230,9 +256,10 @@ impl Case {
             Kernel::Dense { .. } => {
                 let op = Depthwise2d::new(c, depthwise2d::Options::same(kh, kw).with_stride(self.stride))?;
                 let geometry = op.geometry(side, side)?;
-                let macs = op.table().useful_macs(&geometry);
+                let table = Arc::new(op.table().clone());
+                let macs = table.useful_macs(&geometry);
                 let apply: Apply = Box::new(move |x, w| op.forward(x, w, None));
-                Ok(self.prepared(macs, geometry, vec![c, 1, kh, kw], apply))
+                Ok(self.prepared(macs, (table, geometry), vec![c, 1, kh, kw], apply))
             }
             Kernel::Pruned { side: kernel, percent, per_channel } => {
                 let table = Arc::new(pruned(kernel, percent, c, per_channel)?);
@@ -240,8 +267,9 @@ impl Case {
                 let stride = (self.stride, self.stride);
                 let geometry = Geometry { input: (side, side), output: (output, output), stride };
                 let (macs, taps) = (table.useful_macs(&geometry), table.weights_per_channel());
-                let conv = TapConv::new(table, geometry, false)?;
-                Ok(self.prepared(macs, geometry, vec![c, taps], Box::new(move |x, w| conv.apply(x, w, None))))
+                let conv = TapConv::new(table.clone(), geometry, false)?;
+                let apply: Apply = Box::new(move |x, w| conv.apply(x, w, None));
+                Ok(self.prepared(macs, (table, geometry), vec![c, taps], apply))
             }
             Kernel::ShiftWise { length, small, percent } => {
                 self.shiftwise(Window::new(length, small, Padding::Full)?, percent)
@@ -266,24 +294,32 @@ impl Case {
         let geometry = Geometry { input: (side, side), output: (side, side), stride: (1, 1) };
         let macs = TapTable::ragged(&kept_taps(cross.taps(), &weight)?)?.useful_macs(&geometry);
         let op = PrunedTaps::new(cross.taps(), &weight)?;
+        let table = Arc::new(op.table().clone());
         let apply: Apply = Box::new(move |x, w| op.forward(x, w, None));
-        Ok(self.prepared(macs, geometry, weight.dims().to_vec(), apply))
+        Ok(self.prepared(macs, (table, geometry), weight.dims().to_vec(), apply))
     }
 
     fn oriented(&self, theta: &[f32], taps: usize) -> Result<Prepared> {
         let op = Oriented1d::new(theta, taps, oriented1d::Options { stride: self.stride, ..Default::default() })?;
         let geometry = op.geometry(self.side, self.side)?;
-        let macs = op.table().useful_macs(&geometry);
+        let table = Arc::new(op.table().clone());
+        let macs = table.useful_macs(&geometry);
         let apply: Apply = Box::new(move |x, w| op.forward(x, w, None));
-        Ok(self.prepared(macs, geometry, vec![self.channels, 1, 1, taps], apply))
+        Ok(self.prepared(macs, (table, geometry), vec![self.channels, 1, 1, taps], apply))
     }
 
-    fn prepared(&self, macs_per_image: u64, geometry: Geometry, weights: Vec<usize>, apply: Apply) -> Prepared {
+    fn prepared(
+        &self,
+        macs_per_image: u64,
+        (table, geometry): (Arc<TapTable>, Geometry),
+        weights: Vec<usize>,
+        apply: Apply,
+    ) -> Prepared {
         let input = vec![self.images, self.channels, self.side, self.side];
         let output = self.images * self.channels * geometry.output.0 * geometry.output.1;
         let (values, parameters) = (input.iter().product(), weights.iter().product());
         let work = Work::forward(self.images as u64 * macs_per_image, values, parameters, output);
-        Prepared { work, input, weights, apply }
+        Prepared { work, input, weights, apply, table, geometry }
     }
 }
 

@@ -10,8 +10,11 @@
 //! | [`ops`], [`models`] | the measurements |
 //! | [`peer`] | the same in PyTorch, in a Python process of its own |
 //! | [`results`] | the operators' measurements as a CSV file |
+//!
+//! Where kernels are compiled in, the module `gpu` measures the operators on a GPU.
 
 pub mod cases;
+pub mod gpu;
 pub mod machine;
 pub mod models;
 pub mod ops;

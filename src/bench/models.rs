@@ -30,8 +30,10 @@ pub struct Settings {
     pub profile: bool,
     /// Fewer repetitions, for a first impression.
     pub quick: bool,
-    /// The Python with PyTorch to compare with.
+    /// The Python with PyTorch to compare with, on the CPU.
     pub python: Option<PathBuf>,
+    /// Where the networks run.
+    pub device: Device,
 }
 
 /// What one repetition does.
@@ -136,7 +138,19 @@ impl Subject {
         let config = config.map_err(|e| Error::argument("config", e, "serialisable values"))?;
         Ok(Subject { spec, task, config })
     }
+
+    /// The network, with weights of the fixed seed.
+    fn build(&self, device: &Device) -> Result<Network> {
+        let options = match self.task {
+            Task::Inference => BuildOptions::frozen(),
+            Task::Training => BuildOptions::default(),
+        };
+        Network::build(self.spec.clone(), BuildOptions { seed: SEED, device: device.clone(), ..options })
+    }
 }
+
+/// Allowed difference between logits of devices, relative to the largest: some hundred sums in single precision.
+const MOST_ERROR: f32 = 1e-3;
 
 /// Measures network after network; with a peer, each task here and then there.
 ///
@@ -158,6 +172,9 @@ fn measure_all(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
     let pairs = settings.names.iter().flat_map(|name| tasks.iter().map(move |&task| (name, task)));
     let subjects = pairs.map(|(name, task)| Subject::new(name, task)).collect::<Result<Vec<_>>>()?;
     let macs = subjects.iter().map(|s| macs(&s.spec, size)).collect::<Result<Vec<_>>>()?;
+    if settings.python.is_some() && !settings.device.is_cpu() {
+        return Err(Error::argument("--peer torch", "networks on a GPU", "bench ops on a GPU, or networks on the CPU"));
+    }
     let mut peer = match &settings.python {
         Some(python) => Some(Peer::start(python, rayon::current_num_threads())?),
         None => None,
@@ -169,7 +186,10 @@ fn measure_all(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
         let task = subject.task;
         let name = format!("{}, {}", subject.spec.name, task.label());
         watch(Progress { done, count, next: &name });
-        let mut step = Step::new(&subject.spec, task, batch, size)?;
+        let mut step = Step::new(subject, (batch, size), &settings.device)?;
+        if !settings.device.is_cpu() {
+            step.check(subject)?;
+        }
         let timing = measure(effort, || step.run())?;
         let operators = if settings.profile { step.profile(effort.runs)? } else { Vec::new() };
         let images_per_s = batch as f64 / timing.min_s;
@@ -205,14 +225,11 @@ struct Step {
 }
 
 impl Step {
-    fn new(spec: &ModelSpec, task: Task, batch: usize, size: usize) -> Result<Self> {
-        let options = match task {
-            Task::Inference => BuildOptions::frozen(),
-            Task::Training => BuildOptions::default(),
-        };
-        let network = Network::build(spec.clone(), BuildOptions { seed: SEED, ..options })?;
+    fn new(subject: &Subject, (batch, size): (usize, usize), device: &Device) -> Result<Self> {
+        let (spec, task) = (&subject.spec, subject.task);
+        let network = subject.build(device)?;
         let images = values("images", batch * 3 * size * size);
-        let images = Tensor::from_vec(images, (batch, 3, size, size), &Device::Cpu)?;
+        let images = Tensor::from_vec(images, (batch, 3, size, size), device)?;
         let training = match task {
             Task::Inference => None,
             Task::Training => {
@@ -221,7 +238,7 @@ impl Step {
                 for (image, row) in targets.chunks_mut(classes).enumerate() {
                     row[image % classes] = 1.0;
                 }
-                let targets = Tensor::from_vec(targets, (batch, classes), &Device::Cpu)?;
+                let targets = Tensor::from_vec(targets, (batch, classes), device)?;
                 Some((AdamW::new(network.params(), AdamWConfig::default()), targets))
             }
         };
@@ -231,14 +248,32 @@ impl Step {
     fn run(&mut self) -> Result<()> {
         let Some((optimizer, targets)) = &mut self.training else {
             black_box(self.network.forward(black_box(&self.images))?);
-            return Ok(());
+            return Ok(self.images.device().synchronize()?);
         };
         let seed = rng::derive(SEED, &[self.steps]);
         self.steps += 1;
         let logits = self.network.forward_t(black_box(&self.images), Mode::Train { seed })?;
         let grads = soft_cross_entropy(&logits, targets)?.backward()?;
         // Small, so that values stay ordinary over any number of steps.
-        optimizer.step(&grads, 1e-5, 1.0)
+        optimizer.step(&grads, 1e-5, 1.0)?;
+        Ok(self.images.device().synchronize()?)
+    }
+
+    /// Compares the logits of the first image with those of the same network on the CPU.
+    fn check(&self, subject: &Subject) -> Result<()> {
+        let image = self.images.narrow(0, 0, 1)?;
+        let logits = |network: &Network, image: &Tensor| -> Result<Vec<f32>> {
+            Ok(network.forward(image)?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?)
+        };
+        let found = logits(&self.network, &image)?;
+        let expected = logits(&subject.build(&Device::Cpu)?, &image.to_device(&Device::Cpu)?)?;
+        let scale = expected.iter().fold(1e-6f32, |most, value| most.max(value.abs()));
+        let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / scale;
+        if found.len() == expected.len() && worst <= MOST_ERROR {
+            return Ok(());
+        }
+        let given = format!("{}: off by {worst:e} of the largest value", subject.spec.name);
+        Err(Error::argument("logits on the GPU", given, format!("at most {MOST_ERROR:e} from the CPU's")))
     }
 
     /// The time per operator of one step, averaged over `runs`. Apart from the timing, which it might disturb.
@@ -280,6 +315,7 @@ mod tests {
             profile: false,
             quick: true,
             python: None,
+            device: Device::Cpu,
         }
     }
 

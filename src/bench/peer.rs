@@ -60,6 +60,10 @@ enum Request<'a> {
         kernel: (usize, usize),
         stride: usize,
         gradients: bool,
+        /// On a GPU, the pass that is timed by itself.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        on_gpu: Option<&'static str>,
+        dtype: &'a str,
         effort: Effort,
     },
     Network {
@@ -202,6 +206,33 @@ impl Peer {
             kernel: case.kernel.dense_shape(),
             stride: case.stride,
             gradients,
+            on_gpu: None,
+            dtype: "f32",
+            effort,
+        };
+        self.ask(&request)?.ok_or_else(|| failure("no time", "a time for every convolution"))
+    }
+
+    /// Times one pass of a case on the first GPU, in `dtype`.
+    ///
+    /// # Errors
+    /// If the process fails.
+    pub fn pass_on_gpu(
+        &mut self,
+        case: &Case,
+        pass: super::gpu::Pass,
+        dtype: &str,
+        effort: Effort,
+    ) -> Result<PeerTime> {
+        let request = Request::Convolution {
+            images: case.images,
+            channels: case.channels,
+            side: case.side,
+            kernel: case.kernel.dense_shape(),
+            stride: case.stride,
+            gradients: false,
+            on_gpu: Some(pass.name()),
+            dtype,
             effort,
         };
         self.ask(&request)?.ok_or_else(|| failure("no time", "a time for every convolution"))
@@ -260,7 +291,17 @@ mod tests {
 
     fn request() -> Request<'static> {
         let (kernel, effort) = ((1, 31), Effort::QUICK);
-        Request::Convolution { images: 4, channels: 512, side: 56, kernel, stride: 1, gradients: true, effort }
+        Request::Convolution {
+            images: 4,
+            channels: 512,
+            side: 56,
+            kernel,
+            stride: 1,
+            gradients: true,
+            on_gpu: None,
+            dtype: "f32",
+            effort,
+        }
     }
 
     #[test]

@@ -55,7 +55,7 @@ fn table(report: &Report) -> std::result::Result<Vec<u8>, csv::Error> {
 }
 
 /// The present date and time (UTC).
-pub(super) fn now() -> String {
+pub fn now() -> String {
     date(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 

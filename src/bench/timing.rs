@@ -62,11 +62,21 @@ impl Timing {
 /// # Errors
 /// Those of `run`.
 pub fn measure(effort: Effort, mut run: impl FnMut() -> Result<()>) -> Result<Timing> {
-    let mut once = || -> Result<f64> {
+    measured(effort, || {
         let started = Instant::now();
         run()?;
-        Ok(started.elapsed().as_secs_f64())
-    };
+        Ok::<_, crate::Error>(started.elapsed().as_secs_f64())
+    })
+}
+
+/// The same for runs that say themselves how many seconds they took.
+///
+/// # Errors
+/// Those of `once`.
+pub fn measured<E>(effort: Effort, mut once: impl FnMut() -> std::result::Result<f64, E>) -> Result<Timing>
+where
+    crate::Error: From<E>,
+{
     let first = once()?;
     let mut times = if first < effort.limit { Vec::new() } else { vec![first] };
     while !effort.is_spent(times.iter().sum(), times.len()) {

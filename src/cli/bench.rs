@@ -1,7 +1,7 @@
 //! `kernelscope bench`.
 
 use super::output::{bar, note, print_json, say, table};
-use crate::bench::cases::{Case, Override, cases};
+use crate::bench::cases::{Case, Override, cases, gpu_cases};
 use crate::bench::{Progress, models, ops, peer::PeerTime, results};
 use crate::{Error, Result};
 use clap::{Subcommand, ValueEnum};
@@ -54,6 +54,23 @@ enum PeerName {
     Torch,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DtypeName {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl DtypeName {
+    fn dtype(self) -> candle_core::DType {
+        match self {
+            DtypeName::F32 => candle_core::DType::F32,
+            DtypeName::F16 => candle_core::DType::F16,
+            DtypeName::Bf16 => candle_core::DType::BF16,
+        }
+    }
+}
+
 impl Common {
     fn threads(&self) -> Option<usize> {
         self.threads.map(|n| n as usize)
@@ -71,7 +88,8 @@ impl Common {
     kernelscope bench ops --list\n\n\
     The machine's copy bandwidth and arithmetic peak are measured first. `roofline` is the share of the time that they\n\
     alone would take: above 100 % the images stay in the cache between repetitions. Only multiply-adds that read inside\n\
-    the image count. PyTorch runs a row in place of an oriented kernel, and the whole square in place of a pruned one.\n\n\
+    the image count. PyTorch runs a row in place of an oriented kernel, and the whole square in place of a pruned one.\n\
+    With --device cuda every pass is timed by itself, by the GPU's clock, after a check against the CPU's result.\n\n\
     The results also go to a CSV file, named after the machine; to one that ends in `-part` if not all cases were\n\
     measured, or not as listed, or quickly. It is written at the end.")]
 struct OpsArgs {
@@ -86,7 +104,10 @@ struct OpsArgs {
     /// Folder for the CSV file
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
-    /// Images per batch in every case, in place of 4
+    /// Type of the values on a GPU
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: DtypeName,
+    /// Images per batch in every case, in place of 4, or of 64 on a GPU
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     images: Option<u64>,
     /// Channels in every case, in place of the papers'
@@ -122,16 +143,21 @@ struct ModelsArgs {
     common: Common,
 }
 
-pub fn run(args: &Args) -> Result<()> {
+pub fn run(args: &Args, device: Option<&str>) -> Result<()> {
+    // The CPU is measured unless a GPU is asked for.
+    let device = crate::device::open(device.unwrap_or("cpu"))?;
     match &args.what {
-        What::Ops(args) => run_ops(args),
-        What::Models(args) => run_models(args),
+        What::Ops(args) if device.is_cpu() && args.dtype != DtypeName::F32 => {
+            Err(Error::argument("--dtype", format!("{:?} on the CPU", args.dtype), "f32; others with --device cuda"))
+        }
+        What::Ops(args) if device.is_cpu() => run_ops(args),
+        What::Ops(args) => run_ops_on_gpu(args, device),
+        What::Models(args) => run_models(args, device),
     }
 }
 
-fn run_ops(args: &OpsArgs) -> Result<()> {
-    let given = Override { images: args.images.map(|n| n as usize), channels: args.channels.map(|c| c as usize) };
-    let mut cases = cases(given);
+/// Those of the cases that the arguments ask for, or an error where there are none.
+fn selected(args: &OpsArgs, mut cases: Vec<Case>) -> Result<Vec<Case>> {
     if let Some(part) = &args.filter {
         cases.retain(|case| case.to_string().contains(part.as_str()));
     }
@@ -139,6 +165,56 @@ fn run_ops(args: &OpsArgs) -> Result<()> {
         let given = args.filter.as_deref().unwrap_or_default();
         return Err(Error::argument("--filter", format!("\"{given}\""), "a part of a name that --list shows"));
     }
+    Ok(cases)
+}
+
+/// Images per batch on a GPU, unless given: the batches of the papers' benchmarks.
+const GPU_IMAGES: usize = 64;
+
+fn run_ops_on_gpu(args: &OpsArgs, device: candle_core::Device) -> Result<()> {
+    use crate::bench::gpu;
+    let images = args.images.map_or(GPU_IMAGES, |n| n as usize);
+    let given = Override { images: Some(images), channels: args.channels.map(|c| c as usize) };
+    let settings = gpu::Settings {
+        cases: selected(args, gpu_cases(given))?,
+        device,
+        dtype: args.dtype.dtype(),
+        quick: args.common.quick,
+        python: args.common.python(),
+        command: command_line(),
+    };
+    let shown = Shown::new("bench ops");
+    let report = gpu::run(&settings, &mut |progress| shown.update(progress))?;
+    shown.finish();
+    if args.common.json {
+        return print_json(&report);
+    }
+    let machine = &report.capability;
+    say(format_args!(
+        "{}; {}; copies {:.0} GB/s; computes {:.0} GMAC/s",
+        machine.device, report.dtype, machine.bandwidth_gb_per_s, machine.peak_gmac_per_s
+    ))?;
+    let header = ["case", "pass", "ms", "median", "bandwidth/%", "peak/%", "roofline/%", "error", "torch ms"];
+    let row = |m: &gpu::Measurement| {
+        let percent = |share: f64| format!("{:.1}", 100.0 * share);
+        vec![
+            m.case.clone(),
+            m.pass.label().to_string(),
+            digits(m.min_ms),
+            digits(m.median_ms),
+            percent(m.bandwidth_share),
+            percent(m.peak_share),
+            percent(m.roofline_share),
+            format!("{:.1e}", m.error),
+            number(m.torch_min_ms),
+        ]
+    };
+    say(table(&header, report.measurements.iter().map(row).collect()))
+}
+
+fn run_ops(args: &OpsArgs) -> Result<()> {
+    let given = Override { images: args.images.map(|n| n as usize), channels: args.channels.map(|c| c as usize) };
+    let cases = selected(args, cases(given))?;
     if args.list {
         let names: Vec<String> = cases.iter().map(Case::to_string).collect();
         if args.common.json {
@@ -198,7 +274,7 @@ fn ops_table(report: &ops::Report) -> String {
 /// Columns of a comparison.
 const PEER_HEADER: [&str; 3] = ["torch ms", "torch/ours", "torch's layout"];
 
-fn run_models(args: &ModelsArgs) -> Result<()> {
+fn run_models(args: &ModelsArgs, device: candle_core::Device) -> Result<()> {
     let settings = models::Settings {
         names: args.names.clone(),
         size: args.size,
@@ -208,6 +284,7 @@ fn run_models(args: &ModelsArgs) -> Result<()> {
         profile: args.profile,
         quick: args.common.quick,
         python: args.common.python(),
+        device,
     };
     let shown = Shown::new("bench models");
     let report = models::run(&settings, &mut |progress| shown.update(progress))?;

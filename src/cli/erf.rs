@@ -158,7 +158,7 @@ fn single(job: &Job, loaded: &Loaded, images: &[PathBuf], stop: &AtomicBool) -> 
     let ratios = area_ratios(&by_definition, &THRESHOLDS);
     let stem = job.output.join("erf");
     save::erf(&stem, &map, &ratios)?;
-    let figure = ErfFigure { maps: vec![(by_definition, ratios.clone())], scale: ErfScale::Log };
+    let figure = ErfFigure::new(vec![(by_definition, ratios.clone())], ErfScale::Log);
     plot::save(&figure, &stem)?;
     if job.json {
         return print_json(&ratios);

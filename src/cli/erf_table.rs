@@ -170,7 +170,7 @@ fn save(job: &Job, result: &ErfTable, measured: &[Measured]) -> Result<()> {
             let areas = area_ratios(&map, &THRESHOLDS);
             (map, areas)
         };
-        let figure = ErfFigure { maps: part.iter().map(of).collect(), scale: ErfScale::Log };
+        let figure = ErfFigure::new(part.iter().map(of).collect(), ErfScale::Log);
         let name = if page == 0 { "erf-table".to_string() } else { format!("erf-table-{}", page + 1) };
         plot::save(&figure, &place(&name))?;
     }

@@ -7,6 +7,7 @@ use crate::analysis::sparsity::{check_masks, kept_shifts, read_history, save, sp
 use crate::data::check_side;
 use crate::files::write_atomically;
 use crate::nn::{BuildOptions, Trace};
+use crate::open::masks_beside;
 use crate::plot::{self, DensityBars, GroupMaps, KeptGroupHistograms, MaskCurves, ShiftMaps, TapShares};
 use crate::run::RunFolder;
 use crate::weights::{self, Checkpoint, TensorMap};
@@ -135,13 +136,6 @@ impl Subject {
         let ModelSpec { name, config } = network.spec().clone();
         Ok(Subject { name, tensors: network.params().tensors(), masks: None, config: Some(config), trace })
     }
-}
-
-/// The masks that were saved with a checkpoint; averaged weights have those of the others.
-fn masks_beside(checkpoint: &Path) -> Option<PathBuf> {
-    let stem = checkpoint.file_stem()?.to_str()?;
-    let place = |stem: &str| checkpoint.with_file_name(format!("{stem}.masks.safetensors"));
-    [stem, stem.strip_suffix("-ema").unwrap_or(stem)].map(place).into_iter().find(|path| path.is_file())
 }
 
 /// The masks over training, if a run recorded them.

@@ -19,6 +19,7 @@ mod quickstart;
 mod shape_bias;
 mod sparse;
 mod train;
+mod view;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -33,6 +34,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Where networks run: cpu, cuda or cuda:N [default: cuda if built for it, else cpu]
+    #[arg(long, global = true, value_name = "DEVICE")]
+    device: Option<String>,
+}
+
+impl Cli {
+    /// Opens the device, if the command runs networks on one.
+    fn open_device(&self) -> crate::Result<()> {
+        let able = matches!(
+            self.command,
+            Command::Train(_) | Command::Eval(_) | Command::Predict(_) | Command::Erf(_) | Command::ShapeBias(_)
+        );
+        match (&self.device, able) {
+            (Some(name), false) if name != "cpu" && !matches!(self.command, Command::Bench(_)) => {
+                let allowed = "cpu; train, eval, predict, erf, shape-bias and bench run on a GPU";
+                Err(crate::Error::argument("--device", format!("{name} for this command"), allowed))
+            }
+            (name, true) => {
+                let name = name.as_deref().unwrap_or(crate::device::preferred());
+                crate::device::set_default(crate::device::open(name)?)
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -59,6 +84,8 @@ enum Command {
     ShapeBias(shape_bias::Args),
     /// Show the orientations of depthwise kernels, as built and as learned
     Orientations(orientations::Args),
+    /// Open runs and checkpoints in a window, or export figures of them
+    View(view::Args),
     /// Run notebooks in Rust: install the Jupyter kernel, open JupyterLab, execute files
     Notebook(notebook::Args),
     /// Measure operators and networks, against the machine's limits and against PyTorch
@@ -74,20 +101,28 @@ pub fn run() -> ExitCode {
     // A log that nobody reads is no reason to stop, either.
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     log.log_internal_errors(false).init();
-    let result = match cli.command {
-        Command::Quickstart(args) => quickstart::run(&args),
-        Command::Models(args) => models::run(&args),
-        Command::Train(args) => train::train(&args),
-        Command::Eval(args) => train::eval(&args),
-        Command::Predict(args) => predict::run(&args),
-        Command::Merge(args) => merge::run(&args),
-        Command::Ablate(args) => ablate::run(&args),
-        Command::Erf(args) => erf::run(&args),
-        Command::Masks(args) => masks::run(&args),
-        Command::ShapeBias(args) => shape_bias::run(&args),
-        Command::Orientations(args) => orientations::run(&args),
-        Command::Notebook(args) => notebook::run(&args),
-        Command::Bench(args) => bench::run(&args),
+    let device = cli.device.clone();
+    let result = match cli.open_device() {
+        Err(error) => Err(error),
+        Ok(()) => match cli.command {
+            Command::Quickstart(args) => quickstart::run(&args),
+            Command::Models(args) => models::run(&args),
+            Command::Train(args) => train::train(&args),
+            Command::Eval(args) => train::eval(&args),
+            Command::Predict(args) => predict::run(&args),
+            Command::Merge(args) => merge::run(&args),
+            Command::Ablate(args) => ablate::run(&args),
+            Command::Erf(args) => erf::run(&args),
+            Command::Masks(args) => masks::run(&args),
+            Command::ShapeBias(args) => shape_bias::run(&args),
+            Command::Orientations(args) => orientations::run(&args),
+            Command::Notebook(args) => notebook::run(&args),
+            Command::View(args) => match view::run(&args) {
+                Ok(code) => return code,
+                Err(error) => Err(error),
+            },
+            Command::Bench(args) => bench::run(&args, device.as_deref()),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -127,7 +162,9 @@ mod tests {
     fn options_of_a_new_run_do_not_go_with_an_existing_one() {
         let mut command = Cli::command();
         command.build();
-        let options: Vec<_> = command.find_subcommand("train").unwrap().get_arguments().collect();
+        // Those of every command, such as `--device`, say nothing about the run.
+        let of_train = command.find_subcommand("train").unwrap().get_arguments();
+        let options: Vec<_> = of_train.filter(|arg| !arg.is_global_set()).collect();
         let names: Vec<&str> = options.iter().filter_map(|arg| arg.get_long()).collect();
         assert!(["epochs", "weight-decay", "sparse"].iter().all(|name| names.contains(name)), "{names:?}");
         for arg in options.iter().filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())) {

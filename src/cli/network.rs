@@ -1,7 +1,8 @@
 //! Arguments that name a trained network.
 
-use crate::data::{EvalTransform, Filter, Normalize};
+use crate::data::EvalTransform;
 use crate::nn::BuildOptions;
+use crate::open::eval_transform;
 use crate::run::{DataConfig, RunFolder};
 use crate::weights::{self, Checkpoint, LoadOptions};
 use crate::zoo::{ModelSpec, Network, Preprocessing};
@@ -83,15 +84,5 @@ impl NetworkArgs {
                 Err(Error::argument("weights", "nothing", "one of --weights FILE, --run RUN or --random SEED"))
             }
         }
-    }
-}
-
-/// The transform of images that is described with a network.
-fn eval_transform(p: &Preprocessing) -> EvalTransform {
-    EvalTransform {
-        size: p.size,
-        crop_pct: p.crop_pct as f32,
-        normalize: Normalize { mean: p.mean, std: p.std },
-        filter: Filter::Bicubic,
     }
 }

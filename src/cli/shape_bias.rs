@@ -4,13 +4,11 @@ use super::network::{Loaded, NetworkArgs};
 use super::output::{Progress, note, print_json, say, table};
 use crate::analysis::report::ShapeBiasReport;
 use crate::analysis::save;
-use crate::analysis::shape_bias::{Answer, Categories, HUMAN, shape_bias, stimuli};
-use crate::data::Image;
+use crate::analysis::shape_bias::HUMAN;
 use crate::plot::{self, ShapeBiasFigure};
-use crate::report::builtin_shape_bias;
+use crate::report::{Stimuli, builtin_shape_bias};
 use crate::run::{DataConfig, DataSource};
 use crate::{Error, Result};
-use candle_core::{Device, Tensor};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
@@ -106,20 +104,13 @@ fn builtin(loaded: &Loaded) -> Result<DataConfig> {
 }
 
 fn on_stimuli(dir: &Path, loaded: &Loaded) -> Result<ShapeBiasReport> {
-    let categories = Categories::imagenet16();
-    let found = stimuli(dir, &categories)?;
-    let mut progress = Progress::new(found.len(), "shape bias");
-    let mut answers = Vec::with_capacity(found.len());
-    for stimulus in &found {
-        // The original toolbox feeds its 224x224 stimuli as they are.
-        let image = Image::open(&stimulus.path)?;
-        let x = loaded.transform.normalize.apply(&image);
-        let x = Tensor::from_vec(x, (1, 3, image.height, image.width), &Device::Cpu)?;
-        let logits = loaded.network.forward(&x)?.flatten_all()?.to_vec1::<f32>()?;
-        let decision = categories.decide(&logits)?;
-        answers.push(Answer { shape: stimulus.shape, texture: stimulus.texture, decision });
+    let stimuli = Stimuli::folder(dir, loaded.transform.clone())?;
+    let mut progress = Progress::new(stimuli.len(), "shape bias");
+    let mut answered = Vec::with_capacity(stimuli.len());
+    for index in 0..stimuli.len() {
+        answered.push(stimuli.answer(&loaded.network, index)?);
         progress.inc(1);
     }
     progress.finish();
-    Ok(shape_bias(&loaded.network.spec().name, categories.names(), &answers))
+    Ok(stimuli.report(&loaded.network.spec().name, &answered))
 }

@@ -2,7 +2,7 @@
 
 use super::Init;
 use crate::weights::{Mismatch, TensorMap, WrongShape};
-use crate::{Error, Result};
+use crate::{Error, Result, device};
 use candle_core::{DType, Device, Shape, Tensor, Var};
 use indexmap::IndexMap;
 use std::collections::HashSet;
@@ -143,7 +143,7 @@ pub struct BuildOptions {
     pub seed: u64,
     /// Element type.
     pub dtype: DType,
-    /// Device.
+    /// Device; that of [`crate::device::default`] unless set.
     pub device: Device,
     /// Whether autograd follows the parameters. Without, gradients flow to the input only.
     pub trainable: bool,
@@ -161,7 +161,7 @@ impl Default for BuildOptions {
         BuildOptions {
             seed: 0,
             dtype: DType::F32,
-            device: Device::Cpu,
+            device: device::default(),
             trainable: true,
             weights: None,
             shapes_only: false,
@@ -183,7 +183,7 @@ impl BuildOptions {
 
     /// For counting: zeros for values, no gradients.
     pub fn shapes_only() -> Self {
-        BuildOptions { shapes_only: true, ..BuildOptions::frozen() }
+        BuildOptions { shapes_only: true, device: Device::Cpu, ..BuildOptions::frozen() }
     }
 }
 

@@ -7,9 +7,15 @@
 //! Gradients flow through mean and variance. Sums run over planes in parallel and are added up in order, so they do not
 //! depend on the number of threads.
 
-use super::storage::{self, Element, Op3, with_element, with_values};
+use super::gpu::{
+    self, Arg, Gpu, Values,
+    planes::{Per, Planes},
+};
+use super::operator::{self, Op3};
+use super::storage::{self, Element, with_element, with_values};
 use super::{check_per_channel, dims4};
 use crate::Result;
+use candle_core::{DType, Storage};
 use candle_core::{Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
@@ -29,12 +35,35 @@ pub struct Statistics {
 pub fn statistics(x: &Tensor) -> Result<Statistics> {
     let (n, channels, h, w) = dims4("input", x)?;
     let count = (n * h * w) as f64;
+    if let Some(gpu) = Gpu::of(x) {
+        return statistics_on(&gpu, x, Planes { images: n, channels, positions: h * w });
+    }
     Ok(with_element!(x.dtype(), "input", T => with_values::<T, _>(x, |x| {
         let mean = per_channel(x, channels, h * w, |_, x| x);
         let mean: Vec<f64> = mean.into_iter().map(|s| s / count).collect();
         let variance = per_channel(x, channels, h * w, |c, x| (x - mean[c]) * (x - mean[c]));
         Ok(Statistics { mean, variance: variance.into_iter().map(|s| s / count).collect() })
     }))?)
+}
+
+/// The statistics by sums over planes in single precision, which are added up in double precision.
+fn statistics_on(gpu: &Gpu, x: &Tensor, planes: Planes) -> Result<Statistics> {
+    let x = x.contiguous()?;
+    let held = gpu::Held::new(&x);
+    let count = (planes.images * planes.positions) as f64;
+    // Of every channel, the mean of the first or second sums of its planes.
+    let means = |sums: &Storage, which: usize| -> Result<Vec<f64>> {
+        let mut means = vec![0.0; planes.channels];
+        for (index, sum) in gpu::planes::download(sums)?.chunks_exact(2).enumerate() {
+            means[index % planes.channels] += f64::from(sum[which]) / count;
+        }
+        Ok(means)
+    };
+    let mean = means(&planes.sums(gpu, held.values()?, None, None)?, 1)?;
+    let shift = gpu::planes::upload(gpu, mean.iter().copied())?;
+    let shift = Values::all(&shift, planes.channels)?;
+    let variance = means(&planes.sums(gpu, held.values()?, None, Some(shift))?, 0)?;
+    Ok(Statistics { mean, variance })
 }
 
 /// Sums `f(channel, value)` per channel: planes in parallel, images in order.
@@ -74,7 +103,7 @@ pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, statistics: &Stati
         mean: statistics.mean.clone(),
         rstd: statistics.variance.iter().map(|v| 1.0 / (v + eps).sqrt()).collect(),
     };
-    storage::apply(op, [x, weight, bias])
+    operator::apply(op, [x, weight, bias])
 }
 
 struct BatchNorm {
@@ -106,6 +135,16 @@ impl BatchNorm {
             });
         let narrow = |values: &[f64]| values.iter().map(|&v| T::from_f64(v)).collect();
         (dx, narrow(&dw), narrow(&db))
+    }
+
+    fn planes(&self, x: Values) -> Planes {
+        Planes::of(x.len(), self.channels, self.plane)
+    }
+
+    /// Means and inverse deviations in a GPU's memory.
+    fn upload(&self, gpu: &Gpu) -> candle_core::Result<[Storage; 2]> {
+        let upload = |values: &[f64]| gpu::planes::upload(gpu, values.iter().copied());
+        Ok([upload(&self.mean)?, upload(&self.rstd)?])
     }
 
     fn weight_grad<T: Element>(&self, x: &[T], dy: &[T]) -> Vec<f64> {
@@ -155,5 +194,47 @@ impl Op3 for BatchNorm {
     fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], _wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
         let (dx, dw, db) = self.backward(x, w, dy);
         [Some(dx), Some(dw), Some(db)]
+    }
+
+    fn gpu_forward(&self, gpu: &Gpu, [x, w, b]: [Values; 3]) -> candle_core::Result<Storage> {
+        let planes = self.planes(x);
+        let mut factors = gpu.alloc(DType::F32, 3 * self.channels)?;
+        let [mean, rstd] = self.upload(gpu)?;
+        let arguments = vec![
+            Arg::Read(w),
+            Arg::Read(b),
+            Arg::Read(Values::all(&mean, self.channels)?),
+            Arg::Read(Values::all(&rstd, self.channels)?),
+            Arg::Write(&mut factors),
+        ];
+        planes.factors(gpu, "batch_norm_factors", x.dtype(), false, arguments)?;
+        planes.affine(gpu, x, None, &factors, Per::Channel)
+    }
+
+    fn gpu_gradients(
+        &self,
+        gpu: &Gpu,
+        [x, w, _]: [Values; 3],
+        dy: Values,
+        _wanted: [bool; 3],
+    ) -> candle_core::Result<[Option<Storage>; 3]> {
+        let (planes, dtype) = (self.planes(x), x.dtype());
+        let [mean, rstd] = self.upload(gpu)?;
+        let (mean, rstd) = (Values::all(&mean, self.channels)?, Values::all(&rstd, self.channels)?);
+        let sums = planes.sums(gpu, dy, Some(x), Some(mean))?;
+        let (mut dw, mut db) = (gpu.alloc(dtype, self.channels)?, gpu.alloc(dtype, self.channels)?);
+        let mut factors = gpu.alloc(DType::F32, 3 * self.channels)?;
+        let arguments = vec![
+            Arg::Read(Values::all(&sums, 2 * planes.count())?),
+            Arg::Read(w),
+            Arg::Read(mean),
+            Arg::Read(rstd),
+            Arg::Write(&mut dw),
+            Arg::Write(&mut db),
+            Arg::Write(&mut factors),
+        ];
+        planes.factors(gpu, "batch_norm_grad", dtype, false, arguments)?;
+        let dx = planes.affine(gpu, dy, Some(x), &factors, Per::Channel)?;
+        Ok([Some(dx), Some(dw), Some(db)])
     }
 }

@@ -3,9 +3,12 @@
 //!
 //! In single precision Phi is within 2e-7 of the true value; in double precision it is exact to rounding.
 
-use super::storage::{self, Element, results, with_element, with_values, write};
-use crate::{Result, profile};
-use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
+use super::gpu::{Gpu, Values};
+use super::operator::{self, Op1};
+use super::storage::{Element, results, write};
+use crate::Result;
+use candle_core::Storage;
+use candle_core::Tensor;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
@@ -24,40 +27,38 @@ const CHUNK: usize = 8192;
 /// # Ok::<(), kernelscope::Error>(())
 /// ```
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    Ok(x.contiguous()?.apply_op1(Gelu)?)
+    operator::apply1(Gelu, x)
 }
 
 struct Gelu;
 
-impl CustomOp1 for Gelu {
-    fn name(&self) -> &'static str {
-        "gelu"
-    }
+impl Op1 for Gelu {
+    const NAME: &'static str = "gelu";
+    const GRADIENT_NAME: &'static str = "gelu, gradients";
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let _span = profile::span("gelu");
-        with_element!(candle_core::backend::BackendStorage::dtype(x), "input", T => {
-            let x = storage::slice::<T>(x, layout)?;
-            let y = results(x.len(), |y| {
-                y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
-                    pulp::Arch::new().dispatch(Forward { x, y });
-                });
+    fn forward<T: Element>(&self, x: &[T]) -> Vec<T> {
+        results(x.len(), |y| {
+            y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
+                pulp::Arch::new().dispatch(Forward { x, y });
             });
-            Ok((T::to_cpu_storage_owned(y), layout.shape().clone()))
         })
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let _span = profile::span("gelu, gradients");
-        with_element!(x.dtype(), "input", T => with_values::<T, _>(x, |x_values| with_values::<T, _>(dy, |dy| {
-            let dx = results(dy.len(), |dx| {
-                let inputs = x_values.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK));
-                dx.par_chunks_mut(CHUNK).zip(inputs).for_each(|(dx, (x, dy))| {
-                    pulp::Arch::new().dispatch(Backward { x, dy, dx });
-                });
+    fn gradient<T: Element>(&self, x: &[T], dy: &[T]) -> Vec<T> {
+        results(dy.len(), |dx| {
+            let inputs = x.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK));
+            dx.par_chunks_mut(CHUNK).zip(inputs).for_each(|(dx, (x, dy))| {
+                pulp::Arch::new().dispatch(Backward { x, dy, dx });
             });
-            Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
-        })))
+        })
+    }
+
+    fn gpu_forward(&self, gpu: &Gpu, x: Values) -> candle_core::Result<Storage> {
+        gpu.map("gelu", x)
+    }
+
+    fn gpu_gradient(&self, gpu: &Gpu, x: Values, dy: Values) -> candle_core::Result<Storage> {
+        gpu.map_gradient("gelu_grad", x, dy)
     }
 }
 

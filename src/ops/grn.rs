@@ -8,9 +8,15 @@
 //! A channel without a response has G = 0, and no gradient goes through its norm. Sums are in double precision, over
 //! planes in parallel and images in order.
 
-use super::storage::{self, Element, Op3, results, write};
+use super::gpu::{
+    Arg, Gpu, Values,
+    planes::{Per, Planes},
+};
+use super::operator::{self, Op3};
+use super::storage::{self, Element, results, write};
 use super::{check_per_channel, dims4};
 use crate::Result;
+use candle_core::{DType, Storage};
 use candle_core::{Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
@@ -36,7 +42,7 @@ pub fn grn(x: &Tensor, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
     check_per_channel("gamma", gamma, channels)?;
     check_per_channel("beta", beta, channels)?;
     storage::check_same("input, gamma and beta", &[x, gamma, beta])?;
-    storage::apply(Grn { channels, positions: height * width }, [x, gamma, beta])
+    operator::apply(Grn { channels, positions: height * width }, [x, gamma, beta])
 }
 
 struct Grn {
@@ -125,5 +131,40 @@ impl Op3 for Grn {
         });
         let values = |values: Vec<f64>| values.into_iter().map(T::from_f64).collect();
         [dx, Some(values(dgamma)), Some(values(dbeta))]
+    }
+
+    fn gpu_forward(&self, gpu: &Gpu, [x, gamma, beta]: [Values; 3]) -> candle_core::Result<Storage> {
+        let planes = Planes::of(x.len(), self.channels, self.positions);
+        let squares = planes.sums(gpu, x, None, None)?;
+        let mut factors = gpu.alloc(DType::F32, 3 * planes.count())?;
+        let squares = Values::all(&squares, 2 * planes.count())?;
+        let arguments = vec![Arg::Read(squares), Arg::Read(gamma), Arg::Read(beta), Arg::Write(&mut factors)];
+        planes.factors(gpu, "grn_factors", x.dtype(), true, arguments)?;
+        planes.affine(gpu, x, None, &factors, Per::Plane)
+    }
+
+    fn gpu_gradients(
+        &self,
+        gpu: &Gpu,
+        [x, gamma, _]: [Values; 3],
+        dy: Values,
+        _wanted: [bool; 3],
+    ) -> candle_core::Result<[Option<Storage>; 3]> {
+        let planes = Planes::of(x.len(), self.channels, self.positions);
+        let squares = planes.sums(gpu, x, None, None)?;
+        let sums = planes.sums(gpu, dy, Some(x), None)?;
+        let mut factors = gpu.alloc(DType::F32, 3 * planes.count())?;
+        let mut shares = gpu.alloc(DType::F32, 2 * planes.count())?;
+        let arguments = vec![
+            Arg::Read(Values::all(&squares, 2 * planes.count())?),
+            Arg::Read(Values::all(&sums, 2 * planes.count())?),
+            Arg::Read(gamma),
+            Arg::Write(&mut factors),
+            Arg::Write(&mut shares),
+        ];
+        planes.factors(gpu, "grn_grad", x.dtype(), true, arguments)?;
+        let dx = planes.affine(gpu, dy, Some(x), &factors, Per::Plane)?;
+        let over_images = |which: usize| planes.over_images(gpu, &shares, which, None, x.dtype());
+        Ok([Some(dx), Some(over_images(0)?), Some(over_images(1)?)])
     }
 }

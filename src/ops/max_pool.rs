@@ -9,10 +9,12 @@
 //! maximum.
 
 use super::dims4;
-use super::storage::{self, Element, with_element, with_values};
-use crate::{Error, Result, profile};
-use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
-use num_traits::Zero;
+use super::gpu::{self, Arg, Gpu, Launch, Values};
+use super::operator::{self, Op1};
+use super::storage::Element;
+use crate::{Error, Result};
+use candle_core::Storage;
+use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 
 /// Longest side and largest stride that are accepted.
@@ -75,7 +77,7 @@ impl MaxPool {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (_, _, h, w) = dims4("input", x)?;
         let op = Pool { options: *self, input: (h, w), output: self.output_size(h, w)? };
-        Ok(x.contiguous()?.apply_op1(op)?)
+        operator::apply1(op, x)
     }
 }
 
@@ -110,39 +112,65 @@ impl Pool {
     }
 }
 
-impl CustomOp1 for Pool {
-    fn name(&self) -> &'static str {
-        "max pool"
+impl Op1 for Pool {
+    const NAME: &'static str = "max pool";
+    const GRADIENT_NAME: &'static str = "max pool, gradients";
+
+    fn output_shape(&self, x: &Shape) -> Shape {
+        Shape::from((x.dims()[0], x.dims()[1], self.output.0, self.output.1))
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let _span = profile::span("max pool");
-        let (n, c, h, w) = layout.shape().dims4()?;
-        let (rows, cols) = self.output;
-        with_element!(candle_core::backend::BackendStorage::dtype(x), "input", T => {
-            let planes = storage::slice::<T>(x, layout)?.par_chunks_exact(h * w);
-            let mut y = vec![T::zero(); n * c * rows * cols];
-            y.par_chunks_exact_mut(rows * cols).zip(planes).for_each(|(y, x)| {
-                for (y, winner) in y.iter_mut().zip(self.winners(x)) {
-                    *y = x[winner];
-                }
-            });
-            Ok((T::to_cpu_storage_owned(y), Shape::from((n, c, rows, cols))))
-        })
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let _span = profile::span("max pool, gradients");
+    fn forward<T: Element>(&self, x: &[T]) -> Vec<T> {
         let ((h, w), (rows, cols)) = (self.input, self.output);
-        with_element!(x.dtype(), "input", T => with_values::<T, _>(x, |values| with_values::<T, _>(dy, |dy| {
-            let mut dx = vec![T::zero(); values.len()];
-            let planes = values.par_chunks_exact(h * w).zip(dy.par_chunks_exact(rows * cols));
-            dx.par_chunks_exact_mut(h * w).zip(planes).for_each(|(dx, (x, dy))| {
-                for (winner, &dy) in self.winners(x).zip(dy) {
-                    dx[winner] += dy;
-                }
-            });
-            Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
-        })))
+        let mut y = vec![T::zero(); x.len() / (h * w) * rows * cols];
+        y.par_chunks_exact_mut(rows * cols).zip(x.par_chunks_exact(h * w)).for_each(|(y, x)| {
+            for (y, winner) in y.iter_mut().zip(self.winners(x)) {
+                *y = x[winner];
+            }
+        });
+        y
+    }
+
+    fn gradient<T: Element>(&self, x: &[T], dy: &[T]) -> Vec<T> {
+        let ((h, w), (rows, cols)) = (self.input, self.output);
+        let mut dx = vec![T::zero(); x.len()];
+        let planes = x.par_chunks_exact(h * w).zip(dy.par_chunks_exact(rows * cols));
+        dx.par_chunks_exact_mut(h * w).zip(planes).for_each(|(dx, (x, dy))| {
+            for (winner, &dy) in self.winners(x).zip(dy) {
+                dx[winner] += dy;
+            }
+        });
+        dx
+    }
+
+    fn gpu_forward(&self, gpu: &Gpu, x: Values) -> candle_core::Result<Storage> {
+        let (words, results) = self.words(x)?;
+        let mut y = gpu.alloc(x.dtype(), results)?;
+        let mut arguments = [Arg::Read(x), Arg::Write(&mut y), Arg::Words(&words)];
+        gpu.launch(&format!("max_pool_{}", gpu::suffix(x.dtype())?), Launch::over(results), &mut arguments)?;
+        Ok(y)
+    }
+
+    fn gpu_gradient(&self, gpu: &Gpu, x: Values, dy: Values) -> candle_core::Result<Storage> {
+        let (words, _) = self.words(x)?;
+        let mut dx = gpu.alloc(x.dtype(), x.len())?;
+        let mut arguments = [Arg::Read(x), Arg::Read(dy), Arg::Write(&mut dx), Arg::Words(&words)];
+        gpu.launch(&format!("max_pool_grad_{}", gpu::suffix(x.dtype())?), Launch::over(x.len()), &mut arguments)?;
+        Ok(dx)
+    }
+}
+
+impl Pool {
+    /// The kernels' numbers, and how many results there are.
+    fn words(&self, x: Values) -> candle_core::Result<([i32; 8], usize)> {
+        let (input, output) = (self.input, self.output);
+        let planes = x.len() / (input.0 * input.1);
+        if planes >= 1 << 30 || input.0 * input.1 >= 1 << 30 {
+            let given = format!("{planes} planes of {}x{}", input.0, input.1);
+            return Err(Error::argument("input", given, "fewer than 2^30 planes and pixels on a GPU").into());
+        }
+        let MaxPool { kernel, stride, padding } = self.options;
+        let numbers = [planes, input.0, input.1, output.0, output.1, kernel, stride, padding];
+        Ok((numbers.map(|number| number as i32), planes * output.0 * output.1))
     }
 }

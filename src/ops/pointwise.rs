@@ -8,11 +8,14 @@
 //! transpose is needed. The weight gradient sums the images in order, so it does not depend on the number of threads.
 //! Maps are computed by groups of columns that stay in the cache between the bias and the product.
 
+use super::gpu::{Gpu, Values, planes::Planes};
 use super::matrix::{Matrix, OuterSum, parallelism, product};
-use super::storage::{self, Element, Op3, results};
+use super::operator::{self, Op3};
+use super::storage::{self, Element, results};
 use super::tiles::Tiles;
 use super::{check_per_channel, dims4};
 use crate::{Error, Result};
+use candle_core::Storage;
 use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 
@@ -40,7 +43,7 @@ pub fn pointwise(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<T
     check_per_channel("bias", &bias, outputs)?;
     storage::check_same("input, weight and bias", &[x, weight, &bias])?;
     let op = Pointwise { n, channels, outputs, size: (height, width), biased };
-    storage::apply(op, [x, weight, &bias])
+    operator::apply(op, [x, weight, &bias])
 }
 
 /// The number of rows of a weight (outputs, channels), or an error that names it.
@@ -131,5 +134,44 @@ impl Op3 for Pointwise {
             wanted[1].then(|| self.weight_grad(x, dy)),
             wanted[2].then(|| self.bias_grad(dy)),
         ]
+    }
+
+    fn gpu_forward(&self, gpu: &Gpu, [x, w, b]: [Values; 3]) -> candle_core::Result<Storage> {
+        let (c, o, s) = (self.channels, self.outputs, self.positions());
+        let mut y = gpu.matmul((w, [0, c, 1]), (x, [c * s, s, 1]), (self.n, o, s, c))?;
+        if self.biased {
+            Planes { images: self.n, channels: o, positions: s }.add_bias(gpu, &mut y, b)?;
+        }
+        Ok(y)
+    }
+
+    fn gpu_gradients(
+        &self,
+        gpu: &Gpu,
+        [x, w, _]: [Values; 3],
+        dy: Values,
+        wanted: [bool; 3],
+    ) -> candle_core::Result<[Option<Storage>; 3]> {
+        let (n, c, o, s) = (self.n, self.channels, self.outputs, self.positions());
+        let dx = || gpu.matmul((w, [0, 1, c]), (dy, [o * s, s, 1]), (n, c, s, o));
+        let dw = || {
+            // One product per image, added up; or, where that takes more memory than the maps, one product in all.
+            if n * o * c <= x.len() + dy.len() {
+                let each = gpu.matmul((dy, [o * s, s, 1]), (x, [c * s, 1, s]), (n, o, c, s))?;
+                return gpu.sum_images(Values::all(&each, n * o * c)?, n);
+            }
+            let (x, dy) = (gpu.transpose(x, (n, c, s))?, gpu.transpose(dy, (n, o, s))?);
+            let (x, dy) = (Values::all(&x, n * c * s)?, Values::all(&dy, n * o * s)?);
+            gpu.matmul((dy, [0, n * s, 1]), (x, [0, 1, n * s]), (1, o, c, n * s))
+        };
+        let db = || {
+            let planes = Planes { images: n, channels: o, positions: s };
+            planes.over_images(gpu, &planes.sums(gpu, dy, None, None)?, 1, None, dy.dtype())
+        };
+        Ok([
+            wanted[0].then(dx).transpose()?,
+            wanted[1].then(dw).transpose()?,
+            (wanted[2] && self.biased).then(db).transpose()?,
+        ])
     }
 }

@@ -3,10 +3,12 @@
 //!
 //! As a composition of candle's operators it takes several passes over memory forward, and more for the gradient.
 
-use super::storage::{self, Element, results, with_element, with_values, write};
-use crate::{Result, profile};
-use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
-use num_traits::Zero;
+use super::gpu::{Gpu, Values};
+use super::operator::{self, Op1};
+use super::storage::{Element, results, write};
+use crate::Result;
+use candle_core::Storage;
+use candle_core::{Tensor, WithDType};
 use rayon::prelude::*;
 
 /// Elements per parallel task.
@@ -24,7 +26,7 @@ const CHUNK: usize = 8192;
 /// # Ok::<(), kernelscope::Error>(())
 /// ```
 pub fn relu6(x: &Tensor) -> Result<Tensor> {
-    Ok(x.contiguous()?.apply_op1(Relu6)?)
+    operator::apply1(Relu6, x)
 }
 
 struct Relu6;
@@ -44,35 +46,34 @@ fn clamped<T: Element>(x: T, six: T) -> T {
     }
 }
 
-impl CustomOp1 for Relu6 {
-    fn name(&self) -> &'static str {
-        "relu6"
-    }
+impl Op1 for Relu6 {
+    const NAME: &'static str = "relu6";
+    const GRADIENT_NAME: &'static str = "relu6, gradients";
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let _span = profile::span("relu6");
-        with_element!(candle_core::backend::BackendStorage::dtype(x), "input", T => {
-            let (x, six) = (storage::slice::<T>(x, layout)?, six::<T>());
-            let y = results(x.len(), |y| {
-                y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
-                    write(y, x.iter().map(|&x| clamped(x, six)));
-                });
+    fn forward<T: Element>(&self, x: &[T]) -> Vec<T> {
+        let six = six::<T>();
+        results(x.len(), |y| {
+            y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
+                write(y, x.iter().map(|&x| clamped(x, six)));
             });
-            Ok((T::to_cpu_storage_owned(y), layout.shape().clone()))
         })
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let _span = profile::span("relu6, gradients");
-        with_element!(x.dtype(), "input", T => with_values::<T, _>(x, |x_values| with_values::<T, _>(dy, |dy| {
-            let (zero, six) = (T::zero(), six::<T>());
-            let dx = results(dy.len(), |dx| {
-                let inputs = x_values.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK));
-                dx.par_chunks_mut(CHUNK).zip(inputs).for_each(|(dx, (x, dy))| {
-                    write(dx, x.iter().zip(dy).map(|(&x, &dy)| if x > zero && x < six { dy } else { zero }));
-                });
+    fn gradient<T: Element>(&self, x: &[T], dy: &[T]) -> Vec<T> {
+        let (zero, six) = (T::zero(), six::<T>());
+        results(dy.len(), |dx| {
+            let inputs = x.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK));
+            dx.par_chunks_mut(CHUNK).zip(inputs).for_each(|(dx, (x, dy))| {
+                write(dx, x.iter().zip(dy).map(|(&x, &dy)| if x > zero && x < six { dy } else { zero }));
             });
-            Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
-        })))
+        })
+    }
+
+    fn gpu_forward(&self, gpu: &Gpu, x: Values) -> candle_core::Result<Storage> {
+        gpu.map("relu6", x)
+    }
+
+    fn gpu_gradient(&self, gpu: &Gpu, x: Values, dy: Values) -> candle_core::Result<Storage> {
+        gpu.map_gradient("relu6_grad", x, dy)
     }
 }

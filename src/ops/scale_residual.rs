@@ -7,11 +7,17 @@
 //!
 //! `keep[n]` is 1 in evaluation; in training 0 for a dropped sample and `1 / (1 - rate)` for a kept one.
 
-use super::storage::{self, Element, Op3, results, with_element, with_values, write};
+use super::gpu::{
+    self, Arg, Gpu, Values,
+    planes::{Per, Planes},
+};
+use super::operator::{self, Op3};
+use super::storage::{self, Element, results, with_element, with_values, write};
 use super::{check_per_channel, dims4};
 use crate::{Error, Result, profile};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, WithDType};
+use candle_core::{DType, Storage};
 use rayon::prelude::*;
 
 /// Adds the scaled branch `f` to `x`, both (N, C, H, W); `gamma` is (C), `keep` has one factor per image.
@@ -34,7 +40,7 @@ pub fn scale_residual(x: &Tensor, f: &Tensor, gamma: &Tensor, keep: &[f64]) -> R
     check_per_channel("gamma", gamma, channels)?;
     storage::check_same("input, branch and gamma", &[x, f, gamma])?;
     let op = ScaleResidual { keep: keep.to_vec(), channels, positions };
-    storage::apply(op, [x, f, gamma])
+    operator::apply(op, [x, f, gamma])
 }
 
 /// The same without layer scale, `x + keep * f`: for branches that are scaled already. Where no image is dropped, both
@@ -128,6 +134,53 @@ impl Op3 for ScaleResidual {
     fn gradients<T: Element>(&self, [_, f, gamma]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
         [None, wanted[1].then(|| self.branch_grad(dy, gamma)), wanted[2].then(|| self.gamma_grad(f, dy))]
     }
+
+    fn gpu_forward(&self, gpu: &Gpu, [x, f, gamma]: [Values; 3]) -> candle_core::Result<Storage> {
+        let planes = Planes::of(x.len(), self.channels, self.positions);
+        let factors = gpu_factors(gpu, planes, Some(gamma), &self.keep, (x.dtype(), false))?;
+        planes.affine(gpu, x, Some(f), &factors, Per::Plane)
+    }
+
+    fn gpu_gradients(
+        &self,
+        gpu: &Gpu,
+        [_, f, gamma]: [Values; 3],
+        dy: Values,
+        wanted: [bool; 3],
+    ) -> candle_core::Result<[Option<Storage>; 3]> {
+        let planes = Planes::of(dy.len(), self.channels, self.positions);
+        let df = || {
+            let factors = gpu_factors(gpu, planes, Some(gamma), &self.keep, (dy.dtype(), true))?;
+            planes.affine(gpu, dy, None, &factors, Per::Plane)
+        };
+        let dgamma = || {
+            let keep = gpu::planes::upload(gpu, self.keep.iter().copied())?;
+            let keep = Values::all(&keep, self.keep.len())?;
+            planes.over_images(gpu, &planes.sums(gpu, dy, Some(f), None)?, 0, Some(keep), dy.dtype())
+        };
+        Ok([None, wanted[1].then(df).transpose()?, wanted[2].then(dgamma).transpose()?])
+    }
+}
+
+/// The factors of the sum, or of the branch's gradient, in a GPU's memory.
+fn gpu_factors(
+    gpu: &Gpu,
+    planes: Planes,
+    gamma: Option<Values>,
+    keep: &[f64],
+    (dtype, gradient): (DType, bool),
+) -> candle_core::Result<Storage> {
+    let mut factors = gpu.alloc(DType::F32, 3 * planes.count())?;
+    let uploaded = gpu::planes::upload(gpu, keep.iter().copied())?;
+    let flags = [i32::from(gamma.is_some()), i32::from(gradient)];
+    let arguments = vec![
+        gamma.map_or(Arg::None, Arg::Read),
+        Arg::Read(Values::all(&uploaded, keep.len())?),
+        Arg::Write(&mut factors),
+        Arg::Words(&flags),
+    ];
+    planes.factors(gpu, "residual_factors", dtype, false, arguments)?;
+    Ok(factors)
 }
 
 struct Residual {
@@ -163,6 +216,20 @@ impl Residual {
     }
 }
 
+impl Residual {
+    fn gpu_forward(&self, gpu: &Gpu, x: Values, f: Values) -> candle_core::Result<Storage> {
+        let planes = Planes::of(x.len(), self.channels, self.positions);
+        let factors = gpu_factors(gpu, planes, None, &self.keep, (x.dtype(), false))?;
+        planes.affine(gpu, x, Some(f), &factors, Per::Plane)
+    }
+
+    fn gpu_branch_grad(&self, gpu: &Gpu, dy: Values) -> candle_core::Result<Storage> {
+        let planes = Planes::of(dy.len(), self.channels, self.positions);
+        let factors = gpu_factors(gpu, planes, None, &self.keep, (dy.dtype(), true))?;
+        planes.affine(gpu, dy, None, &factors, Per::Plane)
+    }
+}
+
 impl CustomOp2 for Residual {
     fn name(&self) -> &'static str {
         "residual"
@@ -176,10 +243,28 @@ impl CustomOp2 for Residual {
         f_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let _span = profile::span("residual");
+        if let Some(gpu) = Gpu::of_cpu() {
+            let y = self.gpu_forward(&gpu, gpu::cpu_values(x, x_layout)?, gpu::cpu_values(f, f_layout)?)?;
+            return Ok((gpu::into_cpu(y)?, x_layout.shape().clone()));
+        }
         with_element!(x.dtype(), "input", T => {
             let y = self.forward::<T>(storage::slice(x, x_layout)?, storage::slice(f, f_layout)?);
             Ok((T::to_cpu_storage_owned(y), x_layout.shape().clone()))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &candle_core::CudaStorage,
+        x_layout: &Layout,
+        f: &candle_core::CudaStorage,
+        f_layout: &Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        let _span = profile::span("residual");
+        let (values, branch) = (gpu::cuda_values(x, x_layout)?, gpu::cuda_values(f, f_layout)?);
+        let y = self.gpu_forward(&Gpu::of_cuda(x), values, branch)?;
+        Ok((gpu::into_cuda(y)?, x_layout.shape().clone()))
     }
 
     fn bwd(
@@ -192,6 +277,10 @@ impl CustomOp2 for Residual {
         let _span = profile::span("residual, gradients");
         if self.keep.iter().all(|&keep| keep == 1.0) {
             return Ok((Some(dy.clone()), Some(dy.clone())));
+        }
+        if let Some(gpu) = Gpu::of(dy) {
+            let df = gpu::compute(&gpu, [dy], f.shape(), |gpu, [dy]| self.gpu_branch_grad(gpu, dy))?;
+            return Ok((Some(dy.clone()), Some(df)));
         }
         with_element!(dy.dtype(), "gradient", T => with_values::<T, _>(dy, |values| {
             let df = Tensor::from_vec(self.branch_grad(values), f.shape(), f.device())?;

@@ -1,8 +1,8 @@
 //! Access to tensors' values on the CPU, for the two floating-point types the operators compute in.
 
-use crate::{Error, Result, profile};
+use crate::{Error, Result};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, DType, InplaceOp1, InplaceOp2, Layout, Shape, Storage, Tensor, WithDType};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, InplaceOp2, Layout, Storage, Tensor, WithDType};
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
@@ -54,16 +54,16 @@ pub(crate) fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) 
     }
 }
 
-/// Calls `f` with the values of a tensor on the CPU, made contiguous first if need be.
+/// Calls `f` with the values of a tensor, made contiguous and copied to the CPU first if need be.
 pub(crate) fn with_values<T: WithDType, R>(
     tensor: &Tensor,
     f: impl FnOnce(&[T]) -> candle_core::Result<R>,
 ) -> candle_core::Result<R> {
-    let tensor = tensor.contiguous()?;
+    let tensor = tensor.contiguous()?.to_device(&Device::Cpu)?;
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
         Storage::Cpu(cpu) => f(slice(cpu, layout)?),
-        _ => Err(Error::argument("device", "an accelerator", "the CPU").into()),
+        other => Err(Error::argument("device", format!("{:?}", other.device().location()), "the CPU").into()),
     }
 }
 
@@ -93,14 +93,33 @@ pub(crate) fn write<T: Copy>(to: &mut [MaybeUninit<T>], values: impl Iterator<It
     }
 }
 
-/// Calls `f` with the values of `target`, to be changed in place, and those of `source`. Both are f32 on the CPU; every
-/// tensor on the storage of `target` sees the change.
+/// Calls `f` with the values of `target`, to be changed in place, and those of `source`. Both are f32; every tensor on
+/// the storage of `target` sees the change. Values of an accelerator are copied to the CPU and back.
 pub(crate) fn update(target: &Tensor, source: &Tensor, f: impl FnOnce(&mut [f32], &[f32])) -> Result<()> {
     if source.dims() != target.dims() {
         let (given, allowed) = (format!("shape {:?}", source.dims()), format!("{:?}", target.dims()));
         return Err(Error::argument("source of an update", given, allowed));
     }
+    if !target.device().is_cpu() {
+        return with_copy(target, |target| {
+            with_values(source, |source| {
+                f(target, source);
+                Ok(())
+            })?;
+            Ok(())
+        });
+    }
     Ok(target.inplace_op2(&source.contiguous()?, &Update(Cell::new(Some(f))))?)
+}
+
+/// Calls `f` with a copy of the values of `target`, which then becomes its values.
+fn with_copy(target: &Tensor, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
+    let mut values = target.flatten_all()?.to_vec1::<f32>()?;
+    f(&mut values)?;
+    let count = values.len();
+    // A contiguous tensor's view shares its storage.
+    target.reshape(count)?.slice_set(&Tensor::from_vec(values, count, target.device())?, 0, 0)?;
+    Ok(())
 }
 
 struct Update<F>(Cell<Option<F>>);
@@ -126,9 +145,14 @@ impl<F: FnOnce(&mut [f32], &[f32])> InplaceOp2 for Update<F> {
     }
 }
 
-/// Calls `f` with the values of `target`, f32 on the CPU, to be changed in place; every tensor on its storage sees the
-/// change.
+/// Calls `f` with the values of `target`, f32, to be changed in place; every tensor on its storage sees the change.
 pub(crate) fn modify(target: &Tensor, f: impl FnOnce(&mut [f32])) -> Result<()> {
+    if !target.device().is_cpu() {
+        return with_copy(target, |values| {
+            f(values);
+            Ok(())
+        });
+    }
     Ok(target.inplace_op1(&Modify(Cell::new(Some(f))))?)
 }
 
@@ -172,79 +196,4 @@ pub(crate) fn check_same(name: &str, tensors: &[&Tensor]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// An operator of three arguments with its gradients, on values in memory; [`apply`] makes it a candle operator.
-pub(crate) trait Op3: Send + Sync + 'static {
-    /// Name in error messages and profiles.
-    const NAME: &'static str;
-
-    /// The same of its gradients in profiles.
-    const GRADIENT_NAME: &'static str;
-
-    /// Whether the first argument's gradient is the result's own: a sum passes it through.
-    const FIRST_GRADIENT_PASSES: bool = false;
-
-    /// Shape of the result, from the first argument's.
-    fn output_shape(&self, first: &Shape) -> Shape;
-
-    /// The result.
-    fn forward<T: Element>(&self, arguments: [&[T]; 3]) -> Vec<T>;
-
-    /// The gradients of the arguments that are wanted, given the result's; others may be left out.
-    fn gradients<T: Element>(&self, arguments: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3];
-}
-
-/// Applies an operator. Arguments are made contiguous; frozen ones get no gradient, since receptive fields, for example,
-/// only ask for the image's.
-pub(crate) fn apply<O: Op3>(op: O, arguments: [&Tensor; 3]) -> Result<Tensor> {
-    let [a, b, c] = arguments.map(Tensor::contiguous);
-    Ok(a?.apply_op3(&b?, &c?, OnCandle(op))?)
-}
-
-struct OnCandle<O>(O);
-
-impl<O: Op3> CustomOp3 for OnCandle<O> {
-    fn name(&self) -> &'static str {
-        O::NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        a: &CpuStorage,
-        a_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-        c: &CpuStorage,
-        c_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let _span = profile::span(O::NAME);
-        with_element!(a.dtype(), "input", T => {
-            let arguments = [slice::<T>(a, a_layout)?, slice(b, b_layout)?, slice(c, c_layout)?];
-            Ok((T::to_cpu_storage_owned(self.0.forward(arguments)), self.0.output_shape(a_layout.shape())))
-        })
-    }
-
-    fn bwd(
-        &self,
-        a: &Tensor,
-        b: &Tensor,
-        c: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let _span = profile::span(O::GRADIENT_NAME);
-        let passes = O::FIRST_GRADIENT_PASSES;
-        let wanted = [a.track_op() && !passes, b.track_op(), c.track_op()];
-        with_element!(dy.dtype(), "gradient", T => with_values::<T, _>(a, |av| with_values::<T, _>(b, |bv| {
-            with_values::<T, _>(c, |cv| with_values::<T, _>(dy, |dyv| {
-                let [da, db, dc] = self.0.gradients([av, bv, cv], dyv, wanted);
-                let tensor = |values: Option<Vec<T>>, like: &Tensor| {
-                    values.map(|values| Tensor::from_vec(values, like.shape(), like.device())).transpose()
-                };
-                let da = if passes { Some(dy.clone()) } else { tensor(da, a)? };
-                Ok((da, tensor(db, b)?, tensor(dc, c)?))
-            }))
-        })))
-    }
 }

@@ -9,12 +9,15 @@ use super::pen::{Align, Pen, Point, Stroke, Type};
 use super::raster::{Raster, pool};
 use super::{Figure, check, fonts, theme};
 use crate::Result;
+use crate::analysis::erf::contour;
 use crate::analysis::report::{AreaRatio, ErfMap};
 
 /// Largest side of an embedded heat map; larger maps are averaged down.
-const RASTER_LIMIT: usize = 1024;
+pub(super) const RASTER_LIMIT: usize = 1024;
 /// Most maps in one figure.
 pub const MOST_MAPS: usize = 12;
+/// Longest side of the averaged map in which contours are searched: in a finer one they would follow single pixels.
+pub const CONTOUR_SIDE: usize = 48;
 /// Space between cells in figure pixels.
 const GAP: f64 = 16.0;
 /// Colours of the squares, light enough for the dark end of the colour map.
@@ -24,7 +27,7 @@ const SQUARES: [Rgb; 6] =
 /// Rim of the squares.
 const RIM: RGBAColor = RGBAColor(20, 14, 54, 0.55);
 
-/// How contributions become colours. Every map is scaled to its own maximum.
+/// How contributions become colours.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ErfScale {
     /// `log10(A + 1)`, relative to its maximum.
@@ -36,7 +39,8 @@ pub enum ErfScale {
 }
 
 impl ErfScale {
-    fn label(self) -> String {
+    /// What the colours mean.
+    pub fn label(self) -> String {
         match self {
             Self::Log => "contribution, log10(A + 1), relative to maximum".to_owned(),
             Self::Linear => "contribution A, relative to maximum".to_owned(),
@@ -44,13 +48,21 @@ impl ErfScale {
         }
     }
 
-    /// The values between 0 and 1 that are coloured.
-    fn apply(self, contribution: &[f32]) -> Vec<f64> {
-        let logged = |value: f32| if self == Self::Log { f64::from(value).ln_1p() } else { f64::from(value) };
-        let peak = contribution.iter().copied().map(logged).fold(0.0, f64::max);
-        let relative = |value| if peak > 0.0 { logged(value) / peak } else { 0.0 };
+    /// The largest transferred contribution, by which [`ErfScale::apply`] divides; 0 if nothing contributes.
+    pub fn peak(self, contribution: &[f32]) -> f64 {
+        contribution.iter().map(|&value| self.logged(value)).fold(0.0, f64::max)
+    }
+
+    /// The values between 0 and 1 that are coloured, relative to a peak: the map's own ([`ErfScale::peak`]), or one that
+    /// several maps share so that their colours compare.
+    pub fn apply(self, contribution: &[f32], peak: f64) -> Vec<f64> {
         let exponent = if let Self::Power(gamma) = self { gamma } else { 1.0 };
+        let relative = |value| if peak > 0.0 { self.logged(value) / peak } else { 0.0 };
         contribution.iter().map(|&value| relative(value).powf(exponent)).collect()
+    }
+
+    fn logged(self, value: f32) -> f64 {
+        if self == Self::Log { f64::from(value).ln_1p() } else { f64::from(value) }
     }
 }
 
@@ -62,6 +74,10 @@ pub struct ErfFigure {
     pub maps: Vec<(ErfMap, Vec<AreaRatio>)>,
     /// How contributions become colours.
     pub scale: ErfScale,
+    /// Whether colours are relative to the largest contribution of all maps; otherwise each map has its own maximum.
+    pub shared_range: bool,
+    /// Colours, between 0 and 1, along which contours are drawn.
+    pub contours: Vec<f64>,
 }
 
 /// Where the parts of the figure lie.
@@ -83,13 +99,35 @@ fn caption(ratio: &AreaRatio) -> String {
 }
 
 /// The heat map as an image, at most `limit` pixels on a side.
-pub(super) fn heat(map: &ErfMap, scale: ErfScale, limit: usize) -> Result<Raster> {
-    let values = scale.apply(&map.contribution);
+pub(super) fn heat(map: &ErfMap, scale: ErfScale, peak: f64, limit: usize) -> Result<Raster> {
+    let values = scale.apply(&map.contribution, peak);
     let (width, height, pooled) = pool(&values, map.width, map.height, limit);
     Raster::new(width, height, pooled.into_iter().map(|value| Colormap::Magma.at(value)))
 }
 
 impl ErfFigure {
+    /// Maps with their squares, each in colours of its own range, without contours.
+    pub fn new(maps: Vec<(ErfMap, Vec<AreaRatio>)>, scale: ErfScale) -> Self {
+        ErfFigure { maps, scale, shared_range: false, contours: Vec::new() }
+    }
+
+    /// The contribution that has the brightest colour of a map.
+    fn peak(&self, map: &ErfMap) -> f64 {
+        let of = |map: &ErfMap| self.scale.peak(&map.contribution);
+        if self.shared_range { self.maps.iter().map(|(map, _)| of(map)).fold(0.0, f64::max) } else { of(map) }
+    }
+
+    /// Lines along which the colours cross the levels, in shares of the map.
+    fn contour_lines(&self, map: &ErfMap) -> Vec<(usize, [(f32, f32); 2])> {
+        let values = self.scale.apply(&map.contribution, self.peak(map));
+        let (width, height, pooled) = pool(&values, map.width, map.height, CONTOUR_SIDE);
+        let share = |(x, y): (f32, f32)| (x / width as f32, y / height as f32);
+        let levels = self.contours.iter().enumerate();
+        let lines =
+            |(order, level)| contour(&pooled, width, level).into_iter().map(move |line| (order, line.map(share)));
+        levels.map(|(order, &level)| (order, level)).flat_map(lines).collect()
+    }
+
     fn layout(&self) -> Layout {
         let columns = self.maps.len().clamp(1, 3);
         let rows = self.maps.len().div_ceil(columns);
@@ -108,6 +146,9 @@ impl ErfFigure {
         check::count("ErfFigure.maps.len()", self.maps.len(), 1, MOST_MAPS)?;
         if let ErfScale::Power(gamma) = self.scale {
             check::range("ErfFigure.scale", gamma, f64::MIN_POSITIVE, 100.0)?;
+        }
+        for &level in &self.contours {
+            check::range("ErfFigure.contours", level, 0.0, 1.0)?;
         }
         for (map, ratios) in &self.maps {
             check::count("ErfMap.height", map.height, 1, 65_536)?;
@@ -149,7 +190,12 @@ impl ErfFigure {
         };
         // More than two pixels per figure pixel would only make the file larger.
         let limit = RASTER_LIMIT.min((2.0 * layout.map.max(shown)) as usize);
-        pen.image(&heat(map, self.scale, limit)?, panel.upper_left, panel.lower_right)?;
+        pen.image(&heat(map, self.scale, self.peak(map), limit)?, panel.upper_left, panel.lower_right)?;
+        for (order, line) in self.contour_lines(map) {
+            let color = SQUARES.get(order % SQUARES.len()).copied().unwrap_or_default();
+            let [a, b] = line.map(|(x, y)| panel.at(f64::from(x) * width, f64::from(y) * height));
+            pen.line(a, b, Stroke { color: ink(color), width: 1.0 })?;
+        }
         panel.draw_axes(pen)?;
         let mut line = panel.lower_right.1 + 5.0 + 2.5 * theme::LINE + 6.0;
         for (order, ratio) in ratios.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The figures: every one draws plain values from [`analysis::report`](crate::analysis::report), nothing is computed
 //! from images or weights here.
 //!
-//! A figure is a struct with public fields. It is turned into an SVG document by [`svg`], into a PNG file by [`png`],
+//! A figure is a struct with public fields. It is turned into an SVG document by [`svg`], into a PNG file by [`png()`],
 //! or into both on disk by [`save`]. All figures share one look: a white background, dark grey text and a thin grid.
 //! They are 960 pixels wide, and their text stays readable when they are shown 800 pixels wide. The
 //! fonts are embedded in the crate, so that figures look the same on every machine.
@@ -16,6 +16,7 @@ mod check;
 pub mod colormap;
 pub mod curves;
 pub mod erf;
+mod erf_difference;
 mod fonts;
 pub mod groups;
 mod heat_map;
@@ -28,6 +29,7 @@ mod output;
 mod pen;
 mod polar;
 mod raster;
+mod recipe;
 pub mod shape_bias;
 pub mod sparsity;
 mod taps;
@@ -44,6 +46,7 @@ pub use bars::CostBars;
 pub use colormap::{Colormap, Rgb};
 pub use curves::LossCurves;
 pub use erf::{ErfFigure, ErfScale};
+pub use erf_difference::ErfDifference;
 pub use groups::{GroupMaps, ShiftMaps};
 pub use heat_map::HeatMap;
 pub use images::{ImageSheet, SheetImage};
@@ -52,6 +55,8 @@ pub use masks::{MaskCurves, TapShares};
 pub use orientation::{OrientationHistogram, PolarOrientation};
 pub use output::{png, save, svg};
 pub use pen::Pen;
+pub use raster::pool;
+pub use recipe::{Recipe, Table, Tabular, export};
 pub use shape_bias::ShapeBiasFigure;
 pub use sparsity::{DensityBars, KeptGroupHistograms};
 

@@ -8,6 +8,7 @@ use super::legend::{Key, Legend};
 use super::pen::{Align, Pen, Point, Stroke, Type};
 use super::{Figure, check, fonts, theme};
 use crate::Result;
+use crate::analysis::orientation::Bins;
 use crate::analysis::report::{ChannelOrientation, LayerOrientation};
 
 pub use super::polar::PolarOrientation;
@@ -18,8 +19,6 @@ const MOST_LAYERS: usize = 12;
 const CELL_HEIGHT: f64 = 236.0;
 /// Space between diagrams.
 const GAP: f64 = 18.0;
-/// Angles are computed from 32-bit numbers; this many degrees decide on which side of a border one falls.
-const TOLERANCE: f64 = 1e-3;
 /// Most bins.
 pub(super) const MOST_BINS: usize = 180;
 /// Colour of learned orientations.
@@ -36,42 +35,6 @@ pub struct OrientationHistogram {
     pub layers: Vec<LayerOrientation>,
     /// Number of bins over 180 degrees.
     pub bins: usize,
-}
-
-/// Channels per bin: as built, and as learned, weighted by anisotropy.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Bins {
-    /// Number of channels built with an angle in each bin.
-    pub built: Vec<f64>,
-    /// Sum of the anisotropies of channels whose dominant orientation is in each bin.
-    pub learned: Vec<f64>,
-}
-
-impl Bins {
-    /// Sorts channels into `bins` bins.
-    pub(super) fn new(channels: &[ChannelOrientation], bins: usize) -> Self {
-        let mut out = Self { built: vec![0.0; bins], learned: vec![0.0; bins] };
-        let add = |list: &mut Vec<f64>, angle: f64, weight: f64| {
-            let position = (angle + TOLERANCE) / 180.0 * bins as f64 + 0.5;
-            if let Some(bin) = list.get_mut(position.floor().rem_euclid(bins as f64) as usize) {
-                *bin += weight;
-            }
-        };
-        for channel in channels {
-            if let Some(angle) = channel.built {
-                add(&mut out.built, angle, 1.0);
-            }
-            if let Some(angle) = channel.dominant {
-                add(&mut out.learned, angle, channel.anisotropy);
-            }
-        }
-        out
-    }
-
-    /// The fullest bin.
-    pub(super) fn peak(&self) -> f64 {
-        self.built.iter().chain(&self.learned).copied().fold(0.0, f64::max)
-    }
 }
 
 /// Refuses channels with impossible values.
@@ -187,25 +150,5 @@ impl Figure for OrientationHistogram {
             self.diagram(pen, layer, (x, y), (x + cell, y + CELL_HEIGHT))?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bins_are_centred_and_wrap() {
-        let channel = |built: f64, dominant: f64| ChannelOrientation {
-            built: Some(built),
-            dominant: Some(dominant),
-            anisotropy: 0.5,
-            energy: 1.0,
-        };
-        let bins = Bins::new(&[channel(0.0, 179.0), channel(22.499_999, 22.6), channel(178.0, 90.0)], 8);
-        assert_eq!(bins.built, [2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
-        assert_eq!(bins.learned, [0.5, 0.5, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0]);
-        assert_eq!(bins.peak(), 2.0);
     }
 }

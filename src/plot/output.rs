@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use plotters::backend::{BitMapBackend, RGBPixel, SVGBackend};
 use plotters::drawing::IntoDrawingArea;
 
-use super::Figure;
 use super::pen::{PLACEHOLDER, Pen};
 use super::raster::{encode_png, shrink};
+use super::{Figure, Recipe};
 use crate::files::write_atomically;
 use crate::{Error, Result};
 
@@ -74,6 +74,29 @@ pub fn svg(figure: &impl Figure) -> Result<String> {
 /// # Errors
 /// If the figure's values do not fit together.
 pub fn png(figure: &impl Figure) -> Result<Vec<u8>> {
+    let (width, height, pixels) = pixels(figure)?;
+    encode_png(width, height, &pixels)
+}
+
+/// [`png()`] with a recipe in text chunks.
+pub(super) fn png_with(figure: &impl Figure, recipe: &Recipe) -> Result<Vec<u8>> {
+    let (width, height, pixels) = pixels(figure)?;
+    let fault = |error: png::EncodingError| Error::Plot(error.to_string());
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    for (name, value) in &recipe.entries {
+        encoder.add_itxt_chunk(name.clone(), value.clone()).map_err(fault)?;
+    }
+    let mut writer = encoder.write_header().map_err(fault)?;
+    writer.write_image_data(&pixels).map_err(fault)?;
+    writer.finish().map_err(fault)?;
+    Ok(bytes)
+}
+
+/// The figure as an RGB buffer: width, height and three bytes per pixel.
+fn pixels(figure: &impl Figure) -> Result<(u32, u32, Vec<u8>)> {
     let (width, height) = checked_size(figure)?;
     let factor = if u64::from(width) * u64::from(height) <= SMOOTHED_PIXELS { OVERSAMPLING } else { 1 };
     let (wide, high) = (width * factor, height * factor);
@@ -87,7 +110,7 @@ pub fn png(figure: &impl Figure) -> Result<Vec<u8>> {
         figure.paint(&pen)?;
         root.present().map_err(|error| Error::Plot(error.to_string()))?;
     }
-    encode_png(width, height, &shrink(&buffer, width as usize, factor as usize))
+    Ok((width, height, shrink(&buffer, width as usize, factor as usize)))
 }
 
 fn background<DB: plotters::prelude::DrawingBackend>(pen: &Pen<'_, DB>, (width, height): (u32, u32)) -> Result<()>

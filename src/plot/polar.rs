@@ -6,10 +6,11 @@ use plotters::style::RGBAColor;
 use super::axis::{Axis, places_trimmed};
 use super::colormap::ink;
 use super::legend::{Key, Legend};
-use super::orientation::{BUILT, Bins, LEARNED, MOST_BINS, check_channels, legend};
+use super::orientation::{BUILT, LEARNED, MOST_BINS, check_channels, legend};
 use super::pen::{Align, Pen, Point, Stroke, Type};
 use super::{Figure, check, fonts, theme};
 use crate::Result;
+use crate::analysis::orientation::Bins;
 use crate::analysis::report::ChannelOrientation;
 
 /// Radius of the rose in figure pixels.

@@ -69,7 +69,7 @@ pub(super) fn shrink(rgb: &[u8], width: usize, factor: usize) -> Vec<u8> {
 }
 
 /// Averages blocks of a map of values so that neither side is above `limit`; returns width, height and values.
-pub(super) fn pool(values: &[f64], width: usize, height: usize, limit: usize) -> (usize, usize, Vec<f64>) {
+pub fn pool(values: &[f64], width: usize, height: usize, limit: usize) -> (usize, usize, Vec<f64>) {
     let factor = width.max(height).div_ceil(limit.max(1)).max(1);
     if factor == 1 {
         return (width, height, values.to_vec());

@@ -16,7 +16,7 @@ fn erf_map(side: usize) -> ErfMap {
 fn erf() -> ErfFigure {
     let reached = AreaRatio { threshold: 0.2, side: Some(3), ratio: Some(9.0 / 225.0) };
     let missed = AreaRatio { threshold: 0.99, side: None, ratio: None };
-    ErfFigure { maps: vec![(erf_map(15), vec![reached, missed])], scale: ErfScale::Log }
+    ErfFigure::new(vec![(erf_map(15), vec![reached, missed])], ErfScale::Log)
 }
 
 fn curves() -> LossCurves {
@@ -263,7 +263,7 @@ fn an_svg_holds_each_map_as_one_image() {
     assert_eq!(text.matches("<image ").count(), 2);
     assert_eq!(text.matches("href=\"data:image/png;base64,").count(), 2);
     assert!(text.len() < 40_000, "{} bytes", text.len());
-    let large = ErfFigure { maps: vec![(erf_map(2000), vec![])], scale: ErfScale::Linear };
+    let large = ErfFigure::new(vec![(erf_map(2000), vec![])], ErfScale::Linear);
     assert!(svg(&large).unwrap().len() < 100_000);
 }
 
@@ -280,13 +280,61 @@ fn an_embedded_image_is_a_png_of_the_map() {
 #[test]
 fn only_the_centre_of_a_one_hot_map_has_the_highest_colour() {
     for scale in [ErfScale::Log, ErfScale::Linear, ErfScale::Power(0.5)] {
-        let raster = heat(&erf_map(15), scale, 1024).unwrap();
+        let raster = heat(&erf_map(15), scale, scale.peak(&erf_map(15).contribution), 1024).unwrap();
         let pixels = raster.rgb.as_chunks::<3>().0;
         let brightest: Vec<usize> = (0..pixels.len()).filter(|&i| pixels[i] == Colormap::Magma.at(1.0)).collect();
         assert_eq!(brightest, [7 * 15 + 7], "{scale:?}");
         assert_eq!(pixels[0], Colormap::Magma.at(0.0));
     }
-    assert_eq!(heat(&erf_map(2000), ErfScale::Linear, 1024).unwrap().width, 1000);
+    assert_eq!(heat(&erf_map(2000), ErfScale::Linear, 1.0, 1024).unwrap().width, 1000);
+}
+
+/// The pixels of the nth embedded image.
+fn embedded(figure: &impl Figure, index: usize) -> image::RgbImage {
+    use base64::prelude::{BASE64_STANDARD, Engine as _};
+    let text = svg(figure).unwrap();
+    let data = text.split("base64,").nth(index + 1).unwrap().split('"').next().unwrap();
+    image::load_from_memory(&BASE64_STANDARD.decode(data).unwrap()).unwrap().to_rgb8()
+}
+
+#[test]
+fn a_shared_range_makes_the_weaker_map_darker() {
+    let weak = ErfMap { contribution: erf_map(15).contribution.iter().map(|a| a / 2.0).collect(), ..erf_map(15) };
+    let own = ErfFigure::new(vec![(erf_map(15), vec![]), (weak, vec![])], ErfScale::Linear);
+    assert_eq!(embedded(&own, 1).get_pixel(7, 7).0, Colormap::Magma.at(1.0));
+    let shared = ErfFigure { shared_range: true, ..own };
+    assert_eq!(embedded(&shared, 0).get_pixel(7, 7).0, Colormap::Magma.at(1.0));
+    assert_eq!(embedded(&shared, 1).get_pixel(7, 7).0, Colormap::Magma.at(0.5));
+}
+
+#[test]
+fn contours_are_lines_around_the_peak() {
+    let lines = |contours: Vec<f64>| {
+        svg(&ErfFigure { contours, ..ErfFigure::new(vec![(erf_map(15), vec![])], ErfScale::Log) }).unwrap()
+    };
+    let count = |text: &str| text.matches("#56B4E9").count();
+    assert_eq!(count(&lines(vec![])), 0);
+    // The four sides of the diamond around the one pixel that is not zero.
+    assert_eq!(count(&lines(vec![0.5])), 4);
+    let wrong = ErfFigure { contours: vec![1.5], ..ErfFigure::new(vec![(erf_map(15), vec![])], ErfScale::Log) };
+    refused(svg(&wrong), "contours");
+}
+
+#[test]
+fn a_difference_is_red_where_the_first_map_is_larger() {
+    let mut second = erf_map(15);
+    second.contribution.fill(0.0);
+    second.contribution[0] = 1.5;
+    let figure = ErfDifference { maps: [erf_map(15), second], scale: ErfScale::Linear };
+    let values = figure.values().unwrap();
+    assert_eq!((values[7 * 15 + 7], values[0], values[1]), (1.0, -0.5, 0.0));
+    let image = embedded(&figure, 0);
+    assert_eq!(image.get_pixel(7, 7).0, Colormap::Diverging.at(1.0));
+    assert_eq!(image.get_pixel(0, 0).0, Colormap::Diverging.at(0.25));
+    assert_eq!(image.get_pixel(3, 3).0, Colormap::Diverging.at(0.5));
+    assert_eq!(figure.table().rows[7][8], "1");
+    let other = ErfDifference { maps: [erf_map(15), erf_map(9)], scale: ErfScale::Log };
+    refused(svg(&other), "ErfDifference.maps[1].width");
 }
 
 #[test]
@@ -314,7 +362,7 @@ fn empty_figures_are_refused() {
     refused(svg(&LossCurves { runs: vec![] }), "LossCurves.runs");
     let none = RunHistory { label: "empty".to_owned(), points: vec![] };
     refused(svg(&LossCurves { runs: vec![none] }), "points");
-    refused(svg(&ErfFigure { maps: vec![], scale: ErfScale::Log }), "ErfFigure.maps");
+    refused(svg(&ErfFigure::new(vec![], ErfScale::Log)), "ErfFigure.maps");
     refused(svg(&KernelGrid { kernels: vec![], ..kernels() }), "KernelGrid.kernels");
     refused(svg(&OrientedTaps { layers: vec![] }), "OrientedTaps.layers");
     refused(svg(&histogram(0)), "OrientationHistogram.layers");

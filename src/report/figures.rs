@@ -131,7 +131,7 @@ pub fn of_comparison(dir: &Path, histories: &[RunHistory], inspections: &[Inspec
         "erf",
         "Effective receptive fields of the last stage: contribution of every input pixel to the central position, \
          averaged over images. Squares hold 20, 30, 50 and 99 % of the log-scaled contribution.",
-        &ErfFigure { maps, scale: ErfScale::Log },
+        &ErfFigure::new(maps, ErfScale::Log),
     )?);
     let reports: Vec<_> = inspections.iter().filter_map(|i| i.shape_bias.clone()).collect();
     if !reports.is_empty() {

@@ -1,17 +1,15 @@
 //! All analyses of one network.
 
+use super::{ErfInputs, Stimuli};
 use crate::analysis::cost::{CostReport, costs};
 use crate::analysis::erf::{self, Erf, Probe};
 use crate::analysis::kernels::kernel_layers;
 use crate::analysis::orientation::orientations;
 use crate::analysis::report::{AreaRatio, ErfMap, KernelLayer, LayerOrientation, ShapeBiasReport};
 use crate::analysis::save;
-use crate::analysis::shape_bias::{Answer, Categories, shape_bias};
-use crate::data::{Cue, Dataset, EvalTransform, ShapesTextures};
-use crate::run::{DataConfig, DataSource, RunFolder};
+use crate::run::{DataConfig, RunFolder};
 use crate::zoo::Network;
 use crate::{Error, Result};
-use candle_core::{Device, Tensor};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How much is measured.
@@ -49,9 +47,6 @@ pub struct Inspection {
     pub shape_bias: Option<ShapeBiasReport>,
 }
 
-/// Stream of the images for receptive fields.
-const ERF_SPLIT: u64 = 3;
-
 /// Runs every analysis on a network, best built without gradients for its parameters.
 ///
 /// # Errors
@@ -82,31 +77,14 @@ pub fn receptive_field(
     stop: &AtomicBool,
 ) -> Result<ErfMap> {
     let mut erf = Erf::new(network, Probe::default());
-    for image in erf_images(data, options)? {
+    let images = ErfInputs::of_data(data, options.erf_size, options.erf_images)?;
+    for index in 0..images.len() {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted(String::new()));
         }
-        erf.add(&image)?;
+        erf.add(&images.tensor(&images.image(index)?)?)?;
     }
     erf.map()
-}
-
-fn erf_images(data: &DataConfig, options: InspectOptions) -> Result<Vec<Tensor>> {
-    let size = options.erf_size;
-    let dataset: std::sync::Arc<dyn Dataset> = match &data.source {
-        // The generator draws at any size; enlarged pixels would not be what the network knows.
-        DataSource::Builtin(set) => {
-            std::sync::Arc::new(ShapesTextures::generate(size, options.erf_images, set.seed, Cue::Both, ERF_SPLIT)?)
-        }
-        _ => data.open()?.val,
-    };
-    let transform = EvalTransform { size, crop_pct: 1.0, ..data.eval_transform() };
-    (0..options.erf_images.min(dataset.len()))
-        .map(|i| {
-            let values = transform.apply(&dataset.get(i)?.image);
-            Ok(Tensor::from_vec(values, (1, 3, size, size), &Device::Cpu)?)
-        })
-        .collect()
 }
 
 /// Shape bias on the cue-conflict images that belong to the built-in set; `None` for other data.
@@ -114,21 +92,9 @@ fn erf_images(data: &DataConfig, options: InspectOptions) -> Result<Vec<Tensor>>
 /// # Errors
 /// If an image does not fit the network, or a value is not finite.
 pub fn builtin_shape_bias(network: &Network, data: &DataConfig, images: usize) -> Result<Option<ShapeBiasReport>> {
-    let Some(set) = data.cue_conflict(images)? else { return Ok(None) };
-    let categories = Categories::identity(set.classes());
-    let transform = data.eval_transform();
-    let mut answers = Vec::with_capacity(set.len());
-    for index in 0..set.len() {
-        let sample = set.get(index)?;
-        let x = Tensor::from_vec(transform.apply(&sample.image), (1, 3, data.size, data.size), &Device::Cpu)?;
-        let logits = network.forward(&x)?.flatten_all()?.to_vec1::<f32>()?;
-        answers.push(Answer {
-            shape: set.shape_of(index).unwrap_or(sample.label),
-            texture: set.texture_of(index).unwrap_or(sample.label),
-            decision: categories.decide(&logits)?,
-        });
-    }
-    Ok(Some(shape_bias(&network.spec().name, categories.names(), &answers)))
+    let Some(stimuli) = Stimuli::builtin(data, images)? else { return Ok(None) };
+    let answered = (0..stimuli.len()).map(|index| stimuli.answer(network, index)).collect::<Result<Vec<_>>>()?;
+    Ok(Some(stimuli.report(&network.spec().name, &answered)))
 }
 
 impl Inspection {

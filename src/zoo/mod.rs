@@ -331,7 +331,8 @@ impl Network {
         &self.device
     }
 
-    /// Logits of images (N, 3, H, W), in evaluation mode.
+    /// Logits of images (N, 3, H, W), in evaluation mode. Here and below, images on another device than the network's
+    /// are copied to it.
     ///
     /// # Errors
     /// If the image size does not fit.
@@ -353,7 +354,7 @@ impl Network {
     /// If the image size does not fit, or the network has no classifier.
     pub fn forward_pass(&self, x: &Tensor, pass: &mut Pass) -> Result<(Features, Tensor)> {
         self.check_images(x)?;
-        let features = self.model.forward_features(x, pass)?;
+        let features = self.model.forward_features(&x.to_device(&self.device)?, pass)?;
         let logits = self.model.forward_head(features.last()?, pass)?;
         Ok((features, logits))
     }
@@ -364,7 +365,7 @@ impl Network {
     /// If the image size does not fit.
     pub fn forward_features(&self, x: &Tensor, pass: &mut Pass) -> Result<Features> {
         self.check_images(x)?;
-        self.model.forward_features(x, pass)
+        self.model.forward_features(&x.to_device(&self.device)?, pass)
     }
 
     /// Shapes and costs of every layer for one image of the given size.

@@ -8,9 +8,11 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use kernelscope::nn::{BuildOptions, Kind, Mode, Param};
+use kernelscope::ops::gpu::{self, Launch};
 use kernelscope::train::{AdamW, AdamWConfig, soft_cross_entropy};
 use kernelscope::weights::TensorMap;
 use kernelscope::zoo::{ModelSpec, Network};
+use kernelscope_emulator::{Argument, Size};
 use serde_json::Value;
 use std::path::Path;
 
@@ -117,6 +119,50 @@ fn max_diff(actual: &[f64], expected: &[f64], scale: impl Fn(f64) -> f64) -> f64
         .fold(0.0, |max, d| if d.is_nan() { f64::INFINITY } else { max.max(d) })
 }
 
+/// Whether this is the test binary `kernels`, which runs the operators' tests with the kernels for GPUs: on the GPU that
+/// `KERNELSCOPE_TEST_DEVICE=cuda` asks for, else emulated.
+pub fn by_kernels() -> bool {
+    module_path!().split("::").next() == Some("kernels")
+}
+
+/// The type that a test computes in: kernels do not know double precision.
+pub fn computed(dtype: DType) -> DType {
+    if by_kernels() && dtype == DType::F64 { DType::F32 } else { dtype }
+}
+
+/// The device of tensors that kernels compute with.
+pub fn device() -> Device {
+    match std::env::var("KERNELSCOPE_TEST_DEVICE").as_deref() {
+        Ok("cuda") if by_kernels() => Device::new_cuda(0).expect("the GPU that KERNELSCOPE_TEST_DEVICE asks for"),
+        Ok("cuda" | "emulator") | Err(_) => Device::Cpu,
+        Ok(other) => panic!("KERNELSCOPE_TEST_DEVICE is {other}, but may be cuda or emulator"),
+    }
+}
+
+/// Runs `f` where its tensors are; in the test binary `kernels` without a GPU, with the kernels emulated. The order of
+/// threads follows from `sizes`, so that a set of cases sees several.
+pub fn on_device<R>(sizes: &[usize], f: impl FnOnce() -> R) -> R {
+    if by_kernels() && device().is_cpu() {
+        return gpu::emulated(emulate, sizes.iter().sum::<usize>() as u32 % 4, f);
+    }
+    f()
+}
+
+/// The emulator of `kernels/emulator/`.
+pub fn emulate(kernel: &str, launch: Launch, arguments: &mut [gpu::Argument], order: u32) -> Result<(), String> {
+    let mut arguments: Vec<Argument> = arguments
+        .iter_mut()
+        .map(|argument| match argument {
+            gpu::Argument::Read(storage, range) => Argument::Read(storage, range.clone()),
+            gpu::Argument::Write(storage) => Argument::Write(storage),
+            gpu::Argument::Absent => Argument::Absent,
+            gpu::Argument::Words(words) => Argument::Words(words),
+        })
+        .collect();
+    let size = Size { blocks: launch.grid, threads: launch.threads, shared: launch.shared };
+    kernelscope_emulator::run(kernel, size, &mut arguments, order)
+}
+
 /// One argument of an operator: a name for messages, a shape, and values that single precision holds exactly.
 #[derive(Debug, Clone)]
 pub struct Arg {
@@ -153,12 +199,31 @@ pub fn differentiate(
     cotangent: &Arg,
     f: impl Fn(&[Tensor]) -> kernelscope::Result<Tensor>,
 ) -> kernelscope::Result<Outcome> {
-    let vars: Vec<Var> =
-        args.iter().map(|arg| Var::from_tensor(&arg.tensor(dtype)?)).collect::<candle_core::Result<_>>()?;
+    on_device(&cotangent.shape, || differentiate_there(&device(), computed(dtype), args, cotangent, f))
+}
+
+/// The same in double precision and on the CPU, even in the test binary `kernels`: a reference.
+pub fn differentiate_exactly(
+    args: &[Arg],
+    cotangent: &Arg,
+    f: impl Fn(&[Tensor]) -> kernelscope::Result<Tensor>,
+) -> kernelscope::Result<Outcome> {
+    differentiate_there(&Device::Cpu, DType::F64, args, cotangent, f)
+}
+
+fn differentiate_there(
+    device: &Device,
+    dtype: DType,
+    args: &[Arg],
+    cotangent: &Arg,
+    f: impl Fn(&[Tensor]) -> kernelscope::Result<Tensor>,
+) -> kernelscope::Result<Outcome> {
+    let var = |arg: &Arg| Var::from_tensor(&arg.tensor(dtype)?.to_device(device)?);
+    let vars: Vec<Var> = args.iter().map(var).collect::<candle_core::Result<_>>()?;
     let tensors: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
     let y = f(&tensors)?;
     assert_eq!((y.dims(), y.dtype()), (&cotangent.shape[..], dtype), "shape and dtype of y");
-    let grads = (&y * cotangent.tensor(dtype)?)?.sum_all()?.backward()?;
+    let grads = (&y * cotangent.tensor(dtype)?.to_device(device)?)?.sum_all()?.backward()?;
     let mut outcome = vec![("y", values(&y))];
     for (arg, var) in args.iter().zip(&vars) {
         let grad = grads.get(var).unwrap_or_else(|| panic!("{}: no gradient", arg.name));

@@ -1,6 +1,6 @@
 //! Layer normalisation against its definition, and its gradients against a composition of elementary operators.
 
-use crate::common::{Arg, Outcome, differentiate};
+use crate::common::{Arg, Outcome, computed, differentiate, differentiate_exactly};
 use crate::support::{View, compare, config, dtype};
 use candle_core::{DType, Tensor};
 use kernelscope::ops::Layout;
@@ -64,7 +64,7 @@ impl Case {
     fn references(&self) -> kernelscope::Result<(Vec<f64>, Outcome)> {
         let (args, sizes) = (self.args(), self.sizes());
         let y = reference::forward(sizes, &args[0].values, &args[1].values, &args[2].values, EPS);
-        let composed = differentiate(DType::F64, &args, &self.cotangent(), |args| {
+        let composed = differentiate_exactly(&args, &self.cotangent(), |args| {
             let x = args[0].reshape(sizes)?;
             let channelwise = |t: &Tensor| t.reshape((1, sizes.1, 1));
             let centred = x.broadcast_sub(&x.mean_keepdim(1)?)?;
@@ -95,7 +95,12 @@ impl Case {
 
     fn check(&self) -> Result<(), TestCaseError> {
         let (y, composed) = self.references()?;
-        let precision = if self.dtype == DType::F32 { f64::from(f32::EPSILON) } else { f64::EPSILON };
+        let precision = match computed(self.dtype) {
+            DType::F32 => f64::from(f32::EPSILON),
+            DType::F16 => f64::from(half::f16::EPSILON),
+            DType::BF16 => f64::from(half::bf16::EPSILON),
+            _ => f64::EPSILON,
+        };
         let unit = 64.0 * precision * f64::from(self.mean).max(1.0) * self.amplification();
         let actual = self.run()?;
         compare(&vec![actual[0].clone()], &vec![("y", y)], |_| unit)?;

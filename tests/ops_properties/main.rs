@@ -16,4 +16,5 @@ mod layer_norm;
 mod oriented;
 mod pointwise;
 mod support;
+mod taplist;
 mod threads;

@@ -1,6 +1,6 @@
 //! What the cases share: the fixed seed, ways to present a tensor in memory, and the comparison.
 
-use crate::common::{Outcome, max_abs_diff};
+use crate::common::{Outcome, by_kernels, computed, max_abs_diff};
 use candle_core::{D, DType, Tensor};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed};
@@ -45,13 +45,22 @@ impl View {
     }
 }
 
-pub fn dtype() -> impl Strategy<Value = DType> {
-    prop_oneof![Just(DType::F32), Just(DType::F64)]
+pub fn dtype() -> BoxedStrategy<DType> {
+    if by_kernels() {
+        return prop_oneof![2 => Just(DType::F32), 1 => Just(DType::F16), 1 => Just(DType::BF16)].boxed();
+    }
+    prop_oneof![Just(DType::F32), Just(DType::F64)].boxed()
 }
 
-/// Allowed error, relative to the largest value of a result (or 1).
+/// Allowed error, relative to the largest value of a result (or 1). In half precision, inputs and results are rounded;
+/// sums are not.
 pub fn tolerance(dtype: DType) -> f64 {
-    if dtype == DType::F32 { 2e-5 } else { 1e-10 }
+    match computed(dtype) {
+        DType::F32 => 2e-5,
+        DType::F16 => 4e-3,
+        DType::BF16 => 3e-2,
+        _ => 1e-10,
+    }
 }
 
 /// Compares every named list of the expected outcome with the actual one.

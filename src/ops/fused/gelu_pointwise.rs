@@ -3,7 +3,8 @@
 use super::columns::{ColumnMap, Columns};
 use crate::Result;
 use crate::ops::matrix::{Matrix, Room};
-use crate::ops::storage::{self, Element, Op3, write};
+use crate::ops::operator::{self, Op3};
+use crate::ops::storage::{self, Element, write};
 use crate::ops::{check_per_channel, dims4, pointwise};
 use candle_core::{Shape, Tensor};
 
@@ -34,8 +35,13 @@ pub fn gelu_pointwise(h: &Tensor, weight: &Tensor, bias: &Tensor, gamma: &Tensor
     check_per_channel("bias", bias, outputs)?;
     check_per_channel("gamma", gamma, outputs)?;
     storage::check_same("input, weight, bias and gamma", &[h, weight, bias, gamma])?;
+    if crate::ops::gpu::Gpu::of(h).is_some() {
+        // Matrix products are the library's there; the layer scale goes into the weights.
+        let weight = weight.broadcast_mul(&gamma.unsqueeze(1)?)?;
+        return pointwise::pointwise(&crate::ops::gelu::gelu(h)?, &weight, Some(&(bias * gamma)?));
+    }
     let columns = Columns { map: Gelu, channels, outputs, size: (images, height, width) };
-    storage::apply(GeluPointwise(columns), [h, weight, &Tensor::cat(&[bias, gamma], 0)?])
+    operator::apply(GeluPointwise(columns), [h, weight, &Tensor::cat(&[bias, gamma], 0)?])
 }
 
 struct GeluPointwise(Columns<Gelu>);

@@ -2,7 +2,8 @@
 
 use super::columns::{ColumnMap, Columns};
 use crate::ops::matrix::{Matrix, Room};
-use crate::ops::storage::{self, Element, Op3, write};
+use crate::ops::operator::{self, Op3};
+use crate::ops::storage::{self, Element, write};
 use crate::ops::{check_per_channel, dims4, pointwise};
 use crate::{Error, Result};
 use candle_core::{Shape, Tensor};
@@ -46,8 +47,13 @@ pub fn norm_pointwise(
         return Err(Error::argument("eps", eps, "a positive number"));
     }
     storage::check_same("input, norm weight, norm bias, weight and bias", &[x, norm.0, norm.1, weight, bias])?;
+    if crate::ops::gpu::Gpu::of(x).is_some() {
+        // Matrix products are the library's there, and maps do not stay in a cache from one kernel to the next.
+        let normal = crate::ops::layer_norm::layer_norm(x, norm.0, norm.1, eps, crate::ops::Layout::ChannelsFirst)?;
+        return pointwise::pointwise(&normal, weight, Some(bias));
+    }
     let columns = Columns { map: Normal { eps }, channels, outputs, size: (images, height, width) };
-    storage::apply(NormPointwise(columns), [x, weight, &Tensor::cat(&[norm.0, norm.1, bias], 0)?])
+    operator::apply(NormPointwise(columns), [x, weight, &Tensor::cat(&[norm.0, norm.1, bias], 0)?])
 }
 
 struct NormPointwise(Columns<Normal>);

@@ -7,11 +7,15 @@
 //! candle's own fast layer norm has no backward pass: gradients silently stop there. This one has all three.
 
 mod cpu;
+mod gpu;
 pub mod reference;
 
-use super::storage::{self, Element, Op3};
+use super::gpu::{Gpu, Values};
+use super::operator::{self, Op3};
+use super::storage::{self, Element};
 use super::{Layout, check_per_channel};
 use crate::{Error, Result};
+use candle_core::Storage;
 use candle_core::{Shape, Tensor};
 use cpu::Sizes;
 
@@ -40,7 +44,7 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64, layout: 
     check_per_channel("bias", bias, sizes.channels)?;
     storage::check_same("input, weight and bias", &[x, weight, bias])?;
     let op = LayerNorm { sizes, eps };
-    storage::apply(op, [x, weight, bias])
+    operator::apply(op, [x, weight, bias])
 }
 
 struct LayerNorm {
@@ -63,5 +67,19 @@ impl Op3 for LayerNorm {
     fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], _wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
         let grads = cpu::backward(self.sizes, x, w, dy, T::from_f64(self.eps));
         [Some(grads.dx), Some(grads.dw), Some(grads.db)]
+    }
+
+    fn gpu_forward(&self, gpu: &Gpu, arguments: [Values; 3]) -> candle_core::Result<Storage> {
+        gpu::forward(gpu, self.sizes, arguments, self.eps)
+    }
+
+    fn gpu_gradients(
+        &self,
+        gpu: &Gpu,
+        [x, w, _]: [Values; 3],
+        dy: Values,
+        _wanted: [bool; 3],
+    ) -> candle_core::Result<[Option<Storage>; 3]> {
+        Ok(gpu::backward(gpu, self.sizes, [x, w, dy], self.eps)?.map(Some))
     }
 }

@@ -7,12 +7,13 @@
 //! | `planes` | all else, one plane at a time | f32, f64 |
 
 use super::division::{Alone, Division};
-use super::lanes::strips::Strips;
+use super::lanes::strips::{Strips, images_per_vector};
 use super::lanes::{InstructionSet, Lanes, Stored};
 use super::planes::PlaneEngine;
 use super::{Geometry, Tap, TapTable};
 use crate::ops::storage::{Element, results};
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -24,16 +25,42 @@ const MOST_PLANS: usize = 16;
 pub struct Plan {
     table: Arc<TapTable>,
     geometry: Geometry,
+    set: InstructionSet,
+    /// Whether some channels do not fill blocks, so that the division depends on the number of images.
+    divided: bool,
+    /// For vectors that are shared by 1, 2, 4, 8 or 16 images.
+    vectors: [OnceLock<Vectors>; 5],
+    planes: OnceLock<PlaneEngine>,
+    /// Every channel.
+    all: Vec<bool>,
+    /// For half precision: every channel by lanes.
+    half: OnceLock<Lanes>,
+    /// The same convolution on a GPU.
+    pub(super) gpu: super::gpu::Plans,
+}
+
+/// The engines on vectors, and which channels they compute.
+#[derive(Debug)]
+struct Vectors {
     lanes: Lanes,
-    planes: PlaneEngine,
     /// The loose channels at stride 1.
     strips: Option<Strips>,
     /// Whether a channel is in no block of `lanes`.
     loose: Vec<bool>,
-    /// The same where none is.
-    all: Vec<bool>,
-    /// For half precision: every channel by lanes.
-    half: OnceLock<Lanes>,
+}
+
+impl Vectors {
+    fn new((set, shared): (InstructionSet, usize), table: &Arc<TapTable>, geometry: Geometry) -> Self {
+        let unit_stride = geometry.stride == (1, 1);
+        let alone = if unit_stride { Alone::Strips { shared } } else { Alone::Planes };
+        let Division { bundles, alone: loose } = Division::new(table, &geometry, set.lanes(), alone);
+        let lanes = Lanes::new(set, table.clone(), geometry, bundles);
+        let strips = (unit_stride && loose.contains(&true)).then(|| {
+            let channels = (0..table.channels()).filter(|&channel| loose[channel]).collect();
+            Strips::new((set, shared), table.clone(), geometry, channels)
+        });
+        Vectors { lanes, strips, loose }
+    }
 }
 
 /// The gradients of a convolution; each only if it was wanted.
@@ -57,18 +84,36 @@ impl Plan {
     /// by the best one.
     pub fn with_instructions(table: Arc<TapTable>, geometry: Geometry, set: InstructionSet) -> Self {
         let set = if InstructionSet::available().contains(&set) { set } else { InstructionSet::best() };
-        let effective = stepped(geometry);
-        let unit_stride = effective.stride == (1, 1);
-        let alone = if unit_stride { Alone::Strips } else { Alone::Planes };
-        let Division { bundles, alone: loose } = Division::new(&table, &effective, set.lanes(), alone);
-        let lanes = Lanes::new(set, table.clone(), effective, bundles);
-        let planes = PlaneEngine::new(table.clone(), effective);
         let all = vec![true; table.channels()];
-        let strips = (unit_stride && loose.contains(&true)).then(|| {
-            let channels = (0..table.channels()).filter(|&channel| loose[channel]).collect();
-            Strips::new(set, table.clone(), effective, channels)
-        });
-        Plan { table, geometry, lanes, planes, strips, loose, all, half: OnceLock::new() }
+        let mut channels = vec![0usize; table.groups().len()];
+        table.group_of_channel().iter().for_each(|&group| channels[group] += 1);
+        let divided = channels.iter().any(|channels| !channels.is_multiple_of(set.lanes()));
+        Plan {
+            gpu: super::gpu::Plans::new(table.clone(), stepped(geometry)),
+            table,
+            geometry,
+            set,
+            divided,
+            vectors: Default::default(),
+            planes: OnceLock::new(),
+            all,
+            half: OnceLock::new(),
+        }
+    }
+
+    fn planes(&self) -> &PlaneEngine {
+        self.planes.get_or_init(|| PlaneEngine::new(self.table.clone(), stepped(self.geometry)))
+    }
+
+    /// The engines for so many images.
+    fn vectors(&self, images: usize) -> &Vectors {
+        let geometry = stepped(self.geometry);
+        let shared = match self.divided && geometry.stride == (1, 1) {
+            true => images_per_vector(images, geometry.output.0, self.set.lanes()),
+            false => 1,
+        };
+        let new = || Vectors::new((self.set, shared), &self.table, geometry);
+        self.vectors[shared.ilog2() as usize].get_or_init(new)
     }
 
     /// The taps.
@@ -81,9 +126,9 @@ impl Plan {
         &self.geometry
     }
 
-    /// Channels that share a block with no other, since their taps are too different.
-    pub fn channels_alone(&self) -> usize {
-        self.loose.iter().filter(|&&loose| loose).count()
+    /// Channels that share a block with no other in a batch of so many images, since their taps are too different.
+    pub fn channels_alone(&self, images: usize) -> usize {
+        self.vectors(images).loose.iter().filter(|&&loose| loose).count()
     }
 
     fn in_len(&self) -> usize {
@@ -95,10 +140,14 @@ impl Plan {
     }
 
     /// The weights of every channel, added up per distinct tap; `residual` adds the identity at the centre.
-    fn merged<T: Element>(&self, weights: &[T], residual: bool) -> Vec<Vec<T>> {
+    fn merged<'a, T: Element>(&self, weights: &'a [T], residual: bool) -> Vec<Cow<'a, [T]>> {
         let k = self.table.weights_per_channel();
-        let channel = |(channel, weights): (usize, &[T])| {
+        let channel = |(channel, weights): (usize, &'a [T])| {
             let group = self.table.group_of(channel);
+            if !residual && group.taps().len() == group.slots().len() {
+                // Each tap has the one weight in its place.
+                return Cow::Borrowed(&weights[..group.taps().len()]);
+            }
             let mut merged = vec![T::zero(); group.taps().len()];
             for (&slot, &w) in group.slots().iter().zip(weights) {
                 merged[slot] += w;
@@ -110,7 +159,7 @@ impl Plan {
                     }
                 }
             }
-            merged
+            Cow::Owned(merged)
         };
         weights.chunks_exact(k).enumerate().map(channel).collect()
     }
@@ -125,19 +174,20 @@ impl Plan {
         let channels = self.table.channels();
         let images = self.images(x.len(), self.in_len());
         assert!(weights.len() == channels * self.table.weights_per_channel() && bias.len() == channels);
+        let vectors = self.vectors(images);
         results(images * channels * self.out_len(), |y| {
-            let loose = self.loose::<T>();
+            let loose = self.loose::<T>(vectors);
             if loose.contains(&true) {
                 let merged = self.merged(weights, residual);
-                match (&self.strips, T::as_f32(x), T::as_f32(bias), T::as_f32_mut(y)) {
+                match (&vectors.strips, T::as_f32(x), T::as_f32(bias), T::as_f32_mut(y)) {
                     (Some(strips), Some(x), Some(bias), Some(y)) => strips.forward(x, &as_f32(&merged), bias, y),
-                    _ => self.planes.forward(x, &merged, bias, y, loose),
+                    _ => self.planes().forward(x, &merged, bias, y, loose),
                 }
             }
             if let (Some(x), Some(weights), Some(bias), Some(y)) =
                 (T::as_f32(x), T::as_f32(weights), T::as_f32(bias), T::as_f32_mut(y))
             {
-                self.lanes.forward(x, (weights, residual), bias, y);
+                vectors.lanes.forward(x, (weights, residual), bias, y);
             }
         })
     }
@@ -151,7 +201,7 @@ impl Plan {
         let images = self.images(x.len(), self.in_len());
         assert!(weights.len() == channels * self.table.weights_per_channel() && bias.len() == channels);
         let lanes = self.half.get_or_init(|| {
-            let (set, geometry) = (self.lanes.set(), stepped(self.geometry));
+            let (set, geometry) = (self.set, stepped(self.geometry));
             let division = Division::new(&self.table, &geometry, set.lanes(), Alone::Never);
             Lanes::new(set, self.table.clone(), geometry, division.bundles)
         });
@@ -167,17 +217,18 @@ impl Plan {
         let (channels, k) = (self.table.channels(), self.table.weights_per_channel());
         assert_eq!(w.len(), channels * k);
         assert_eq!(self.images(x.len(), self.in_len()), self.images(dy.len(), self.out_len()));
-        let loose = self.loose::<T>();
+        let vectors = self.vectors(self.images(x.len(), self.in_len()));
+        let loose = self.loose::<T>(vectors);
         let some_loose = loose.contains(&true);
         let mut dw = wanted[1].then(|| vec![T::zero(); channels * k]);
         let mut db =
             wanted[2].then(|| if some_loose || !wanted[1] { self.bias_grad(dy) } else { vec![T::zero(); channels] });
         if let Some(dw) = dw.as_mut().filter(|_| some_loose) {
-            match (&self.strips, T::as_f32(x), T::as_f32(dy)) {
+            match (&vectors.strips, T::as_f32(x), T::as_f32(dy)) {
                 (Some(strips), Some(x), Some(dy)) => {
                     self.spread_all(&strips.weight_grad(x, dy), dw, |sum| T::from_f64(f64::from(sum)));
                 }
-                _ => self.spread_all(&self.planes.weight_grad(x, dy, loose), dw, |sum| sum),
+                _ => self.spread_all(&self.planes().weight_grad(x, dy, loose), dw, |sum| sum),
             }
         }
         let spread = dw.as_mut().map(|dw| {
@@ -193,18 +244,18 @@ impl Plan {
             Some(results(x.len(), |dx| {
                 if some_loose {
                     let merged = self.merged(w, residual);
-                    match (&self.strips, T::as_f32(dy), T::as_f32_mut(dx)) {
+                    match (&vectors.strips, T::as_f32(dy), T::as_f32_mut(dx)) {
                         (Some(strips), Some(dy), Some(dx)) => strips.input_grad(dy, &as_f32(&merged), dx),
-                        _ => self.planes.input_grad(dy, &merged, dx, loose),
+                        _ => self.planes().input_grad(dy, &merged, dx, loose),
                     }
                 }
                 if let Some((((x, dy), w), dx)) = values.zip(T::as_f32_mut(dx)) {
-                    self.lanes.gradients([x, dy], (w, residual), Some(dx), spread);
+                    vectors.lanes.gradients([x, dy], (w, residual), Some(dx), spread);
                 }
             }))
         } else {
             if let Some(((x, dy), w)) = values.filter(|_| spread.is_some()) {
-                self.lanes.gradients([x, dy], (w, residual), None, spread);
+                vectors.lanes.gradients([x, dy], (w, residual), None, spread);
             }
             None
         };
@@ -238,8 +289,8 @@ impl Plan {
     }
 
     /// The channels that are in no block of `lanes`: all in types that it does not know.
-    fn loose<T: Element>(&self) -> &[bool] {
-        if T::as_f32(&[]).is_some() { &self.loose } else { &self.all }
+    fn loose<'a, T: Element>(&'a self, vectors: &'a Vectors) -> &'a [bool] {
+        if T::as_f32(&[]).is_some() { &vectors.loose } else { &self.all }
     }
 
     fn images(&self, len: usize, plane: usize) -> usize {
@@ -250,7 +301,7 @@ impl Plan {
 }
 
 /// The weights of every channel, if they are f32.
-fn as_f32<T: Element>(merged: &[Vec<T>]) -> Vec<&[f32]> {
+fn as_f32<'a, T: Element>(merged: &'a [Cow<'_, [T]>]) -> Vec<&'a [f32]> {
     merged.iter().filter_map(|weights| T::as_f32(weights)).collect()
 }
 

@@ -13,14 +13,19 @@ use std::collections::HashMap;
 /// Estimated times are in multiply-adds of a vector. This is that of reading or writing a vector of pixels through a
 /// transposition,
 const TRANSPOSED: f64 = 5.0;
-/// of a multiply-add in strips, where taps have few neighbours to share loads with,
-const STRIPS_SUM: f64 = 1.15;
 /// of moving the lanes of a vector of pixels,
 const MOVED: f64 = 2.0;
 /// of a tap of a plane in strips, beside its multiply-adds,
 const STRIPS_TAP: f64 = 10.0;
 /// and of a plane in strips, beside all of these.
 const STRIPS_PLANE: f64 = 500.0;
+
+/// The sums of a block of different channels take so many times as long as those of equal channels with the union of their
+/// taps: taps have fewer neighbours to share loads with, weights are gathered one by one, and each such block has a plan of
+/// its own to read.
+const DIFFERENT: f64 = 1.5;
+/// The same where all blocks compute one union, and have one plan.
+const ONE_UNION: f64 = 1.2;
 
 /// Outputs that a tap computes in vain at the border of an image, on average: tiles are 7 to 14 wide.
 const TILE_WASTE: usize = 6;
@@ -31,8 +36,8 @@ const MOST_CANDIDATES: usize = 512;
 /// What computes a channel that shares a block with no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alone {
-    /// The engine with one lane per strip of the plane.
-    Strips,
+    /// The engine with one lane per strip of the plane, in vectors that so many images share.
+    Strips { shared: usize },
     /// The engine with one plane at a time.
     Planes,
     /// Nothing: every channel is in a block.
@@ -96,10 +101,10 @@ impl Costs<'_> {
         TRANSPOSED * (Self::pixels(self.geometry.input) + Self::pixels(self.geometry.output)) as f64
     }
 
-    /// A block with these taps.
-    fn block(&self, taps: &[Tap]) -> f64 {
+    /// A block with these taps, whose sums take `factor` times as long as those of equal channels.
+    fn block(&self, taps: &[Tap], factor: f64) -> f64 {
         let numbered: Vec<_> = taps.iter().copied().zip(0..).collect();
-        self.transposed() + Outline::forward(&numbered, self.geometry).time()
+        self.transposed() + factor * Outline::forward(&numbered, self.geometry).time()
     }
 
     /// Columns of outputs that a tap computes.
@@ -120,16 +125,23 @@ impl Costs<'_> {
             Alone::Never => f64::INFINITY,
             // Its scaled additions read and write the outputs for each tap.
             Alone::Planes => (taps.iter().map(|&tap| self.tap(tap)).sum::<f64>() + self.transposed()) / 4.0,
-            Alone::Strips => {
+            Alone::Strips { shared } => {
+                let Geometry { input, output, .. } = *self.geometry;
                 let reading = taps.iter().filter(|&&tap| self.cols(tap) > 0);
-                let rows = self.geometry.output.0.div_ceil(self.lanes);
+                let strips = self.lanes / shared;
+                let rows = output.0.div_ceil(strips);
                 let dh = || reading.clone().map(|tap| tap.dh);
                 let span = dh().max().unwrap_or(0) - dh().min().unwrap_or(0);
-                let transposed = rows * (self.geometry.input.1 + self.geometry.output.1);
-                let moved = span as usize * self.geometry.input.1;
-                let sum = |&tap: &Tap| STRIPS_SUM * (rows * self.cols(tap)) as f64 + STRIPS_TAP;
+                let transposed = rows * (input.1 + output.1);
+                let moved = if strips == 1 { 0 } else { span as usize * input.1 };
+                let sum = |&tap: &Tap| {
+                    let (first, end) = self.geometry.valid(tap).rows;
+                    let rows = if strips == 1 { end - first } else { rows };
+                    (rows * self.cols(tap)) as f64 + STRIPS_TAP
+                };
                 let sums: f64 = reading.clone().map(sum).sum();
-                sums + TRANSPOSED * transposed as f64 + MOVED * moved as f64 + STRIPS_PLANE
+                let vector = sums + TRANSPOSED * transposed as f64 + MOVED * moved as f64 + STRIPS_PLANE;
+                vector / shared as f64
             }
         }
     }
@@ -179,7 +191,7 @@ impl<'a> Pool<'a> {
         while let Some(&(seed, channel)) = self.left.first() {
             let (members, union) = self.around(seed);
             let union = self.of(&union);
-            let block = self.costs.block(&union);
+            let block = self.costs.block(&union, DIFFERENT);
             let alone: f64 = members.iter().map(|&place| self.alone(self.left[place].0)).sum();
             if block < alone {
                 total += block;
@@ -197,7 +209,7 @@ impl<'a> Pool<'a> {
             }
         }
         let blocks = everything.channels.len().div_ceil(self.costs.lanes);
-        if blocks as f64 * self.costs.block(&everything.taps) < total {
+        if blocks as f64 * self.costs.block(&everything.taps, ONE_UNION) < total {
             division.bundles.push(everything);
         } else {
             division.bundles.extend(bundles);
@@ -220,7 +232,7 @@ impl<'a> Pool<'a> {
             let place = candidates.remove(index);
             let own = &self.bits[&self.left[place].0];
             let new: Vec<u64> = own.iter().zip(&union).map(|(own, union)| own & !union).collect();
-            if self.cost(&new) > self.alone(self.left[place].0) {
+            if DIFFERENT * self.cost(&new) > self.alone(self.left[place].0) {
                 break;
             }
             union.iter_mut().zip(own).for_each(|(union, own)| *union |= own);
@@ -283,7 +295,7 @@ mod tests {
     #[test]
     fn channels_with_the_same_taps_share_blocks() -> crate::Result<()> {
         let lists: Vec<_> = (0..64).map(|channel| row(channel % 2, 7)).collect();
-        let division = divide(&lists, &square(28), Alone::Strips)?;
+        let division = divide(&lists, &square(28), Alone::Strips { shared: 1 })?;
         assert_eq!(division.bundles.iter().map(|bundle| bundle.channels.len()).collect::<Vec<_>>(), [32, 32]);
         Ok(())
     }
@@ -293,17 +305,29 @@ mod tests {
         // 15 channels without one of 31 taps below each other, and one channel far away from them.
         let column: Vec<Tap> = (-15..=15).map(|dh| Tap { dh, dw: 0 }).collect();
         let mut lists: Vec<_> = (0..15).map(|i| [&column[..i], &column[i + 1..]].concat()).collect();
-        lists.push(row(9, 3).into_iter().map(|tap| Tap { dw: tap.dw + 20, ..tap }).collect());
-        let division = divide(&lists, &square(56), Alone::Strips)?;
+        let far = |dh: i32| row(dh, 9).into_iter().map(|tap| Tap { dw: tap.dw + 8, ..tap });
+        lists.push((9..12).flat_map(far).collect());
+        let division = divide(&lists, &square(28), Alone::Strips { shared: 1 })?;
         assert_eq!(division.bundles, [Bundle { taps: column, channels: (0..15).collect() }]);
         assert!(division.alone[15]);
         Ok(())
     }
 
     #[test]
+    fn channels_are_cheaper_alone_if_images_share_vectors() -> crate::Result<()> {
+        // Every other tap of a 9x9 kernel, or nearly.
+        let complete: Vec<Tap> = (-4..=4).flat_map(|dh| row(dh, 9)).collect();
+        let half = |i: usize| (0..81).filter(move |place| (place * (2 * i + 1)) % 81 < 40);
+        let lists: Vec<Vec<Tap>> = (0..16).map(|i| half(i).map(|place| complete[place]).collect()).collect();
+        assert!(!divide(&lists, &square(14), Alone::Strips { shared: 1 })?.alone.contains(&true));
+        assert!(!divide(&lists, &square(14), Alone::Strips { shared: 16 })?.alone.contains(&false));
+        Ok(())
+    }
+
+    #[test]
     fn channels_with_nothing_in_common_are_alone() -> crate::Result<()> {
         let lists: Vec<_> = (0..16).map(|i| row(3 * i - 24, 9)).collect();
-        assert!(divide(&lists, &square(56), Alone::Strips)?.bundles.is_empty());
+        assert!(divide(&lists, &square(56), Alone::Strips { shared: 1 })?.bundles.is_empty());
         assert_eq!(divide(&lists, &square(56), Alone::Never)?.bundles.len(), 1);
         Ok(())
     }
@@ -313,7 +337,7 @@ mod tests {
         let complete: Vec<Tap> = (-15..=15).flat_map(|dh| row(dh, 31)).collect();
         let without = |i: usize| complete.iter().copied().enumerate().filter(move |(place, _)| place % 32 != i);
         let lists: Vec<Vec<Tap>> = (0..32).map(|i| without(i).map(|(_, tap)| tap).collect()).collect();
-        let division = divide(&lists, &square(14), Alone::Strips)?;
+        let division = divide(&lists, &square(14), Alone::Strips { shared: 1 })?;
         assert!(!division.alone.contains(&true));
         assert!(division.bundles.iter().all(|bundle| bundle.taps.len() == 31 * 31), "{:?}", division.bundles);
         Ok(())

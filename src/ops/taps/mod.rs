@@ -13,11 +13,13 @@
 
 pub mod cpu;
 mod division;
+mod gpu;
 mod lanes;
 mod op;
 mod planes;
 
 pub use lanes::InstructionSet;
+pub(crate) use op::PassResult;
 pub use op::TapConv;
 
 use crate::{Error, Result};

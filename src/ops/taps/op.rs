@@ -3,11 +3,17 @@
 use super::cpu::{Gradients, Plan};
 use super::lanes::Stored;
 use super::{Geometry, TapTable};
-use crate::ops::storage::{self, Element, Op3};
+use crate::ops::gpu::{Gpu, Values};
+use crate::ops::operator::{self, Op3};
+use crate::ops::storage::{self, Element};
 use crate::{Error, Result, profile};
+use candle_core::Storage;
 use candle_core::{DType, Shape, Tensor, WithDType};
 use half::{bf16, f16};
 use std::sync::Arc;
+
+/// What a pass writes.
+pub(crate) type PassResult = Vec<Storage>;
 
 /// A depthwise convolution given by a tap table and its sizes, with all gradients.
 #[derive(Debug, Clone)]
@@ -69,10 +75,13 @@ impl TapConv {
         };
         crate::ops::check_per_channel("bias", &bias, channels)?;
         storage::check_same("input, weight and bias", &[x, weight, &bias])?;
+        if Gpu::of(x).is_some() {
+            return operator::apply(self.clone(), [x, weight, &bias]);
+        }
         match x.dtype() {
             DType::F16 => self.apply_half::<f16>([x, weight, &bias]),
             DType::BF16 => self.apply_half::<bf16>([x, weight, &bias]),
-            _ => storage::apply(self.clone(), [x, weight, &bias]),
+            _ => operator::apply(self.clone(), [x, weight, &bias]),
         }
     }
 
@@ -90,6 +99,37 @@ impl TapConv {
         let (weight, bias) = (values(weight)?, values(bias)?);
         let y = storage::with_values::<H, _>(x, |x| Ok(self.plan.forward_half(x, &weight, &bias, self.residual)))?;
         Ok(Tensor::from_vec(y, self.output_shape(x.shape()), x.device())?)
+    }
+}
+
+/// Single passes, for benchmarks.
+impl TapConv {
+    /// `[y]` of x, weights and bias.
+    pub(crate) fn gpu_pass_forward(&self, gpu: &Gpu, arguments: [Values; 3]) -> candle_core::Result<PassResult> {
+        Ok(vec![self.plan.gpu.forward(gpu, arguments, self.residual)?])
+    }
+
+    /// `[dx]` of dy and weights.
+    pub(crate) fn gpu_pass_input(&self, gpu: &Gpu, arguments: [Values; 2]) -> candle_core::Result<PassResult> {
+        Ok(vec![self.plan.gpu.input_grad(gpu, arguments, self.residual)?])
+    }
+
+    /// `[dw, db]` of x and dy.
+    pub(crate) fn gpu_pass_weight(&self, gpu: &Gpu, arguments: [Values; 2]) -> candle_core::Result<PassResult> {
+        Ok(self.plan.gpu.weight_grad(gpu, arguments)?.into())
+    }
+
+    /// The result of the forward pass (0), the input's gradient (1), or the weights' and the bias's (2), on the CPU.
+    pub(crate) fn cpu_pass(&self, pass: usize, [x, w, b]: [&[f32]; 3], dy: &[f32]) -> Vec<f32> {
+        let gradients = |wanted| self.plan.gradients([x, w, dy], self.residual, wanted);
+        match pass {
+            0 => self.plan.forward(x, w, b, self.residual),
+            1 => gradients([true, false, false]).input.unwrap_or_default(),
+            _ => {
+                let Gradients { weight, bias, .. } = gradients([false, true, true]);
+                [weight.unwrap_or_default(), bias.unwrap_or_default()].concat()
+            }
+        }
     }
 }
 
@@ -127,5 +167,22 @@ impl Op3 for TapConv {
     fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
         let Gradients { input, weight, bias } = self.plan.gradients([x, w, dy], self.residual, wanted);
         [input, weight, bias]
+    }
+
+    fn gpu_forward(&self, gpu: &Gpu, arguments: [Values; 3]) -> candle_core::Result<Storage> {
+        self.plan.gpu.forward(gpu, arguments, self.residual)
+    }
+
+    fn gpu_gradients(
+        &self,
+        gpu: &Gpu,
+        [x, w, _]: [Values; 3],
+        dy: Values,
+        wanted: [bool; 3],
+    ) -> candle_core::Result<[Option<Storage>; 3]> {
+        let dx = wanted[0].then(|| self.plan.gpu.input_grad(gpu, [dy, w], self.residual)).transpose()?;
+        let sums = (wanted[1] || wanted[2]).then(|| self.plan.gpu.weight_grad(gpu, [x, dy])).transpose()?;
+        let (dw, db) = sums.map(|[dw, db]| (dw, db)).unzip();
+        Ok([dx, dw, db])
     }
 }

@@ -18,6 +18,7 @@
 use super::{Geometry, Tap, TapTable};
 use crate::ops::storage::Element;
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
@@ -116,7 +117,7 @@ impl PlaneEngine {
     pub fn forward<T: Element>(
         &self,
         x: &[T],
-        merged: &[Vec<T>],
+        merged: &[Cow<[T]>],
         bias: &[T],
         y: &mut [MaybeUninit<T>],
         channels: &[bool],
@@ -141,7 +142,7 @@ impl PlaneEngine {
     }
 
     /// Writes the planes of `channels` into the gradient with respect to x.
-    pub fn input_grad<T: Element>(&self, dy: &[T], merged: &[Vec<T>], dx: &mut [MaybeUninit<T>], channels: &[bool]) {
+    pub fn input_grad<T: Element>(&self, dy: &[T], merged: &[Cow<[T]>], dx: &mut [MaybeUninit<T>], channels: &[bool]) {
         let count = channels.len();
         let planes = dx.par_chunks_exact_mut(self.in_len()).zip(dy.par_chunks_exact(self.out_len())).enumerate();
         planes.filter(|(index, _)| channels[index % count]).for_each_init(

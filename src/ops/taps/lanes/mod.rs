@@ -122,11 +122,6 @@ impl Lanes {
         Lanes { set, table, geometry, taps, blocks, forward: OnceLock::new(), backward: OnceLock::new() }
     }
 
-    /// The instructions of the plan.
-    pub fn set(&self) -> InstructionSet {
-        self.set
-    }
-
     fn in_len(&self) -> usize {
         self.geometry.input.0 * self.geometry.input.1
     }

@@ -1,19 +1,21 @@
 //! The engine with one lane per strip of a plane: channels with taps of their own, in f32 at stride 1.
 //!
 //! # How it works
-//! The P rows of outputs of a plane are cut into as many *strips* as a vector has lanes, of R = ceil(P / lanes) rows
-//! each. A strip of outputs reads the strip of the image that its taps reach, so that strips of the image overlap:
+//! The planes of one channel of `M` images share a vector. The P rows of outputs of each are cut into *strips*, as many
+//! as there are lanes for, of R = ceil(P M / lanes) rows each. A strip of outputs reads the strip of the image that its
+//! taps reach, so that strips of the image overlap:
 //!
 //! ```text
-//! forward, input gradient    y[l*R + p, q] = start + sum_i w_i * x[l*R + p + dh_i, q + dw_i]      lane l, row p < R
+//! forward, input gradient    y[l*R + p, q] = start + sum_i w_i * x[l*R + p + dh_i, q + dw_i]      strip l, row p < R
 //! weight gradient            dw_i = sum_l sum_pq dy[l*R + p, q] * x[l*R + p + dh_i, q + dw_i]
 //! ```
 //!
-//! The plane is copied between rows of zeros, so no strip ends at a border. Its strips are transposed as the planes of a
-//! block of channels are, and from there the same kernels compute them, with the same weight in all lanes: aligned
-//! vectors, whatever the direction of a tap, and no taps but the channel's own. This is what makes pruned kernels cheaper.
-//! The price is the overlap: taps that reach far up and down need many rows of strips. Only R of these are transposed,
-//! since row d of all strips is row d - R with its lanes moved by one.
+//! Where strips overlap or are not complete, the plane is copied between rows of zeros, so no strip ends at a border. Its
+//! strips are transposed as the planes of a block of channels are, and from there the same kernels compute them, with the
+//! same weight in all lanes: aligned vectors, whatever the direction of a tap, and no taps but the channel's own. This is
+//! what makes pruned kernels cheaper. The price is the overlap: taps that reach far up and down need many rows of strips,
+//! fewer with more images. Only R of these are transposed, since row d of all strips is row d - R with its lanes moved by
+//! one strip.
 
 use super::plan::{Chunk, Chunks, Gather, Numbered, Outline, Sheet};
 use super::scratch::{Owner, with_buffers};
@@ -22,14 +24,48 @@ use super::{Ahead, Aligned, Buffers, InstructionSet, Planes, Results, STREAM_BYT
 use crate::ops::taps::{Geometry, Tap, TapTable};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-/// A plane between rows of zeros, and the strips of it that lanes read.
+/// How the lanes of a vector are used: `images` planes, each in `strips` strips of `step` rows of outputs. Lane
+/// `l * images + m` has strip l of image m.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lot {
+    images: usize,
+    strips: usize,
+    step: usize,
+}
+
+impl Lot {
+    fn new(images: usize, rows: usize, lanes: usize) -> Self {
+        let strips = lanes / images;
+        Lot { images, strips, step: rows.div_ceil(strips) }
+    }
+
+    fn image(&self, lane: usize) -> usize {
+        lane % self.images
+    }
+
+    fn strip(&self, lane: usize) -> usize {
+        lane / self.images
+    }
+}
+
+/// What a vector takes beside its rows of outputs, in such rows: from three on, vectors of few images have too much of it.
+const ROWS_BESIDE: usize = 3;
+
+/// How many images share a vector, for planes of `rows` rows of outputs: the number that takes the least time.
+pub(in crate::ops::taps) fn images_per_vector(images: usize, rows: usize, lanes: usize) -> usize {
+    let time = |&shared: &usize| images.div_ceil(shared) * (Lot::new(shared, rows, lanes).step + ROWS_BESIDE);
+    let choices = (0..=lanes.ilog2()).map(|power| 1 << power);
+    choices.min_by_key(time).unwrap_or(1)
+}
+
+/// Planes between rows of zeros, and the strips of them that lanes read.
 #[derive(Debug, Clone, Copy)]
 struct Cut {
     plane: (usize, usize),
-    /// Rows from the beginning of one strip to that of the next.
-    step: usize,
+    lot: Lot,
     /// Rows of zeros above the plane; none if nothing but zeros is above or below the strips.
     above: Option<usize>,
     /// Rows in all.
@@ -37,48 +73,78 @@ struct Cut {
 }
 
 impl Cut {
-    /// For taps that reach from row `reach.0` to row `reach.1` as seen from an output, and strips of `step` outputs.
-    fn new(plane: (usize, usize), reach: (i32, i32), step: usize, lanes: usize) -> Self {
-        let [above, below] = [-reach.0, reach.1].map(|rows| rows.max(0) as usize);
-        if plane.0 <= lanes * step {
-            return Cut { plane, step, above: None, rows: lanes * step };
+    /// For taps that reach from row `reach.0` to row `reach.1` as seen from an output.
+    fn new(plane: (usize, usize), reach: (i32, i32), lot: Lot) -> Self {
+        if lot.strips == 1 {
+            return Cut { plane, lot, above: Some(0), rows: plane.0 };
         }
-        Cut { plane, step, above: Some(above), rows: above + plane.0.max(lanes * step + below) }
+        let [above, below] = [-reach.0, reach.1].map(|rows| rows.max(0) as usize);
+        let covered = lot.strips * lot.step;
+        if plane.0 <= covered {
+            return Cut { plane, lot, above: None, rows: covered };
+        }
+        Cut { plane, lot, above: Some(above), rows: above + plane.0.max(covered + below) }
     }
 
+    /// Values of one plane.
     fn len(&self) -> usize {
         self.rows * self.plane.1
     }
 
-    /// Copies a plane between the rows of zeros, for strips that begin `above` rows above each strip of outputs.
+    /// Room for the planes of all images.
+    fn room(&self) -> usize {
+        self.lot.images * self.len()
+    }
+
+    /// Copies the planes of each image between the rows of zeros, for strips that begin `above` rows above each strip of
+    /// outputs. An image that is missing is zero.
     ///
     /// # Safety
-    /// `padded` has room for [`Cut::len`] values, and `to` for the sheet.
+    /// `padded` has [`Cut::room`], and `to` has room for the sheet. What is in `padded` was zero or written here.
     unsafe fn fill<'a>(
         &self,
-        values: &[f32],
+        image: impl Fn(usize) -> Option<&'a [f32]>,
         padded: *mut f32,
         above: usize,
         (sheet, to): (&'a Sheet, *mut f32),
     ) -> Source<'a> {
-        assert_eq!(values.len(), self.plane.0 * self.plane.1);
         let first = self.above.unwrap_or(0);
-        // SAFETY: the plane's rows are among those of the padded one.
-        unsafe { padded.add(first * self.plane.1).copy_from_nonoverlapping(values.as_ptr(), values.len()) };
         let skipped = first - self.above.map_or(0, |_| above);
-        let strip = |lane: usize| padded.wrapping_add((skipped + lane * self.step) * self.plane.1).cast_const();
-        let base = self.above.is_none().then_some((above, self.step));
+        let values = self.plane.0 * self.plane.1;
+        let starts: [*const f32; MAX_LANES] = std::array::from_fn(|m| {
+            if m >= self.lot.images {
+                return padded.cast_const();
+            }
+            let of_image = padded.wrapping_add(m * self.len());
+            let from = image(m);
+            assert!(from.is_none_or(|from| from.len() == values));
+            if let Some(from) = from.filter(|_| self.rows == self.plane.0) {
+                return from.as_ptr();
+            }
+            // SAFETY: the plane's rows are among those of the padded one.
+            unsafe {
+                let rows = of_image.add(first * self.plane.1);
+                match from {
+                    Some(from) => rows.copy_from_nonoverlapping(from.as_ptr(), values),
+                    None => rows.write_bytes(0, values),
+                }
+            }
+            of_image
+        });
+        let row = |lane: usize| (skipped + self.lot.strip(lane) * self.lot.step) * self.plane.1;
+        let strip = |lane: usize| starts[self.lot.image(lane)].wrapping_add(row(lane));
+        let base = self.above.is_none().then_some((above, self.lot));
         Source { planes: std::array::from_fn(strip), sheet, to, base }
     }
 }
 
-/// Strips of a plane, and where they are transposed to.
+/// Strips of planes, and where they are transposed to.
 struct Source<'a> {
     planes: Planes<f32>,
     sheet: &'a Sheet,
     to: *mut f32,
-    /// If the strips are the rows of the outputs alone: the rows of the sheet above them, and how many they are.
-    base: Option<(usize, usize)>,
+    /// If the strips are the rows of the outputs alone: the rows of the sheet above them, and how they lie in the lanes.
+    base: Option<(usize, Lot)>,
 }
 
 impl Source<'_> {
@@ -91,49 +157,54 @@ impl Source<'_> {
         let sheet = self.sheet;
         // SAFETY: the base is part of the sheet, as are all its rows.
         unsafe {
-            let Some((above, step)) = self.base else {
+            let Some((above, lot)) = self.base else {
                 return kernels::copy_in::<V, f32>(&self.planes, sheet, self.to);
             };
             let base = self.to.add(above * sheet.pitch() * V::LANES);
-            kernels::copy_in::<V, f32>(&self.planes, &Sheet { rows: step, ..*sheet }, base);
-            for row in (0..above).chain(above + step..sheet.rows) {
+            kernels::copy_in::<V, f32>(&self.planes, &Sheet { rows: lot.step, ..*sheet }, base);
+            for row in (0..above).chain(above + lot.step..sheet.rows) {
                 let below = row as isize - above as isize;
-                let (lanes, from) = (below.div_euclid(step as isize), below.rem_euclid(step as isize) as usize);
-                let from = base.add(sheet.index(from, 0) * V::LANES);
-                kernels::move_lanes::<V>(from, self.to.add(sheet.index(row, 0) * V::LANES), sheet.cols, lanes as i32);
+                let strips = below.div_euclid(lot.step as isize);
+                let from = base.add(sheet.index(below.rem_euclid(lot.step as isize) as usize, 0) * V::LANES);
+                let to = self.to.add(sheet.index(row, 0) * V::LANES);
+                kernels::move_lanes::<V>(from, to, sheet.cols, strips as i32 * lot.images as i32);
             }
         }
     }
 }
 
-/// Taps of a channel as seen from the first row that they read, or that of the output if it is higher: `above` rows
-/// above the output, in all `span` rows before the last.
+/// Taps of a channel as seen from the first row that their strips read: `above` rows above the output, of `rows` in all.
 struct Shifted {
     above: usize,
-    span: usize,
+    rows: usize,
     taps: Vec<Numbered>,
 }
 
 impl Shifted {
     /// None if there are no taps.
-    fn new(taps: &[Numbered]) -> Option<Self> {
+    fn new(taps: &[Numbered], lot: Lot, source_rows: usize) -> Option<Self> {
         let first = taps.iter().map(|(tap, _)| tap.dh).min()?.min(0);
         let last = taps.iter().map(|(tap, _)| tap.dh).max()?.max(0);
+        if lot.strips == 1 {
+            return Some(Shifted { above: 0, rows: source_rows, taps: taps.to_vec() });
+        }
         let shift = |&(tap, index): &Numbered| (Tap { dh: tap.dh - first, dw: tap.dw }, index);
-        Some(Shifted { above: -first as usize, span: (last - first) as usize, taps: taps.iter().map(shift).collect() })
+        let taps = taps.iter().map(shift).collect();
+        Some(Shifted { above: -first as usize, rows: lot.step + (last - first) as usize, taps })
     }
 
     /// The sizes of one strip.
-    fn geometry(&self, step: usize, cols: (usize, usize)) -> Geometry {
-        Geometry { input: (step + self.span, cols.0), output: (step, cols.1), stride: (1, 1) }
+    fn geometry(&self, lot: Lot, cols: (usize, usize)) -> Geometry {
+        Geometry { input: (self.rows, cols.0), output: (lot.step, cols.1), stride: (1, 1) }
     }
 }
 
 /// Rows that any of some lists of taps reads, as seen from an output.
-fn reach(lists: &[Option<Shifted>]) -> (i32, i32) {
+fn reach(lists: &[Option<Shifted>], lot: Lot) -> (i32, i32) {
     let lists = || lists.iter().flatten();
     let above = lists().map(|list| list.above).max().unwrap_or(0);
-    (-(above as i32), lists().map(|list| (list.span - list.above) as i32).max().unwrap_or(0))
+    let below = |list: &Shifted| list.rows as i32 - (list.above + lot.step) as i32;
+    (-(above as i32), lists().map(below).max().unwrap_or(0))
 }
 
 /// Sums over taps from planes of one size to planes of another: the forward pass or the input gradient.
@@ -150,23 +221,28 @@ struct Sums {
 }
 
 impl Sums {
-    fn new(set: InstructionSet, taps: &[Vec<Numbered>], source: (usize, usize), target: (usize, usize)) -> Self {
+    fn new(
+        (set, images): (InstructionSet, usize),
+        taps: &[Vec<Numbered>],
+        source: (usize, usize),
+        target: (usize, usize),
+    ) -> Self {
         let lanes = set.lanes();
-        let step = target.0.div_ceil(lanes);
-        let shifted: Vec<_> = taps.iter().map(|taps| Shifted::new(taps)).collect();
-        let outline = |list: &Shifted| Outline::forward(&list.taps, &list.geometry(step, (source.1, target.1)));
+        let lot = Lot::new(images, target.0, lanes);
+        let shifted: Vec<_> = taps.iter().map(|taps| Shifted::new(taps, lot, source.0)).collect();
+        let outline = |list: &Shifted| Outline::forward(&list.taps, &list.geometry(lot, (source.1, target.1)));
         let outlines: Vec<_> = shifted.iter().map(|list| list.as_ref().map(outline)).collect();
         // One margin for all, so that it stays zero from channel to channel.
         let halo = outlines.iter().flatten().map(Outline::halo).max().unwrap_or(0);
         let resolve = |(list, outline): (&Option<Shifted>, Option<Outline>)| {
             let (list, outline) = (list.as_ref()?, outline?);
-            let sheet = Sheet { rows: step + list.span, cols: source.1, halo };
+            let sheet = Sheet { rows: list.rows, cols: source.1, halo };
             Some((list.above, sheet, outline.resolve(&sheet, lanes, set.has_many_registers())))
         };
         let groups: Vec<_> = shifted.iter().zip(outlines).map(resolve).collect();
         let sheet = groups.iter().flatten().map(|(_, sheet, _)| sheet.len()).max().unwrap_or(0);
         let weights = taps.iter().flatten().map(|&(_, index)| index as usize + 1).max().unwrap_or(0);
-        let cut = Cut::new(source, reach(&shifted), step, lanes);
+        let cut = Cut::new(source, reach(&shifted, lot), lot);
         Sums { owner: Owner::new(), cut, target, groups, floats: [sheet * lanes, weights * lanes] }
     }
 }
@@ -183,11 +259,11 @@ struct Correlations {
 }
 
 impl Correlations {
-    fn new(set: InstructionSet, taps: &[Vec<Numbered>], geometry: &Geometry) -> Self {
+    fn new((set, images): (InstructionSet, usize), taps: &[Vec<Numbered>], geometry: &Geometry) -> Self {
         let lanes = set.lanes();
-        let step = geometry.output.0.div_ceil(lanes);
-        let shifted: Vec<_> = taps.iter().map(|taps| Shifted::new(taps)).collect();
-        let strip = |list: &Shifted| list.geometry(step, (geometry.input.1, geometry.output.1));
+        let lot = Lot::new(images, geometry.output.0, lanes);
+        let shifted: Vec<_> = taps.iter().map(|taps| Shifted::new(taps, lot, geometry.input.0)).collect();
+        let strip = |list: &Shifted| list.geometry(lot, (geometry.input.1, geometry.output.1));
         let strips: Vec<_> = shifted.iter().map(|list| list.as_ref().map(strip)).collect();
         let chunks =
             |(list, strip): (&Option<Shifted>, _)| Some(Chunks::new(&list.as_ref()?.taps, Option::as_ref(strip)?));
@@ -195,14 +271,14 @@ impl Correlations {
         let halo = chunks.iter().flatten().map(Chunks::halo).max().unwrap_or(0);
         let resolve = |(list, chunks): (&Option<Shifted>, Option<Chunks>)| {
             let list = list.as_ref()?;
-            let sheet = Sheet { rows: step + list.span, cols: geometry.input.1, halo };
+            let sheet = Sheet { rows: list.rows, cols: geometry.input.1, halo };
             Some((list.above, sheet, chunks?.resolve(&sheet, lanes)))
         };
         let groups: Vec<_> = shifted.iter().zip(chunks).map(resolve).collect();
         Correlations {
             owner: Owner::new(),
-            x: Cut::new(geometry.input, reach(&shifted), step, lanes),
-            dy: Cut::new(geometry.output, (0, 0), step, lanes),
+            x: Cut::new(geometry.input, reach(&shifted, lot), lot),
+            dy: Cut::new(geometry.output, (0, 0), lot),
             floats: groups.iter().flatten().map(|(_, sheet, _)| sheet.len()).max().unwrap_or(0) * lanes,
             groups,
         }
@@ -213,6 +289,8 @@ impl Correlations {
 #[derive(Debug)]
 pub(in crate::ops::taps) struct Strips {
     set: InstructionSet,
+    /// Images that share a vector.
+    shared: usize,
     table: Arc<TapTable>,
     geometry: Geometry,
     channels: Vec<usize>,
@@ -222,10 +300,15 @@ pub(in crate::ops::taps) struct Strips {
 }
 
 impl Strips {
-    /// Plans for `channels`; the stride is 1.
-    pub fn new(set: InstructionSet, table: Arc<TapTable>, geometry: Geometry, channels: Vec<usize>) -> Self {
+    /// Plans for `channels`, with vectors that `shared` images share; the stride is 1.
+    pub fn new(
+        (set, shared): (InstructionSet, usize),
+        table: Arc<TapTable>,
+        geometry: Geometry,
+        channels: Vec<usize>,
+    ) -> Self {
         let (forward, input_grad, weight_grad) = Default::default();
-        Strips { set, table, geometry, channels, forward, input_grad, weight_grad }
+        Strips { set, shared, table, geometry, channels, forward, input_grad, weight_grad }
     }
 
     /// The taps of each group that has a channel here and that ever read inside the image.
@@ -249,13 +332,14 @@ impl Strips {
         let Geometry { input, output, .. } = self.geometry;
         let sums = self.forward.get_or_init(|| {
             let taps = self.planned_taps();
-            let sums = Sums::new(self.set, &taps, input, output);
+            let sums = Sums::new((self.set, self.shared), &taps, input, output);
             tracing::debug!(
                 target: "kernelscope::ops",
-                "forward {:?}: {} channels in strips of {} rows on {}; {} taps in all",
+                "forward {:?}: {} channels in strips of {} rows, of {} images at a time, on {}; {} taps in all",
                 self.geometry,
                 self.channels.len(),
-                sums.cut.step,
+                sums.cut.lot.step,
+                self.shared,
                 self.set,
                 taps.iter().map(Vec::len).sum::<usize>(),
             );
@@ -273,7 +357,7 @@ impl Strips {
             let backwards = |(tap, index): Numbered| (Tap { dh: -tap.dh, dw: -tap.dw }, index);
             let taps: Vec<Vec<_>> =
                 self.planned_taps().into_iter().map(|taps| taps.into_iter().map(backwards).collect()).collect();
-            Sums::new(self.set, &taps, self.geometry.output, self.geometry.input)
+            Sums::new((self.set, self.shared), &taps, self.geometry.output, self.geometry.input)
         });
         self.apply(sums, dy, weights, &vec![0.0; self.table.channels()], dx);
     }
@@ -285,24 +369,30 @@ impl Strips {
         assert_eq!(y.len(), images * self.table.channels() * out_len);
         let total = y.len();
         let results = Results(y.as_mut_ptr().cast::<f32>());
-        let step = sums.cut.step;
-        let strip_len = step * sums.target.1;
+        let lot = sums.cut.lot;
+        let strip_len = lot.step * sums.target.1;
         // Whole strips; the rest of the outputs, if any, is part of a strip.
         let (whole, rest) = (out_len / strip_len, out_len % strip_len);
         let aligned = results.0.addr().is_multiple_of(64) && strip_len.is_multiple_of(lanes) && rest == 0;
         let stream = aligned && total * size_of::<f32>() >= STREAM_BYTES;
-        let target = Sheet::bare((step, sums.target.1));
-        let floats = [sums.cut.len(), sums.floats[0], (strip_len + MAX_LANES) * lanes, sums.floats[1] + strip_len];
+        let target = Sheet::bare((lot.step, sums.target.1));
+        // For each image, the strip that is not whole, or those of an image that is missing.
+        let part_len = strip_len.next_multiple_of(MAX_LANES);
+        let spread_len = sums.floats[1] + lot.images * part_len;
+        let floats = [sums.cut.room(), sums.floats[0], strip_len * lanes, spread_len];
+        let vectors = images.div_ceil(lot.images);
         // The images of a channel follow each other, since they share the plan of their group.
-        (0..self.channels.len() * images).into_par_iter().for_each(|unit| {
-            let (channel, image) = (self.channels[unit / images], unit % images);
-            let plane = image * self.table.channels() + channel;
+        (0..self.channels.len() * vectors).into_par_iter().for_each(|unit| {
+            let (channel, first) = (self.channels[unit / vectors], unit % vectors * lot.images);
+            let plane = |m: usize| (first + m < images).then(|| (first + m) * self.table.channels() + channel);
             let results = &results;
             // SAFETY: the plane is inside the results, whose length was checked, and no other unit has it.
-            let to = unsafe { results.0.add(plane * out_len) };
+            let to = |m: usize| plane(m).map(|plane| unsafe { results.0.add(plane * out_len) });
             let Some((above, sheet, gather)) = &sums.groups[self.table.group_of_channel()[channel]] else {
-                // SAFETY: as above.
-                unsafe { std::slice::from_raw_parts_mut(to, out_len) }.fill(start[channel]);
+                for to in (0..lot.images).filter_map(to) {
+                    // SAFETY: as above.
+                    unsafe { std::slice::from_raw_parts_mut(to, out_len) }.fill(start[channel]);
+                }
                 return;
             };
             with_buffers(sums.owner, floats, |[padded, source, strips, spread]| {
@@ -311,27 +401,34 @@ impl Strips {
                     // SAFETY: there is room for that many weights.
                     unsafe { std::slice::from_raw_parts_mut(spread.add(tap * lanes), lanes) }.fill(weight);
                 }
-                let part = spread.wrapping_add(sums.floats[1]);
-                let x = &x[plane * in_len..][..in_len];
-                let of_lane = |lane: usize| if lane < whole { to.wrapping_add(lane * strip_len) } else { part };
+                let part = |m: usize| spread.wrapping_add(sums.floats[1] + m * part_len);
+                let of_image = |m: usize| Some(&x[plane(m)? * in_len..][..in_len]);
+                let of_lane = |lane: usize| match (to(lot.image(lane)), lot.strip(lane)) {
+                    (Some(to), strip) if strip < whole => to.wrapping_add(strip * strip_len),
+                    _ => part(lot.image(lane)),
+                };
                 let bias = Start([start[channel]; MAX_LANES]);
                 let task = SumsTask {
-                    // SAFETY: the buffers have room for the padded plane and the sheet.
-                    from: unsafe { sums.cut.fill(x, padded, *above, (sheet, source)) },
+                    // SAFETY: the buffers have room for the padded planes and the sheet, and nothing else writes them.
+                    from: unsafe { sums.cut.fill(of_image, padded, *above, (sheet, source)) },
                     gather,
                     target: &target,
                     buffers: Buffers { source, target: strips, weights: spread, bias: bias.0.as_ptr() },
                     targets: Targets {
                         planes: std::array::from_fn(of_lane),
-                        count: whole + usize::from(rest > 0),
+                        count: (whole + usize::from(rest > 0)) * lot.images,
                         stream,
                     },
                 };
                 // SAFETY: the instruction set is available; the buffers have the sizes of the sheets, the strips of the
-                // source are inside the padded plane, and those of the results inside the plane or the buffer.
+                // source are inside the padded planes, and those of the results inside the planes or the buffer.
                 unsafe {
                     dispatch(self.set, task);
-                    to.add(whole * strip_len).copy_from_nonoverlapping(part, rest);
+                    for m in (0..lot.images).filter(|_| rest > 0) {
+                        if let Some(to) = to(m) {
+                            to.add(whole * strip_len).copy_from_nonoverlapping(part(m), rest);
+                        }
+                    }
                 }
             });
         });
@@ -340,13 +437,19 @@ impl Strips {
     /// The gradients of the channels' weights: for every channel of the table one sum per distinct tap, or nothing where
     /// it is not computed here.
     pub fn weight_grad(&self, x: &[f32], dy: &[f32]) -> Vec<Vec<f32>> {
-        let plan = self.weight_grad.get_or_init(|| Correlations::new(self.set, &self.planned_taps(), &self.geometry));
+        let plan = self
+            .weight_grad
+            .get_or_init(|| Correlations::new((self.set, self.shared), &self.planned_taps(), &self.geometry));
         let channels = self.table.channels();
         let images = x.len() / (channels * plan.x.plane.0 * plan.x.plane.1);
-        let of_unit = |unit: usize| self.plane_weight_grad(plan, (self.channels[unit / images], unit % images), x, dy);
-        let sums: Vec<Vec<f32>> = (0..self.channels.len() * images).into_par_iter().map(of_unit).collect();
+        let vectors = images.div_ceil(self.shared);
+        let of_unit = |unit: usize| {
+            let first = unit % vectors * self.shared;
+            self.sums_of_planes(plan, self.channels[unit / vectors], first..images.min(first + self.shared), [x, dy])
+        };
+        let sums: Vec<Vec<f32>> = (0..self.channels.len() * vectors).into_par_iter().map(of_unit).collect();
         let mut of_channels = vec![Vec::new(); channels];
-        for (&channel, sums) in self.channels.iter().zip(sums.chunks(images.max(1))) {
+        for (&channel, sums) in self.channels.iter().zip(sums.chunks(vectors.max(1))) {
             let mut total = vec![0.0; self.table.group_of(channel).taps().len()];
             for sums in sums {
                 total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
@@ -356,33 +459,34 @@ impl Strips {
         of_channels
     }
 
-    /// The sums of one plane.
-    fn plane_weight_grad(
+    /// The sums of a channel of some images.
+    fn sums_of_planes(
         &self,
         plan: &Correlations,
-        (channel, image): (usize, usize),
-        x: &[f32],
-        dy: &[f32],
+        channel: usize,
+        images: Range<usize>,
+        [x, dy]: [&[f32]; 2],
     ) -> Vec<f32> {
         let lanes = self.set.lanes();
-        let plane = image * self.table.channels() + channel;
         let taps = self.table.group_of(channel).taps().len();
         let Some((above, sheet, chunks)) = &plan.groups[self.table.group_of_channel()[channel]] else {
             return vec![0.0; taps];
         };
         let mut sums = Aligned::zeros(taps * lanes);
-        let dy_sheet = Sheet::bare((plan.dy.step, plan.dy.plane.1));
-        let floats = [plan.x.len(), plan.floats, plan.dy.len(), dy_sheet.len() * lanes];
-        let of_plane = |values, len: usize| <[f32]>::get(values, plane * len..(plane + 1) * len).unwrap_or_default();
+        let dy_sheet = Sheet::bare((plan.dy.lot.step, plan.dy.plane.1));
+        let floats = [plan.x.room(), plan.floats, plan.dy.room(), dy_sheet.len() * lanes];
         with_buffers(plan.owner, floats, |[x_padded, x_strips, dy_padded, dy_strips]| {
-            let x = of_plane(x, plan.x.plane.0 * plan.x.plane.1);
-            let dy = of_plane(dy, plan.dy.plane.0 * plan.dy.plane.1);
+            let of_image = |values, (height, width): (usize, usize), m: usize| {
+                let image = images.clone().nth(m)?;
+                let first = (image * self.table.channels() + channel) * height * width;
+                <[f32]>::get(values, first..first + height * width)
+            };
             let task = CorrelateTask {
                 chunks,
-                // SAFETY: the buffers have room for the padded planes and the sheets.
-                x: unsafe { plan.x.fill(x, x_padded, *above, (sheet, x_strips)) },
+                // SAFETY: the buffers have room for the padded planes and the sheets, and nothing else writes them.
+                x: unsafe { plan.x.fill(|m| of_image(x, plan.x.plane, m), x_padded, *above, (sheet, x_strips)) },
                 // SAFETY: as above.
-                dy: unsafe { plan.dy.fill(dy, dy_padded, 0, (&dy_sheet, dy_strips)) },
+                dy: unsafe { plan.dy.fill(|m| of_image(dy, plan.dy.plane, m), dy_padded, 0, (&dy_sheet, dy_strips)) },
                 sums: sums.as_mut(),
             };
             // SAFETY: the instruction set is available, and the buffers have the sizes of the sheets.
@@ -392,7 +496,7 @@ impl Strips {
     }
 }
 
-/// One plane through the forward pass or the input gradient.
+/// One vector of planes through the forward pass or the input gradient.
 struct SumsTask<'a> {
     from: Source<'a>,
     gather: &'a Gather,
@@ -414,7 +518,7 @@ impl Task for SumsTask<'_> {
     }
 }
 
-/// One plane through the weight gradient.
+/// One vector of planes through the weight gradient.
 struct CorrelateTask<'a> {
     chunks: &'a [Chunk],
     x: Source<'a>,

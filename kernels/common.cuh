@@ -1,0 +1,131 @@
+// What every kernel file needs: storage types, memory spaces, division by numbers known on the host, sums over warps.
+//
+// The same files are compiled by nvcc and, with KS_EMULATOR, by a C++ compiler (see emulator/emulator.h). Memory is
+// therefore reached only through Global, Shared and the functions below: the emulator checks every access.
+#pragma once
+
+#ifdef KS_EMULATOR
+#include "emulator/emulator.h"
+#else
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <stdint.h>
+
+template <class T> using Global = T*;
+template <class T> using Shared = T*;
+
+// The dynamic shared memory of the block.
+#define KS_SHARED(T, name)                                                \
+    extern __shared__ __align__(16) unsigned char ks_shared_memory[];     \
+    T* name = reinterpret_cast<T*>(ks_shared_memory)
+// Makes a kernel known to the emulator.
+#define KS_EXPORT(name)
+
+// A load that may use the read-only path: memory that nothing writes during the launch.
+template <class T> __device__ __forceinline__ T load(const T* from, size_t at) { return __ldg(from + at); }
+// The same, or zero without reading.
+template <class T> __device__ __forceinline__ T load_or_zero(bool inside, const T* from, size_t at) {
+    return inside ? __ldg(from + at) : T{};
+}
+// Two values next to each other, at an even place.
+__device__ __forceinline__ float2 load_pair(const float* from, size_t at) {
+    return __ldg(reinterpret_cast<const float2*>(from + at));
+}
+__device__ __forceinline__ float2 load_pair(const __half* from, size_t at) {
+    return __half22float2(__ldg(reinterpret_cast<const __half2*>(from + at)));
+}
+__device__ __forceinline__ float2 load_pair(const __nv_bfloat16* from, size_t at) {
+    return __bfloat1622float2(__ldg(reinterpret_cast<const __nv_bfloat162*>(from + at)));
+}
+__device__ __forceinline__ void store_pair(float* to, size_t at, float2 value) {
+    *reinterpret_cast<float2*>(to + at) = value;
+}
+__device__ __forceinline__ void store_pair(__half* to, size_t at, float2 value) {
+    *reinterpret_cast<__half2*>(to + at) = __float22half2_rn(value);
+}
+__device__ __forceinline__ void store_pair(__nv_bfloat16* to, size_t at, float2 value) {
+    *reinterpret_cast<__nv_bfloat162*>(to + at) = __float22bfloat162_rn(value);
+}
+// Sixteen bytes of global memory, at a multiple of sixteen.
+__device__ __forceinline__ float4 load_four(const float* from, size_t at) {
+    return __ldg(reinterpret_cast<const float4*>(from + at));
+}
+__device__ __forceinline__ void store_four(float* to, size_t at, float4 value) {
+    *reinterpret_cast<float4*>(to + at) = value;
+}
+// Four words of shared memory at a multiple of four.
+__device__ __forceinline__ float4 load4(const float* from, int at) {
+    return *reinterpret_cast<const float4*>(from + at);
+}
+__device__ __forceinline__ void store4(float* to, int at, float4 value) { *reinterpret_cast<float4*>(to + at) = value; }
+__device__ __forceinline__ int2 load2(const int* from, int at) { return *reinterpret_cast<const int2*>(from + at); }
+// The same shared memory as words of another type.
+template <class To, class From> __device__ __forceinline__ To* reinterpret_shared(From* from) {
+    return reinterpret_cast<To*>(from);
+}
+#endif
+
+// Values are stored as f32, f16 or bf16 and computed with in f32.
+__device__ __forceinline__ float to_float(float x) { return x; }
+__device__ __forceinline__ float to_float(__half x) { return __half2float(x); }
+__device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+template <class T> __device__ __forceinline__ T from_float(float x);
+template <> __device__ __forceinline__ float from_float<float>(float x) { return x; }
+template <> __device__ __forceinline__ __half from_float<__half>(float x) { return __float2half_rn(x); }
+template <> __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x) { return __float2bfloat16_rn(x); }
+
+// Division of a number below 2^31 by one that the host knows: floor(n / d) = (mulhi(n, magic) + n) >> shift.
+struct Division {
+    uint32_t divisor, magic, shift;
+    __device__ __forceinline__ uint32_t of(uint32_t n) const { return (__umulhi(n, magic) + n) >> shift; }
+};
+
+constexpr int WARP = 32;
+constexpr uint32_t ALL_LANES = 0xffffffffu;
+
+// The sum over the lanes of a warp, in a fixed order, in every lane.
+__device__ __forceinline__ float warp_sum(float value) {
+#pragma unroll
+    for (int offset = WARP / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(ALL_LANES, value, offset);
+    return value;
+}
+
+// The sums of two values at once, with half the shuffles of two sums: lanes below 16 end with that of `a`, the others
+// with that of `b`.
+__device__ __forceinline__ float warp_sum_pair(float a, float b, int lane) {
+    const bool high = lane >= WARP / 2;
+    const float sent = __shfl_xor_sync(ALL_LANES, high ? a : b, WARP / 2);
+    float value = (high ? b : a) + sent;
+#pragma unroll
+    for (int offset = WARP / 4; offset > 0; offset /= 2) value += __shfl_xor_sync(ALL_LANES, value, offset);
+    return value;
+}
+
+// The sums of eight values: lane l ends with that of value (l >> 2).
+__device__ __forceinline__ float warp_sum_eight(float (&values)[8], int lane) {
+#pragma unroll
+    for (int half = 4; half > 0; half /= 2) {
+        const bool high = lane & (4 * half);
+#pragma unroll
+        for (int i = 0; i < half; ++i) {
+            const float sent = __shfl_xor_sync(ALL_LANES, high ? values[i] : values[i + half], 4 * half);
+            values[i] = (high ? values[i + half] : values[i]) + sent;
+        }
+    }
+    float value = values[0];
+    value += __shfl_xor_sync(ALL_LANES, value, 2);
+    value += __shfl_xor_sync(ALL_LANES, value, 1);
+    return value;
+}
+
+// The sum over a block of whole warps, at most 1024 threads, in thread 0; `scratch` has a word per warp.
+__device__ __forceinline__ float block_sum(float value, Shared<float> scratch) {
+    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
+    value = warp_sum(value);
+    if (lane == 0) scratch[warp] = value;
+    __syncthreads();
+    float total = 0.0f;
+    if (warp == 0) total = warp_sum(lane < warps ? float(scratch[lane]) : 0.0f);
+    __syncthreads();
+    return total;
+}

@@ -1,0 +1,339 @@
+//! Depthwise convolutions on a GPU: every pass by itself, timed with events on the device, beside what the GPU can do.
+//!
+//! Inputs are taken in turn from sets that are larger together than the caches, so that every run reads its input from
+//! memory. Passes are the kernels' launches alone; automatic differentiation adds what it does on any device.
+
+use super::cases::Case;
+use super::peer::{MemoryLayout, Peer};
+use super::roofline::Work;
+use super::timing::{Effort, Timing, measured};
+use super::{Progress, Watcher, results, values};
+use crate::ops::gpu::{Arg, Gpu, Held, Launch, Values};
+use crate::ops::taps::{PassResult, TapConv};
+use crate::{Error, Result};
+use candle_core::{DType, Device, Storage, Tensor};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Bytes of all sets of inputs together: several times the second-level cache of the largest GPUs.
+const ROTATED_BYTES: usize = 256 << 20;
+
+/// Launches between two events: one is too short to be timed by itself.
+const MOST_LAUNCHES: usize = 20;
+
+/// What is measured, and how.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The cases.
+    pub cases: Vec<Case>,
+    /// The GPU.
+    pub device: Device,
+    /// Type of the values: f32, f16 or bf16.
+    pub dtype: DType,
+    /// Fewer repetitions.
+    pub quick: bool,
+    /// The Python with PyTorch to compare with.
+    pub python: Option<PathBuf>,
+    /// The command line that asks for it, for the report.
+    pub command: String,
+}
+
+/// A pass of a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pass {
+    /// The output.
+    Forward,
+    /// The gradient of the input.
+    InputGradient,
+    /// The gradients of weights and bias.
+    WeightGradient,
+}
+
+impl Pass {
+    /// All passes.
+    pub const ALL: [Pass; 3] = [Pass::Forward, Pass::InputGradient, Pass::WeightGradient];
+
+    /// As files and the peer name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pass::Forward => "forward",
+            Pass::InputGradient => "input-gradient",
+            Pass::WeightGradient => "weight-gradient",
+        }
+    }
+
+    /// For tables.
+    pub fn label(self) -> &'static str {
+        match self {
+            Pass::Forward => "forward",
+            Pass::InputGradient => "input gradient",
+            Pass::WeightGradient => "weight gradient",
+        }
+    }
+}
+
+/// What a GPU can do, measured with kernels of its own.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Capability {
+    /// Where it is.
+    pub device: String,
+    /// Bytes read plus bytes written per second by copying, in 10^9.
+    pub bandwidth_gb_per_s: f64,
+    /// Single-precision multiply-adds per second in registers, in 10^9.
+    pub peak_gmac_per_s: f64,
+}
+
+/// One pass of one case.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measurement {
+    /// The case's name.
+    pub case: String,
+    /// Images N.
+    pub images: usize,
+    /// Pass.
+    pub pass: Pass,
+    /// Shortest and median time in milliseconds.
+    pub min_ms: f64,
+    /// The latter.
+    pub median_ms: f64,
+    /// Number of timed runs.
+    pub runs: usize,
+    /// Bytes that must be read and written.
+    pub bytes: u64,
+    /// Multiply-adds that read inside the image.
+    pub macs: u64,
+    /// Share of the copy bandwidth that those bytes in that time are.
+    pub bandwidth_share: f64,
+    /// Share of the arithmetic peak that those multiply-adds in that time are.
+    pub peak_share: f64,
+    /// The larger of the two floors as a share of the shortest time.
+    pub roofline_share: f64,
+    /// Largest difference from the CPU's result in f32, relative to the largest value.
+    pub error: f64,
+    /// PyTorch's shortest time in milliseconds, in its faster layout.
+    pub torch_min_ms: Option<f64>,
+    /// PyTorch's faster layout.
+    pub torch_layout: Option<MemoryLayout>,
+}
+
+/// A benchmark on a GPU.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// The command line that made it.
+    pub command: String,
+    /// Date and time of its end (UTC).
+    pub date: String,
+    /// Version of this crate.
+    pub version: &'static str,
+    /// Type of the values.
+    pub dtype: String,
+    /// What the GPU can do.
+    pub capability: Capability,
+    /// PyTorch's version, if it was compared with.
+    pub torch: Option<String>,
+    /// All passes of all cases.
+    pub measurements: Vec<Measurement>,
+}
+
+/// Measures the GPU, then case after case; every result is compared with the CPU's.
+///
+/// # Errors
+/// If a case cannot be built, a launch fails, or a result is wrong.
+pub fn run(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
+    let probe = Tensor::zeros(1, DType::F32, &settings.device)?;
+    let Some(gpu) = Gpu::of(&probe) else {
+        let given = format!("{:?}", settings.device.location());
+        return Err(Error::argument("--device", given, "a GPU; leave it out to measure the CPU"));
+    };
+    let mut peer = match &settings.python {
+        Some(python) => Some(Peer::start(python, rayon::current_num_threads())?),
+        None => None,
+    };
+    let dtype = settings.dtype.as_str();
+    let effort = if settings.quick { Effort::QUICK } else { Effort::OPERATOR };
+    let count = settings.cases.len();
+    watch(Progress { done: 0, count, next: "copy bandwidth and arithmetic peak" });
+    let capability = capability(&gpu, settings, effort)?;
+    let mut measurements = Vec::new();
+    for (done, case) in settings.cases.iter().enumerate() {
+        let inputs = Inputs::new(case, settings)?;
+        for pass in Pass::ALL {
+            watch(Progress { done, count, next: &format!("{case}, {}", pass.label()) });
+            let error = inputs.check(&gpu, pass, settings)?;
+            let timing = inputs.time(&gpu, pass, effort)?;
+            let mut row = measurement(case, pass, &inputs, timing, (error, &capability));
+            if let Some(peer) = &mut peer {
+                let time = peer.pass_on_gpu(case, pass, dtype, effort)?;
+                row.torch_min_ms = Some(1e3 * time.timing.min_s);
+                row.torch_layout = Some(time.layout);
+            }
+            measurements.push(row);
+        }
+    }
+    Ok(Report {
+        command: settings.command.clone(),
+        date: results::now(),
+        version: env!("CARGO_PKG_VERSION"),
+        dtype: dtype.to_string(),
+        capability,
+        torch: peer.map(|peer| peer.version().to_string()),
+        measurements,
+    })
+}
+
+fn measurement(
+    case: &Case,
+    pass: Pass,
+    inputs: &Inputs,
+    timing: Timing,
+    (error, machine): (f64, &Capability),
+) -> Measurement {
+    let Work { macs, bytes } = inputs.work;
+    let (gigabytes, gigamacs) = (1e-9 * bytes as f64 / timing.min_s, 1e-9 * macs as f64 / timing.min_s);
+    let (bandwidth_share, peak_share) = (gigabytes / machine.bandwidth_gb_per_s, gigamacs / machine.peak_gmac_per_s);
+    Measurement {
+        case: case.to_string(),
+        images: case.images,
+        pass,
+        min_ms: 1e3 * timing.min_s,
+        median_ms: 1e3 * timing.median_s,
+        runs: timing.runs,
+        bytes,
+        macs,
+        bandwidth_share,
+        peak_share,
+        roofline_share: bandwidth_share.max(peak_share),
+        error,
+        torch_min_ms: None,
+        torch_layout: None,
+    }
+}
+
+/// Copy bandwidth and arithmetic peak.
+fn capability(gpu: &Gpu, settings: &Settings, effort: Effort) -> Result<Capability> {
+    let count = ROTATED_BYTES / 4;
+    let from = gpu.alloc(DType::F32, count)?;
+    let mut to = gpu.alloc(DType::F32, count)?;
+    let copy = measured(effort, || {
+        let words = [count as i32, 0, 0];
+        let launch = Launch { grid: 132 * 16, threads: 256, shared: 0 };
+        timed(gpu, 1, |_| {
+            let from = Values::all(&from, count)?;
+            gpu.launch("probe_copy", launch, &mut [Arg::Read(from), Arg::Write(&mut to), Arg::Words(&words)])
+        })
+    })?;
+    let (grid, threads, rounds) = (132 * 32, 256, 4096);
+    let mut sums = gpu.alloc(DType::F32, grid * threads)?;
+    let fma = measured(effort, || {
+        let words = [0, 0, rounds];
+        let launch = Launch { grid, threads, shared: 0 };
+        timed(gpu, 1, |_| gpu.launch("probe_fma", launch, &mut [Arg::Write(&mut sums), Arg::Words(&words)]))
+    })?;
+    Ok(Capability {
+        device: format!("{:?}", settings.device.location()),
+        bandwidth_gb_per_s: 1e-9 * (8 * count) as f64 / copy.min_s,
+        peak_gmac_per_s: 1e-9 * (grid * threads * 16) as f64 * f64::from(rounds) / fma.min_s,
+    })
+}
+
+/// Seconds per launch of several launches in a row, by the device's clock.
+fn timed(
+    gpu: &Gpu,
+    launches: usize,
+    mut launch: impl FnMut(usize) -> candle_core::Result<()>,
+) -> candle_core::Result<f64> {
+    let seconds = gpu.seconds(|| (0..launches).try_for_each(&mut launch))?;
+    Ok(seconds / launches as f64)
+}
+
+/// A case with sets of values on the device.
+struct Inputs {
+    conv: TapConv,
+    work: Work,
+    /// x and the gradient of y, several times.
+    maps: Vec<[Tensor; 2]>,
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Inputs {
+    fn new(case: &Case, settings: &Settings) -> Result<Self> {
+        let prepared = case.prepare()?;
+        let conv = TapConv::new(prepared.table.clone(), prepared.geometry, false)?;
+        let (channels, taps) = (case.channels, prepared.table.weights_per_channel());
+        let (rows, cols) = prepared.geometry.output;
+        let result = [case.images, channels, rows, cols];
+        let bytes = settings.dtype.size_in_bytes();
+        let of = |name: &str, shape: &[usize]| -> Result<Tensor> {
+            let values = values(&format!("{case} {name}"), shape.iter().product());
+            let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(settings.dtype)?;
+            Ok(tensor.to_device(&settings.device)?)
+        };
+        let (x, dy) = (of("input", &prepared.input)?, of("gradient", &result)?);
+        let set = bytes * (x.elem_count() + dy.elem_count());
+        let sets = ROTATED_BYTES.div_ceil(set).clamp(2, 64);
+        let copy = |t: &Tensor| t.copy();
+        let maps = (0..sets).map(|_| Ok([copy(&x)?, copy(&dy)?])).collect::<candle_core::Result<_>>()?;
+        let Work { macs, .. } = prepared.work;
+        let bytes = (bytes * (x.elem_count() + channels * taps + dy.elem_count())) as u64;
+        let (weight, bias) = (of("weights", &[channels, taps])?, of("bias", &[channels])?);
+        Ok(Inputs { conv, work: Work { macs, bytes }, maps, weight, bias })
+    }
+
+    /// The results of a pass.
+    fn launch(&self, gpu: &Gpu, pass: Pass, set: usize) -> candle_core::Result<PassResult> {
+        let [x, dy] = &self.maps[set % self.maps.len()];
+        let held = [x, dy, &self.weight, &self.bias].map(Held::new);
+        let [x, dy, w, b] = [held[0].values()?, held[1].values()?, held[2].values()?, held[3].values()?];
+        match pass {
+            Pass::Forward => self.conv.gpu_pass_forward(gpu, [x, w, b]),
+            Pass::InputGradient => self.conv.gpu_pass_input(gpu, [dy, w]),
+            Pass::WeightGradient => self.conv.gpu_pass_weight(gpu, [x, dy]),
+        }
+    }
+
+    fn time(&self, gpu: &Gpu, pass: Pass, effort: Effort) -> Result<Timing> {
+        let mut next = 0;
+        let launches = self.maps.len().min(MOST_LAUNCHES);
+        measured(effort, || {
+            timed(gpu, launches, |_| {
+                next += 1;
+                self.launch(gpu, pass, next).map(drop)
+            })
+        })
+    }
+
+    /// The largest difference from the CPU's result.
+    fn check(&self, gpu: &Gpu, pass: Pass, settings: &Settings) -> Result<f64> {
+        let found: Vec<f32> = self.launch(gpu, pass, 0)?.iter().map(numbers).collect::<Result<Vec<_>>>()?.concat();
+        let on_cpu = |t: &Tensor| t.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>();
+        let [x, dy] = [on_cpu(&self.maps[0][0])?, on_cpu(&self.maps[0][1])?];
+        let expected = self.conv.cpu_pass(pass as usize, [&x, &on_cpu(&self.weight)?, &on_cpu(&self.bias)?], &dy);
+        let scale = expected.iter().fold(1e-6f32, |most, value| most.max(value.abs()));
+        let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / scale;
+        let allowed = if settings.dtype == DType::F32 { 1e-4 } else { 2e-2 };
+        // The largest of some numbers passes over those that are not.
+        if found.len() != expected.len() || found.iter().any(|value| value.is_nan()) || worst > allowed {
+            let given = format!("{} off by {worst:e} of the largest value", pass.label());
+            return Err(Error::argument("result on the GPU", given, format!("at most {allowed:e} from the CPU's")));
+        }
+        Ok(f64::from(worst))
+    }
+}
+
+/// Values of a storage of any of the kernels' types.
+fn numbers(storage: &Storage) -> Result<Vec<f32>> {
+    use candle_core::backend::BackendStorage;
+    let cpu = match storage {
+        Storage::Cpu(cpu) => cpu.clone(),
+        Storage::Cuda(cuda) => cuda.to_cpu_storage()?,
+        Storage::Metal(metal) => metal.to_cpu_storage()?,
+    };
+    Ok(match cpu {
+        candle_core::CpuStorage::F32(values) => values,
+        candle_core::CpuStorage::F16(values) => values.into_iter().map(f32::from).collect(),
+        candle_core::CpuStorage::BF16(values) => values.into_iter().map(f32::from).collect(),
+        _ => return Err(Error::argument("result", "another type", "f32, f16 or bf16")),
+    })
+}

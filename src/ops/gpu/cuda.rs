@@ -1,0 +1,166 @@
+//! The kernels on an NVIDIA GPU: compiled by nvcc at build time, loaded once per device.
+
+use super::{Arg, Launch, Place, SHARED_BYTES, Values};
+use candle_core::cuda_backend::CudaStorageSlice;
+use candle_core::cuda_backend::cudarc::driver::sys::{CUevent_flags, CUfunction_attribute_enum};
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop, result,
+};
+use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
+use candle_core::{CudaDevice, CudaStorage, DType, Error, Result, Storage};
+use half::{bf16, f16};
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+/// Machine code for compute capabilities 8.0 and 9.0 and PTX for later ones, a file per kernel file.
+const IMAGES: [&[u8]; 5] = [
+    include_bytes!(concat!(env!("OUT_DIR"), "/taps.fatbin")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/layer_norm.fatbin")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/planes.fatbin")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/elementwise.fatbin")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/probe.fatbin")),
+];
+
+/// The modules of a device, and the functions that were used.
+struct Loaded {
+    modules: Vec<Arc<CudaModule>>,
+    functions: HashMap<String, CudaFunction>,
+}
+
+static LOADED: LazyLock<Mutex<HashMap<usize, Loaded>>> = LazyLock::new(Mutex::default);
+
+/// A kernel by name. Modules stay loaded as long as the process lives, with the device's primary context.
+fn function(context: &Arc<CudaContext>, kernel: &str) -> Result<CudaFunction> {
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    let ordinal = context.ordinal();
+    if !loaded.contains_key(&ordinal) {
+        let load = |image: &&[u8]| context.load_module(Ptx::from_binary(image.to_vec())).map_err(Error::wrap);
+        let modules = IMAGES.iter().map(load).collect::<Result<_>>()?;
+        loaded.insert(ordinal, Loaded { modules, functions: HashMap::new() });
+    }
+    let Some(Loaded { modules, functions }) = loaded.get_mut(&ordinal) else {
+        return Err(Error::Msg("modules were not loaded".into()));
+    };
+    if let Some(function) = functions.get(kernel) {
+        return Ok(function.clone());
+    }
+    let found = modules.iter().find_map(|module| module.load_function(kernel).ok());
+    let function = found.ok_or_else(|| Error::Msg(format!("no kernel {kernel}")))?;
+    // Beyond 48 KiB only where asked for.
+    let attribute = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+    function.set_attribute(attribute, SHARED_BYTES as i32).map_err(Error::wrap)?;
+    functions.insert(kernel.to_string(), function.clone());
+    Ok(function)
+}
+
+/// Room for values.
+pub(super) fn alloc(device: &CudaDevice, dtype: DType, len: usize) -> Result<CudaStorage> {
+    // The driver gives no memory of no bytes.
+    let len = len.max(1);
+    // SAFETY: kernels write all of a result before anything reads it; the tests with the emulator, where fresh memory is
+    // not a number, hold them to that.
+    unsafe {
+        Ok(match dtype {
+            DType::F32 => CudaStorage::wrap_cuda_slice(device.alloc::<f32>(len)?, device.clone()),
+            DType::F16 => CudaStorage::wrap_cuda_slice(device.alloc::<f16>(len)?, device.clone()),
+            DType::BF16 => CudaStorage::wrap_cuda_slice(device.alloc::<bf16>(len)?, device.clone()),
+            DType::I32 => CudaStorage::wrap_cuda_slice(device.alloc::<i32>(len)?, device.clone()),
+            other => return Err(super::unknown_dtype(other)),
+        })
+    }
+}
+
+/// Copies words to the device.
+pub(super) fn upload(device: &CudaDevice, words: &[i32]) -> Result<CudaStorage> {
+    Ok(CudaStorage::wrap_cuda_slice(device.clone_htod(words)?, device.clone()))
+}
+
+/// Copies numbers to the device.
+pub(super) fn upload_floats(device: &CudaDevice, values: &[f32]) -> Result<CudaStorage> {
+    Ok(CudaStorage::wrap_cuda_slice(device.clone_htod(values)?, device.clone()))
+}
+
+/// The address of values that a kernel reads; what is returned with it notes the use when the launch is queued.
+fn read<'a>(values: &Values<'a>, stream: &'a CudaStream) -> Result<(u64, SyncOnDrop<'a>)> {
+    fn address<'a, T>(slice: &'a CudaSlice<T>, start: usize, stream: &'a CudaStream) -> (u64, SyncOnDrop<'a>) {
+        let (pointer, guard) = slice.device_ptr(stream);
+        (pointer + (start * size_of::<T>()) as u64, guard)
+    }
+    let Place::Cuda(storage) = values.place else {
+        return Err(Error::Msg("a kernel's argument is not in the memory of the GPU".into()));
+    };
+    Ok(match &storage.slice {
+        CudaStorageSlice::F32(slice) => address(slice, values.start, stream),
+        CudaStorageSlice::F16(slice) => address(slice, values.start, stream),
+        CudaStorageSlice::BF16(slice) => address(slice, values.start, stream),
+        CudaStorageSlice::I32(slice) => address(slice, values.start, stream),
+        CudaStorageSlice::U32(slice) => address(slice, values.start, stream),
+        _ => return Err(Error::Msg("a kernel's argument has a dtype that kernels do not know".into())),
+    })
+}
+
+/// The same for memory that it writes.
+fn write<'a>(storage: &'a mut Storage, stream: &'a CudaStream) -> Result<(u64, SyncOnDrop<'a>)> {
+    let Storage::Cuda(CudaStorage { slice, .. }) = storage else {
+        return Err(Error::Msg("a kernel's result is not in the memory of the GPU".into()));
+    };
+    Ok(match slice {
+        CudaStorageSlice::F32(slice) => slice.device_ptr_mut(stream),
+        CudaStorageSlice::F16(slice) => slice.device_ptr_mut(stream),
+        CudaStorageSlice::BF16(slice) => slice.device_ptr_mut(stream),
+        CudaStorageSlice::I32(slice) => slice.device_ptr_mut(stream),
+        _ => return Err(Error::Msg("a kernel's result has a dtype that kernels do not know".into())),
+    })
+}
+
+/// The time between two events around what `f` queues.
+pub(super) fn seconds(device: &CudaDevice, f: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let stream = device.cuda_stream();
+    let event = || stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).map_err(Error::wrap);
+    let start = event()?;
+    f()?;
+    let end = event()?;
+    // Waits for the end.
+    let milliseconds = start.elapsed_ms(&end).map_err(Error::wrap)?;
+    Ok(1e-3 * f64::from(milliseconds))
+}
+
+/// Queues a kernel on the device's stream.
+pub(super) fn launch(device: &CudaDevice, kernel: &str, launch: Launch, arguments: &mut [Arg]) -> Result<()> {
+    let stream = device.cuda_stream();
+    let function = function(stream.context(), kernel)?;
+    let mut words: Vec<*mut c_void> = Vec::new();
+    let mut addresses = Vec::with_capacity(arguments.len());
+    let mut guards = Vec::with_capacity(arguments.len());
+    for argument in arguments.iter_mut() {
+        let (address, guard) = match argument {
+            Arg::Read(values) => read(values, &stream).map(|(address, guard)| (address, Some(guard)))?,
+            Arg::Write(storage) => write(storage, &stream).map(|(address, guard)| (address, Some(guard)))?,
+            Arg::None => (0, None),
+            Arg::Words(list) => {
+                words.push(list.as_ptr().cast_mut().cast());
+                addresses.push(None);
+                continue;
+            }
+        };
+        addresses.push(Some(address));
+        guards.extend(guard);
+    }
+    let mut words = words.into_iter();
+    let parameter = |address: &mut Option<u64>| match address {
+        Some(address) => Some(std::ptr::from_mut(address).cast()),
+        None => words.next(),
+    };
+    let mut parameters: Vec<*mut c_void> = addresses.iter_mut().filter_map(parameter).collect();
+    stream.context().bind_to_thread().map_err(Error::wrap)?;
+    let (grid, threads, shared) = (launch.grid as u32, launch.threads as u32, launch.shared as u32);
+    // SAFETY: the parameters point to addresses of live memory on this device and to structures of the kernel's layout,
+    // all of which the driver copies during the call. The guards order the launch after earlier uses of the memory. The
+    // emulator's tests check that kernels stay within it.
+    unsafe {
+        let function = function.cu_function();
+        result::launch_kernel(function, (grid, 1, 1), (threads, 1, 1), shared, stream.cu_stream(), &mut parameters)
+            .map_err(Error::wrap)
+    }
+}

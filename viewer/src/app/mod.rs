@@ -1,0 +1,268 @@
+//! One frame after the other: results of jobs, the views, the commands that they emit, and the jobs that are due.
+
+mod absorb;
+mod apply;
+mod chrome;
+mod dialogs;
+mod due;
+mod palette;
+
+use crate::command::{Command, Commands};
+use crate::jobs::{Jobs, Runner, Slot};
+use crate::state::{Look, Pane, Settings, State, Undo, View, default_layout, layout};
+use crate::views;
+use crate::widgets::Textures;
+use eframe::egui;
+use egui_tiles::{Tiles, Tree, UiResponse};
+use std::path::PathBuf;
+
+/// The program.
+pub struct Viewer {
+    /// What is open and what is looked at.
+    pub state: State,
+    jobs: Jobs,
+    undo: Undo,
+    layout: Tree<Pane>,
+    textures: Textures,
+    commands: Commands,
+    searches: u64,
+    next_follow: f64,
+    themed: Option<bool>,
+}
+
+/// Where the settings are kept.
+pub const SETTINGS: &str = "settings";
+
+impl Viewer {
+    /// An empty program with these settings, which runs its jobs with `runner`.
+    pub fn new(ctx: &egui::Context, settings: Settings, runner: Box<dyn Runner>) -> Self {
+        let layout = settings.layout.clone().unwrap_or_else(default_layout);
+        let look = Look {
+            kernels: settings.kernels.clone(),
+            erf: settings.erf.clone(),
+            bias: settings.bias.clone(),
+            x_axis: settings.x_axis,
+            ..Look::default()
+        };
+        let mut undo = Undo::default();
+        undo.rebase(&look);
+        crate::widgets::style(ctx);
+        Viewer {
+            state: State { settings, look, ..State::default() },
+            jobs: Jobs::new(runner, ctx.clone()),
+            undo,
+            layout,
+            textures: Textures::default(),
+            commands: Commands::default(),
+            searches: 0,
+            next_follow: 0.0,
+            themed: None,
+        }
+    }
+
+    /// Does something, as if it had been chosen in a menu.
+    pub fn run(&mut self, ctx: &egui::Context, command: Command) {
+        self.apply(ctx, command);
+        self.settle();
+    }
+
+    /// Takes the results of jobs and starts the jobs that are due, until neither is left. Jobs that run elsewhere are not
+    /// waited for.
+    pub fn settle(&mut self) {
+        // Results start further jobs, which with the inline runner have results at once.
+        for _ in 0..64 {
+            let fresh = self.jobs.poll();
+            let none = fresh.is_empty();
+            fresh.into_iter().for_each(|(slot, report)| self.absorb(slot, report));
+            if !self.start_due() && none {
+                break;
+            }
+        }
+        self.state.running = self.jobs.running();
+    }
+
+    /// Whether no job is in progress.
+    pub fn is_idle(&self) -> bool {
+        self.jobs.is_idle()
+    }
+
+    /// The views that are in front.
+    pub fn visible(&self) -> Vec<View> {
+        layout::visible(&self.layout)
+    }
+
+    /// Shows a single view, for scripts and tests.
+    pub fn show_only(&mut self, views: &[View]) {
+        self.layout = Tree::new_horizontal(egui::Id::unique("views"), views.iter().map(|view| Pane(*view)).collect());
+    }
+
+    /// What is remembered.
+    pub fn settings(&self) -> Settings {
+        let look = &self.state.look;
+        Settings {
+            layout: Some(self.layout.clone()),
+            kernels: look.kernels.clone(),
+            erf: crate::state::ErfLook {
+                // A position belongs to one network, and a part of an image to one image.
+                position: None,
+                stage: None,
+                camera: crate::state::Camera::default(),
+                ..look.erf.clone()
+            },
+            bias: crate::state::BiasLook { category: None, image: None, ..look.bias.clone() },
+            x_axis: look.x_axis,
+            ..self.state.settings.clone()
+        }
+    }
+
+    /// One frame.
+    pub fn frame(&mut self, ui: &mut egui::Ui) {
+        let ctx = ui.ctx().clone();
+        if self.themed != Some(self.state.settings.dark) {
+            ctx.set_theme(if self.state.settings.dark { egui::Theme::Dark } else { egui::Theme::Light });
+            self.themed = Some(self.state.settings.dark);
+        }
+        self.follow(&ctx);
+        self.dropped(&ctx);
+        self.shortcuts(&ctx);
+        chrome::menu_bar(ui, &self.state, &self.undo, &mut self.commands);
+        chrome::networks_bar(ui, &self.state, &mut self.commands);
+        chrome::status_bar(ui, &self.state, &mut self.commands);
+        egui::CentralPanel::no_frame().show(ui, |ui| {
+            if self.state.entries.is_empty() && self.jobs.is_idle() {
+                views::start(ui, &self.state, &mut self.commands);
+            } else {
+                self.views(ui);
+            }
+        });
+        dialogs::show(&ctx, &mut self.state, &mut self.commands);
+        palette::show(&ctx, &mut self.state, &mut self.commands);
+        chrome::drop_hint(&ctx);
+        for command in self.commands.take() {
+            self.apply(&ctx, command);
+        }
+        let idle = ctx.input(|i| !i.pointer.any_down());
+        self.undo.note(&self.state.look, idle);
+        if idle {
+            self.settle();
+        }
+        if self.visible().contains(&View::Messages) {
+            self.state.messages.unread = 0;
+        }
+        self.textures.end_frame();
+    }
+
+    fn views(&mut self, ui: &mut egui::Ui) {
+        let mut behaviour =
+            Behaviour { state: &mut self.state, textures: &mut self.textures, commands: &mut self.commands };
+        self.layout.ui(&mut behaviour, ui);
+    }
+
+    /// Looks now and then whether runs that are not complete went on.
+    fn follow(&mut self, ctx: &egui::Context) {
+        let unfinished = |entry: &crate::state::Entry| {
+            entry.overview.as_ref().is_some_and(|overview| overview.is_complete() == Some(false))
+        };
+        if !self.state.entries.iter().any(unfinished) {
+            return;
+        }
+        let now = ctx.input(|i| i.time);
+        if now >= self.next_follow {
+            self.next_follow = now + FOLLOW_SECONDS;
+            let ids: Vec<_> = self.state.entries.iter().filter(|e| unfinished(e)).map(|e| e.id).collect();
+            ids.into_iter().for_each(|id| self.start_follow(id));
+        }
+        ctx.request_repaint_after(std::time::Duration::from_secs_f64(FOLLOW_SECONDS));
+    }
+
+    fn dropped(&mut self, ctx: &egui::Context) {
+        let paths: Vec<PathBuf> =
+            ctx.input(|i| i.raw.dropped_files.iter().map(|file| file.path().to_path_buf()).collect());
+        if !paths.is_empty() {
+            self.open_all(paths.into_iter().map(|path| (path, None)).collect());
+        }
+    }
+
+    fn shortcuts(&mut self, ctx: &egui::Context) {
+        // A text field keeps the keys with which text is edited.
+        let typing = ctx.egui_wants_keyboard_input();
+        let mut keyed: Vec<(egui::KeyboardShortcut, Command)> =
+            Command::general().into_iter().filter_map(|command| Some((command.shortcut()?, command))).collect();
+        // Keys with shift also match the shortcut without it, so they are asked first.
+        keyed.sort_by_key(|(shortcut, _)| !shortcut.modifiers.shift);
+        for (shortcut, command) in keyed {
+            let editing = matches!(command, Command::Undo | Command::Redo)
+                || (shortcut.modifiers == egui::Modifiers::ALT)
+                || matches!(command, Command::NextEpoch | Command::PreviousEpoch);
+            if typing && editing {
+                continue;
+            }
+            if command.is_enabled(&self.state) && ctx.input_mut(|i| i.consume_shortcut(&shortcut)) {
+                self.commands.push(command);
+            }
+        }
+    }
+
+    /// Looks up whether a job of this slot is in progress, for tests.
+    pub fn is_busy(&self, slot: Slot) -> bool {
+        self.jobs.is_busy(slot)
+    }
+}
+
+/// Seconds between two looks at a run that is not complete.
+const FOLLOW_SECONDS: f64 = 1.0;
+
+impl eframe::App for Viewer {
+    fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
+        self.frame(ui);
+    }
+
+    fn save(&mut self, storage: &mut dyn eframe::Storage) {
+        if let Ok(text) = serde_json::to_string(&self.settings()) {
+            storage.set_string(SETTINGS, text);
+        }
+    }
+}
+
+struct Behaviour<'a> {
+    state: &'a mut State,
+    textures: &'a mut Textures,
+    commands: &'a mut Commands,
+}
+
+impl egui_tiles::Behavior<Pane> for Behaviour<'_> {
+    fn pane_ui(&mut self, ui: &mut egui::Ui, _id: egui_tiles::TileId, pane: &mut Pane) -> UiResponse {
+        let pressed = ui.input(|i| i.pointer.any_pressed());
+        if pressed && ui.rect_contains_pointer(ui.max_rect()) {
+            self.state.focus = Some(pane.0);
+        }
+        egui::Frame::new().fill(ui.visuals().panel_fill).inner_margin(8).show(ui, |ui| {
+            ui.set_min_size(ui.available_size());
+            views::show(pane.0, ui, self.state, self.textures, self.commands);
+        });
+        UiResponse::None
+    }
+
+    fn tab_title_for_pane(&mut self, pane: &Pane) -> egui::WidgetText {
+        match (pane.0, self.state.messages.unread) {
+            (View::Messages, unread) if unread > 0 => format!("Messages ({unread})").into(),
+            (view, _) => view.title().into(),
+        }
+    }
+
+    fn is_tab_closable(&self, _tiles: &Tiles<Pane>, _id: egui_tiles::TileId) -> bool {
+        true
+    }
+
+    fn tab_bar_height(&self, _style: &egui::Style) -> f32 {
+        28.0
+    }
+
+    fn gap_width(&self, _style: &egui::Style) -> f32 {
+        4.0
+    }
+
+    fn simplification_options(&self) -> egui_tiles::SimplificationOptions {
+        egui_tiles::SimplificationOptions { all_panes_must_have_tabs: true, ..Default::default() }
+    }
+}

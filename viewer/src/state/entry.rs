@@ -1,0 +1,200 @@
+//! One thing that is open, with what is known about it so far.
+
+use super::look::ErfKey;
+use kernelscope::analysis::erf::{Measure, Squares};
+use kernelscope::analysis::report::{ErfMap, KernelLayer, LayerOrientation, ShapeBiasReport, SparsityReport};
+use kernelscope::data::Image;
+use kernelscope::open::{Facts, Fault, Found, Overview, Stamp, Subject};
+use kernelscope::report::{Answered, Stimuli};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Names an entry while the program runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EntryId(pub u64);
+
+/// A receptive field so far.
+#[derive(Clone)]
+pub struct ErfResult {
+    /// What was asked for.
+    pub key: ErfKey,
+    /// The mean over the images so far.
+    pub map: Arc<ErfMap>,
+    /// Centred squares by the log-scaled and by the raw contribution.
+    pub squares: Arc<[Squares; 2]>,
+    /// The largest contribution.
+    pub largest: f32,
+    /// Images in all.
+    pub total: usize,
+    /// The first image.
+    pub image: Arc<Image>,
+    /// Which images these are, in a few words.
+    pub input: Arc<str>,
+    /// Rows and columns of the stage's feature map.
+    pub stage_size: (usize, usize),
+    /// Number of the map among all maps; textures are kept by it.
+    pub version: u64,
+}
+
+impl ErfResult {
+    /// A map with its squares.
+    pub fn new(
+        key: ErfKey,
+        map: ErfMap,
+        total: usize,
+        image: Arc<Image>,
+        stage_size: (usize, usize),
+        version: u64,
+    ) -> Self {
+        let squares = Arc::new([Squares::new(&map, Measure::Log), Squares::new(&map, Measure::Raw)]);
+        let largest = map.contribution.iter().copied().fold(0.0, f32::max);
+        ErfResult { key, map: Arc::new(map), squares, largest, total, image, input: Arc::from(""), stage_size, version }
+    }
+}
+
+/// The form for inference.
+pub struct Merged {
+    /// Its kernels.
+    pub kernels: Vec<KernelLayer>,
+    /// Their orientations.
+    pub orientations: Vec<LayerOrientation>,
+}
+
+/// Answers to cue-conflict images so far.
+#[derive(Clone)]
+pub struct BiasResult {
+    /// The images.
+    pub stimuli: Arc<Stimuli>,
+    /// Answers, in the order of the images.
+    pub answered: Vec<Answered>,
+    /// Counts of the answers so far.
+    pub report: ShapeBiasReport,
+    /// Number of the result among all results.
+    pub version: u64,
+}
+
+/// What decides which weights are loaded: a change starts the job that opens them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenKey {
+    /// Epoch of a run's checkpoint; `None` for files.
+    pub epoch: Option<usize>,
+    /// The network that was named for a file.
+    pub model: Option<String>,
+    /// How often the entry was opened again.
+    pub reloads: u32,
+}
+
+/// A run, a file of weights or a matrix.
+pub struct Entry {
+    /// Its number.
+    pub id: EntryId,
+    /// What it is.
+    pub found: Found,
+    /// What it is called: the folder's or the file's name.
+    pub label: String,
+    /// The network that was named for it.
+    pub model: Option<String>,
+    /// How often it was opened again.
+    pub reloads: u32,
+    /// The run, as it was read last.
+    pub overview: Option<Arc<Overview>>,
+    /// The run's files when it was read.
+    pub stamp: Stamp,
+    /// For which choice weights are loaded, or being loaded.
+    pub opened: Option<OpenKey>,
+    /// The weights.
+    pub subject: Option<Arc<Subject>>,
+    /// What they tell.
+    pub facts: Arc<Facts>,
+    /// What is pruned; a message where it cannot be told.
+    pub sparsity: Option<Result<Arc<SparsityReport>, String>>,
+    /// SHA-256 hash of the file.
+    pub hash: Option<String>,
+    /// Kernels of the form for inference; a message where there is none.
+    pub merged: Option<Result<Arc<Merged>, String>>,
+    /// Receptive field.
+    pub erf: Option<ErfResult>,
+    /// For which choice a receptive field is computed, or failed.
+    pub erf_wanted: Option<ErfKey>,
+    /// Why there is none.
+    pub erf_fault: Option<String>,
+    /// Shape bias.
+    pub bias: Option<BiasResult>,
+    /// For how many images of which weights answers are computed, or failed.
+    pub bias_wanted: Option<(usize, Option<std::path::PathBuf>, u64)>,
+    /// Why there is none.
+    pub bias_fault: Option<String>,
+    /// Counts changes of the weights; results of older ones are stale.
+    pub generation: u64,
+    /// What could not be read.
+    pub faults: Vec<Fault>,
+}
+
+impl Entry {
+    /// An entry of which nothing is known yet.
+    pub fn new(id: EntryId, found: Found, model: Option<String>) -> Self {
+        let path = found.path();
+        let name = match &found {
+            Found::Run(path) => path.file_name(),
+            Found::Weights(path) | Found::Matrix(path) => path.file_stem(),
+        };
+        let label = name.unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Entry {
+            id,
+            label,
+            found,
+            model,
+            reloads: 0,
+            overview: None,
+            stamp: Stamp::default(),
+            opened: None,
+            subject: None,
+            facts: Arc::default(),
+            sparsity: None,
+            hash: None,
+            merged: None,
+            erf: None,
+            erf_wanted: None,
+            erf_fault: None,
+            bias: None,
+            bias_wanted: None,
+            bias_fault: None,
+            generation: 0,
+            faults: Vec::new(),
+        }
+    }
+
+    /// The folder or file.
+    pub fn path(&self) -> &Path {
+        self.found.path()
+    }
+
+    /// Name of the network, if it is known.
+    pub fn network_name(&self) -> Option<&str> {
+        self.subject.as_ref().filter(|subject| subject.network.is_some()).map(|subject| subject.name.as_str())
+    }
+
+    /// Kernels as stored, or those of the form for inference.
+    pub fn kernels(&self, merged: bool) -> &[KernelLayer] {
+        match (&self.merged, merged) {
+            (Some(Ok(merged)), true) => &merged.kernels,
+            _ => &self.facts.kernels,
+        }
+    }
+
+    /// Orientations of [`Entry::kernels`].
+    pub fn orientations(&self, merged: bool) -> &[LayerOrientation] {
+        match (&self.merged, merged) {
+            (Some(Ok(merged)), true) => &merged.orientations,
+            _ => &self.facts.orientations,
+        }
+    }
+
+    /// All faults: of the run, of the weights and of what was computed from them.
+    pub fn all_faults(&self) -> impl Iterator<Item = &Fault> {
+        let run = self.overview.iter().flat_map(|overview| &overview.faults);
+        let weights = self.subject.iter().flat_map(|subject| &subject.faults);
+        self.faults.iter().chain(run).chain(weights).chain(&self.facts.faults)
+    }
+}

@@ -1,0 +1,84 @@
+//! Undo and redo of what is looked at.
+
+use super::Look;
+
+/// Most steps that are kept.
+const MOST: usize = 100;
+
+/// The looks before and after the present one.
+#[derive(Debug, Default)]
+pub struct Undo {
+    past: Vec<Look>,
+    present: Look,
+    future: Vec<Look>,
+}
+
+impl Undo {
+    /// Notes the present look. A step is made only when the user is idle, so that a slider that is dragged is one step.
+    pub fn note(&mut self, look: &Look, idle: bool) {
+        if !idle || *look == self.present {
+            return;
+        }
+        self.past.push(std::mem::replace(&mut self.present, look.clone()));
+        if self.past.len() > MOST {
+            self.past.remove(0);
+        }
+        self.future.clear();
+    }
+
+    /// Takes a look as the present one without a step, for changes that are not the user's.
+    pub fn rebase(&mut self, look: &Look) {
+        self.present = look.clone();
+    }
+
+    /// Whether there is something to undo.
+    pub fn can_undo(&self) -> bool {
+        !self.past.is_empty()
+    }
+
+    /// Whether there is something to do again.
+    pub fn can_redo(&self) -> bool {
+        !self.future.is_empty()
+    }
+
+    /// The look before the present one.
+    pub fn undo(&mut self) -> Option<Look> {
+        let look = self.past.pop()?;
+        self.future.push(std::mem::replace(&mut self.present, look));
+        Some(self.present.clone())
+    }
+
+    /// The look after the present one.
+    pub fn redo(&mut self) -> Option<Look> {
+        let look = self.future.pop()?;
+        self.past.push(std::mem::replace(&mut self.present, look));
+        Some(self.present.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(side: f32) -> Look {
+        let mut look = Look::default();
+        look.kernels.side = side;
+        look
+    }
+
+    #[test]
+    fn a_dragged_slider_is_one_step() {
+        let mut undo = Undo::default();
+        undo.rebase(&look(1.0));
+        undo.note(&look(2.0), false);
+        undo.note(&look(3.0), false);
+        undo.note(&look(3.0), true);
+        undo.note(&look(3.0), true);
+        assert_eq!(undo.undo(), Some(look(1.0)));
+        assert_eq!(undo.undo(), None);
+        assert_eq!(undo.redo(), Some(look(3.0)));
+        undo.undo();
+        undo.note(&look(9.0), true);
+        assert!(undo.can_undo() && !undo.can_redo());
+    }
+}

@@ -1,0 +1,185 @@
+//! Learned kernels: a grid of all channels, and one of them large.
+
+use super::current;
+use crate::command::{Command, Commands};
+use crate::state::{Entry, KernelLook, KernelSort, State};
+use crate::widgets::{
+    self, KernelPicture, Textures, colour_bar, faint, kernel_picture, kernel_tile, kernel_value_at, limit, number,
+};
+use eframe::egui::{self, Align2, FontId, Rect, RichText, Sense, Stroke, StrokeKind, pos2, vec2};
+use kernelscope::analysis::report::{ChannelOrientation, KernelLayer, KernelShape};
+use kernelscope::analysis::tree::Address;
+use kernelscope::plot::Colormap;
+
+pub fn ui(ui: &mut egui::Ui, state: &State, textures: &mut Textures, out: &mut Commands) {
+    let Some(entry) = current(ui, state) else { return };
+    controls(ui, state, entry, out);
+    if let (true, Some(Err(message))) = (state.look.kernels.merged, &entry.merged) {
+        widgets::fault(ui, &format!("Merged kernels: {message}"));
+    }
+    let Some((index, layer)) = state.kernel_layer(entry) else {
+        let why =
+            if entry.subject.is_some() { "It has no depthwise convolution." } else { "There are no weights yet." };
+        widgets::nothing(ui, "No kernels", why);
+        return;
+    };
+    let look = &state.look.kernels;
+    let merged = look.merged && matches!(entry.merged, Some(Ok(_)));
+    let channels = entry.orientations(merged).get(index).map_or(&[][..], |layer| &layer.channels);
+    let key = (entry.id.0, entry.generation, merged);
+    let dark = ui.visuals().dark_mode;
+    let picture = kernel_picture(ui.ctx(), textures, layer, key, look.own_range, dark);
+    detail(ui, state, layer, channels, &picture);
+    ui.separator();
+    grid(ui, state, layer, &look.sort.order(layer.channels, channels), &picture, out);
+}
+
+fn controls(ui: &mut egui::Ui, state: &State, entry: &Entry, out: &mut Commands) {
+    let look = &state.look.kernels;
+    let mut changed = look.clone();
+    ui.horizontal_wrapped(|ui| {
+        let label = ui.label("Layer");
+        let layers = entry.kernels(look.merged);
+        let shown = state.kernel_layer(entry).map_or("–", |(_, layer)| layer.path.as_str());
+        let list = egui::ComboBox::from_id_salt("layer").selected_text(shown).width(170.0).height(400.0);
+        let response = list.show_ui(ui, |ui| {
+            for layer in layers {
+                if ui.selectable_label(layer.path == shown, &layer.path).clicked() {
+                    out.push(Command::GoTo(Some(Address::layer(layer.path.clone()))));
+                }
+            }
+        });
+        response.response.labelled_by(label.id);
+        let label = ui.label("Sort");
+        let list = egui::ComboBox::from_id_salt("sort").selected_text(look.sort.name()).width(92.0);
+        let response = list.show_ui(ui, |ui| {
+            for sort in KernelSort::ALL {
+                ui.selectable_value(&mut changed.sort, sort, sort.name());
+            }
+        });
+        response.response.labelled_by(label.id);
+        let label = ui.label("Size");
+        ui.spacing_mut().slider_width = 70.0;
+        let slider = egui::Slider::new(&mut changed.side, 24.0..=160.0).show_value(false);
+        ui.add(slider).labelled_by(label.id);
+        ui.checkbox(&mut changed.own_range, "Own ranges").on_hover_text("Each kernel has a colour range of its own");
+        ui.checkbox(&mut changed.merged, "Merged").on_hover_text(
+            "The form for inference: parallel kernels and their norms as one, for shift-wise networks the crosses",
+        );
+    });
+    if changed != *look {
+        out.push(Command::SetKernels(changed));
+    }
+}
+
+/// What one channel's kernel is.
+pub fn describe(layer: &KernelLayer, channel: usize, of: Option<&ChannelOrientation>) -> String {
+    let angle = |angle: Option<f64>| angle.map_or("–".to_string(), |angle| format!("{angle:.1}°"));
+    let mut text = format!("{}:{channel}", layer.path);
+    if let Some(of) = of {
+        text.push_str(&format!("   norm {}", number(of.energy.sqrt())));
+        if of.built.is_some() {
+            text.push_str(&format!("   built {}", angle(of.built)));
+        }
+        text.push_str(&format!("   dominant {}   anisotropy {:.2}", angle(of.dominant), of.anisotropy));
+    }
+    text
+}
+
+/// The chosen channel, large, with the value under the pointer.
+fn detail(ui: &mut egui::Ui, state: &State, layer: &KernelLayer, of: &[ChannelOrientation], picture: &KernelPicture) {
+    let channel = state.channel(layer).unwrap_or(0);
+    let side = (ui.available_height() * 0.34).clamp(90.0, 190.0);
+    ui.horizontal(|ui| {
+        let (rect, response) = ui.allocate_exact_size(fitted(picture.size, side), Sense::hover());
+        let name = format!("Kernel {}:{channel}", layer.path);
+        response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, name.as_str()));
+        kernel_tile(ui.painter(), picture, channel, rect);
+        ui.painter().rect_stroke(rect, 0.0, Stroke::new(1.0, ui.visuals().weak_text_color()), StrokeKind::Outside);
+        let kernel = layer.pixels(channel);
+        let hovered = response.hover_pos().and_then(|point| kernel_value_at(&kernel, rect, point));
+        ui.vertical(|ui| {
+            let (shape, count) = match &layer.shape {
+                KernelShape::Oriented { taps, .. } => (format!("oriented, {taps} taps"), layer.channels),
+                KernelShape::Dense { height, width } => (format!("{height}×{width}"), layer.channels),
+            };
+            ui.label(RichText::new(format!("{}:{channel}", layer.path)).monospace().strong());
+            ui.label(faint(format!("{shape}, {count} channels")));
+            for part in describe(layer, channel, of.get(channel)).split("   ").skip(1) {
+                ui.label(part);
+            }
+            let text = match hovered {
+                Some((row, column, Some(value))) => format!("row {row}, column {column}: {value}"),
+                Some((row, column, None)) => format!("row {row}, column {column}: no tap"),
+                None => "point at a tap for its weight".to_string(),
+            };
+            ui.label(if hovered.is_some() { RichText::new(text).monospace() } else { faint(text).small() });
+            let own = state.look.kernels.own_range;
+            let range = if own { limit(kernel.values.iter()) } else { limit(layer.weights.iter()) };
+            colour_bar(ui, Colormap::Diverging, (-range, range), "weight", ui.available_width().clamp(90.0, 190.0));
+        });
+    });
+}
+
+/// The size of a kernel of these rows and columns whose longer side is `side`.
+fn fitted((height, width): (usize, usize), side: f32) -> egui::Vec2 {
+    let longest = height.max(width).max(1) as f32;
+    vec2(side * width as f32 / longest, side * height as f32 / longest)
+}
+
+const LABEL: f32 = 14.0;
+
+fn grid(
+    ui: &mut egui::Ui,
+    state: &State,
+    layer: &KernelLayer,
+    order: &[usize],
+    picture: &KernelPicture,
+    out: &mut Commands,
+) {
+    let look: &KernelLook = &state.look.kernels;
+    let cell = fitted(picture.size, look.side);
+    let gap = 6.0;
+    let columns = (((ui.available_width() - 12.0) / (cell.x + gap)).floor() as usize).max(1);
+    let height = cell.y + LABEL + gap;
+    let chosen = state.channel(layer);
+    let ink = ui.visuals().weak_text_color();
+    let accent = widgets::accent(ui.visuals().dark_mode);
+    let area = egui::ScrollArea::vertical().auto_shrink(false);
+    ui.spacing_mut().item_spacing.y = 0.0;
+    area.show_rows(ui, height, order.len().div_ceil(columns), |ui, rows| {
+        for row in rows {
+            let (line, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::click());
+            if let Some(first) = order.get(row * columns) {
+                let name = format!("Kernels of {} from channel {first}", layer.path);
+                response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, name.as_str()));
+            }
+            let part = order.iter().skip(row * columns).take(columns);
+            for (column, &channel) in part.enumerate() {
+                let left = line.left() + column as f32 * (cell.x + gap);
+                let label = pos2(left + cell.x / 2.0, line.top() + LABEL / 2.0);
+                let text = channel.to_string();
+                ui.painter().text(label, Align2::CENTER_CENTER, text, FontId::proportional(10.0), ink);
+                let rect = Rect::from_min_size(pos2(left, line.top() + LABEL), cell);
+                kernel_tile(ui.painter(), picture, channel, rect);
+                if chosen == Some(channel) {
+                    ui.painter().rect_stroke(rect, 0.0, Stroke::new(2.0, accent), StrokeKind::Outside);
+                }
+                let here = response.hover_pos().is_some_and(|point| rect.contains(point));
+                if here && response.clicked() {
+                    out.push(Command::GoTo(Some(Address::layer(layer.path.clone()).with_channel(channel))));
+                }
+                if here {
+                    let point = response.hover_pos().unwrap_or(rect.center());
+                    let tap = kernel_value_at(&layer.pixels(channel), rect, point);
+                    let value = match tap {
+                        Some((row, column, Some(value))) => format!("row {row}, column {column}: {value}"),
+                        Some((row, column, None)) => format!("row {row}, column {column}: no tap"),
+                        None => String::new(),
+                    };
+                    response.clone().on_hover_text_at_pointer(format!("channel {channel}\n{value}"));
+                }
+            }
+        }
+    });
+}

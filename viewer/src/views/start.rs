@@ -1,0 +1,52 @@
+//! What an empty program shows.
+
+use crate::command::{Command, Commands};
+use crate::state::State;
+use crate::widgets;
+use eframe::egui::{self, RichText};
+
+/// How to open something, and what was open before.
+pub fn start(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
+    egui::Frame::new().fill(ui.visuals().panel_fill).show(ui, |ui| {
+        ui.set_min_size(ui.available_size());
+        ui.vertical_centered(|ui| {
+            ui.set_max_width(560.0);
+            ui.add_space((ui.available_height() * 0.16).max(16.0));
+            ui.label(RichText::new("kernelscope").size(26.0).strong());
+            ui.add_space(4.0);
+            ui.label("Drop a run folder, a folder of runs, a checkpoint (.safetensors, .pth) or a matrix (.npy) here.");
+            ui.add_space(12.0);
+            ui.horizontal(|ui| {
+                ui.add_space(130.0);
+                for command in [Command::OpenTyped, Command::OpenFiles, Command::OpenFolder] {
+                    if ui.button(command.name()).clicked() {
+                        out.push(command);
+                    }
+                }
+            });
+            ui.add_space(20.0);
+            if state.settings.recent.is_empty() {
+                ui.label(widgets::faint("There is something to open after:"));
+                ui.add_space(2.0);
+                ui.label(RichText::new("kernelscope quickstart").monospace());
+            } else {
+                ui.label(RichText::new("Recent").strong());
+                for (path, model) in &state.settings.recent {
+                    let text = match model {
+                        Some(model) => format!("{} as {model}", path.display()),
+                        None => path.display().to_string(),
+                    };
+                    if ui.link(text).clicked() {
+                        out.push(Command::Open(path.clone(), model.clone()));
+                    }
+                }
+            }
+            if let Some(message) = state.messages.last() {
+                ui.add_space(16.0);
+                widgets::fault(ui, &message.text);
+            }
+            ui.add_space(20.0);
+            ui.label(widgets::faint("Ctrl+K finds every command, F1 lists the shortcuts."));
+        });
+    });
+}

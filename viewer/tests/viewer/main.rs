@@ -1,0 +1,15 @@
+//! The program as a person uses it, without a display.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod commands;
+mod corrupted;
+mod flows;
+mod headless;
+mod live;
+mod monkey;
+mod open;
+mod pixels;
+mod snapshots;
+mod support;
+mod window;

@@ -1,0 +1,112 @@
+//! Checks of the feature `cuda`, with and without a GPU, and what is carried to a machine with one.
+
+use crate::{cargo, cuda, run};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What a program without a GPU runs: a case of the benchmark that takes a moment on the CPU.
+const TINY: [&str; 8] =
+    ["bench", "ops", "--quick", "--images", "1", "--filter", "1x7 eight angles 512x14x14", "--json"];
+
+/// Largest size of the bundled program.
+const MOST_BYTES: u64 = 60 << 20;
+
+/// Compiles the kernels, lints and builds the feature `cuda`, and runs the program with and without `--device cpu` where
+/// there is no GPU.
+pub fn cuda_check() -> Result<(), String> {
+    cuda::kernels()?;
+    let features = ["--release", "--features", "kernelscope/cuda"];
+    let lint = ["clippy", "--package", "kernelscope", "--all-targets"];
+    run(cuda::with_toolchain(cargo().args(lint).args(features).args(["--", "-D", "warnings"])))?;
+    let program = build()?;
+    if has_gpu() {
+        println!("there is a GPU: `cargo xtask gpu-check` runs the kernels on it");
+        return Ok(());
+    }
+    let output = without_driver(&program, &["--device", "cuda"])?;
+    let complaint = String::from_utf8_lossy(&output.stderr).trim().to_string();
+    let said = complaint.lines().count() == 1 && complaint.contains("no usable NVIDIA GPU");
+    if output.status.success() || !said {
+        return Err(format!("without a GPU, the program should say so in one line, but said: {complaint:?}"));
+    }
+    println!("without a GPU: {complaint}");
+    let output = without_driver(&program, &["--device", "cpu"])?;
+    if !output.status.success() {
+        return Err(format!("--device cpu failed: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    println!("with --device cpu it runs");
+    Ok(())
+}
+
+/// Builds the program with the feature; its path.
+fn build() -> Result<PathBuf, String> {
+    run(cuda::with_toolchain(cargo().args(["build", "--release", "--features", "cuda"])))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(PathBuf::from("target"), PathBuf::from);
+    Ok(target.join("release/kernelscope"))
+}
+
+/// Runs the tiny case with the libraries of the wheels, and a stub in place of the driver.
+fn without_driver(program: &Path, arguments: &[&str]) -> Result<std::process::Output, String> {
+    let mut command = Command::new(program);
+    if let Some(home) = cuda::home() {
+        let stub = home.join("stub");
+        // The name that programs look for.
+        let driver = stub.join("libcuda.so.1");
+        if stub.join("libcuda.so").exists() && !driver.exists() {
+            std::os::unix::fs::symlink("libcuda.so", &driver).map_err(|e| format!("{}: {e}", driver.display()))?;
+        }
+        command.env("LD_LIBRARY_PATH", format!("{}:{}", home.join("lib").display(), stub.display()));
+    }
+    let out = std::env::temp_dir().join("kernelscope-cuda-check");
+    let output = command.args(arguments).args(TINY).arg("--out").arg(&out).output();
+    let _ = fs::remove_dir_all(out);
+    output.map_err(|e| format!("cannot run {}: {e}", program.display()))
+}
+
+fn has_gpu() -> bool {
+    Command::new("nvidia-smi").arg("-L").output().is_ok_and(|o| o.status.success() && o.stdout.starts_with(b"GPU"))
+}
+
+/// Runs the kernels' tests on the GPU, plainly and then under compute-sanitizer's tools, if it is installed.
+pub fn gpu_check() -> Result<(), String> {
+    if !has_gpu() {
+        return Err("no NVIDIA GPU here (nvidia-smi lists none); `cargo xtask test` emulates the kernels".to_string());
+    }
+    let test = ["test", "--release", "--features", "cuda", "--test", "kernels"];
+    let device = ("KERNELSCOPE_TEST_DEVICE", "cuda");
+    run(cuda::with_toolchain(cargo().args(test).env(device.0, device.1)))?;
+    let sanitizer = cuda::home().map(|home| home.join("bin/compute-sanitizer")).filter(|path| path.exists());
+    let sanitizer = sanitizer.unwrap_or(PathBuf::from("compute-sanitizer"));
+    if Command::new(&sanitizer).arg("--version").output().is_err() {
+        return Err(format!("the tests pass, but {} was not found: no races looked for", sanitizer.display()));
+    }
+    for tool in ["memcheck", "racecheck", "initcheck", "synccheck"] {
+        let runner = format!("{} --tool {tool} --error-exitcode 1", sanitizer.display());
+        let mut command = cargo();
+        // A few cases of each property: the tools slow kernels down by a hundred.
+        command.args(test).env(device.0, device.1).env("PROPTEST_CASES", "8");
+        command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", runner);
+        run(cuda::with_toolchain(command.args(["--", "--test-threads", "1"])))?;
+    }
+    Ok(())
+}
+
+/// Packs the stripped program and a script into `target/gpu-bundle.tar.gz`.
+pub fn bundle() -> Result<(), String> {
+    let program = build()?;
+    let folder = Path::new("target/gpu-bundle");
+    fs::create_dir_all(folder).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
+    let packed = folder.join("kernelscope");
+    run(Command::new("strip").arg("-o").arg(&packed).arg(&program))?;
+    let bytes = fs::metadata(&packed).map_err(|e| format!("cannot read {}: {e}", packed.display()))?.len();
+    if bytes > MOST_BYTES {
+        return Err(format!("{} has {bytes} bytes, more than {MOST_BYTES}", packed.display()));
+    }
+    let script = folder.join("run.sh");
+    fs::write(&script, include_str!("run.sh")).map_err(|e| format!("cannot write {}: {e}", script.display()))?;
+    run(Command::new("chmod").arg("+x").arg(&script))?;
+    run(Command::new("tar").args(["-C", "target", "-czf", "target/gpu-bundle.tar.gz", "gpu-bundle"]))?;
+    println!("target/gpu-bundle.tar.gz: the program has {:.1} MB; there, `gpu-bundle/run.sh`", bytes as f64 / 1e6);
+    Ok(())
+}
