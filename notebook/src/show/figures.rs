@@ -115,7 +115,7 @@ fn bias_text(report: &ShapeBiasReport) -> String {
 /// Receptive fields side by side, with their area ratios.
 pub(crate) fn erf_figure(maps: &[ErfMap]) -> ErfFigure {
     let maps = maps.iter().map(|map| (map.clone(), area_ratios(map, &THRESHOLDS))).collect();
-    ErfFigure { maps, scale: ErfScale::Log }
+    ErfFigure::new(maps, ErfScale::Log)
 }
 
 impl Show for ErfMap {
