@@ -1,9 +1,10 @@
 //! Ablations from a cell: a grid in three lines, trained in the background while other cells run.
 
 use crate::interrupt;
+use crate::run::{Run, open_run};
 use crate::show::tables::{Table, bar, duration, grouped};
 use crate::show::{Live, Show, Shown, beside};
-use crate::training::{Run, open_run, training};
+use crate::training::training;
 use kernelscope::ablate::{Ablation, Axis, Entry, Failure, Grid, Job, Record, Settings, Shard, Summary, Watch};
 use kernelscope::plot::AblationRows;
 use kernelscope::train::{Observer, StepReport};
@@ -119,6 +120,10 @@ enum RunState {
 
 const REDRAW: Duration = Duration::from_millis(500);
 
+/// What stands behind the signs in the table.
+const SPREADS: &str = "Accuracy: mean ± standard deviation over seeds. Difference to the first variant, seed by seed: mean ± \
+                       half of the 95 % confidence interval.";
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -199,9 +204,10 @@ impl State {
         let html = maud::html! {
             div { (bar(share)) " " (line) }
             (table.html())
+            div style="font-size:85%;opacity:.75" { (SPREADS) }
             @for (name, error) in &failed { div style="color:#d55e00" { (name) ": " (error) } }
         };
-        let mut plain = format!("{line}\n{}", table.text());
+        let mut plain = format!("{line}\n{}\n{SPREADS}", table.text());
         for (name, error) in failed {
             plain += &format!("\n{name}: {error}");
         }
@@ -212,19 +218,20 @@ impl State {
 /// Accuracies of the variants, with spread and difference to the baseline.
 pub(crate) fn summary_table(title: &str, summaries: &[Summary]) -> Table {
     let mut table =
-        Table::new(title, &["variant", "runs", "accuracy / %", "difference / %", "parameters", "M multiply-adds"]);
+        Table::new(title, &["variant", "runs", "accuracy / %", "difference / points", "parameters", "M multiply-adds"]);
     table.rows = summaries
         .iter()
         .map(|s| {
             let n = s.accuracy.map_or(0, |a| a.n);
-            let number = |value: f64| format!("{:.2}", 100.0 * value);
+            let number = |value: f64| format!("{:.1}", 100.0 * value);
             let spread =
                 |mean: String, std: Option<f64>| std.map_or(mean.clone(), |std| format!("{mean} ± {}", number(std)));
             vec![
                 s.variant.clone(),
                 if s.missing == 0 { n.to_string() } else { format!("{n} of {}", n + s.missing) },
                 s.accuracy.map_or("–".into(), |a| spread(number(a.mean), a.std)),
-                s.difference.map_or("–".into(), |d| spread(format!("{:+.2}", 100.0 * d.mean), d.margin)),
+                s.difference
+                    .map_or("–".into(), |d| spread(format!("{:+.1}", 100.0 * d.mean).replace('-', "−"), d.margin)),
                 grouped(s.parameters as u64),
                 format!("{:.2}", s.macs as f64 / 1e6),
             ]

@@ -16,7 +16,8 @@
 //! |---|---|
 //! | [`prelude`] | what every cell can use without naming its place |
 //! | [`show`] | how values become pictures, tables and text; displays that change |
-//! | [`training`] | training with a live curve, and what a trained network can be asked |
+//! | [`training`] | training with a live curve |
+//! | [`run`] | what a trained network can be asked |
 //! | [`grid`] | ablations that run in the background |
 //! | [`pictures`] | images with labels and answers |
 //! | [`viewer`] | opens run folders in the viewer |
@@ -29,6 +30,7 @@ pub mod grid;
 pub mod interrupt;
 pub mod pictures;
 pub mod prelude;
+pub mod run;
 pub mod show;
 pub mod training;
 pub mod viewer;

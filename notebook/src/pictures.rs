@@ -90,8 +90,8 @@ impl Pictures {
         let name = |class: usize| self.classes.get(class).map_or("?", String::as_str);
         match picture.answer {
             None => name(picture.label).to_string(),
-            Some((class, p)) if class == picture.label => format!("{} ({:.0} %)", name(class), 100.0 * p),
-            Some((class, p)) => format!("{}, not {} ({:.0} %)", name(picture.label), name(class), 100.0 * p),
+            Some((class, p)) if class == picture.label => format!("{} ({:.0}\u{a0}%)", name(class), 100.0 * p),
+            Some((class, p)) => format!("{}, not {} ({:.0}\u{a0}%)", name(picture.label), name(class), 100.0 * p),
         }
     }
 }

@@ -3,8 +3,9 @@
 pub use crate::grid::{Background, GridBuilder, grid};
 pub use crate::interrupt::interrupted;
 pub use crate::pictures::{Pictures, answers, pictures};
+pub use crate::run::{Run, open_run};
 pub use crate::show::{Live, Show, beside, clear, html, markdown, show};
-pub use crate::training::{Run, Training, open_run, train, training};
+pub use crate::training::{Training, train, training};
 pub use crate::viewer::open_viewer;
 
 // The crates, so that cells can write `use kernelscope::ops::...`.

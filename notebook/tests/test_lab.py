@@ -17,7 +17,18 @@ import websocket
 
 from client import PATIENCE
 
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+
+
+def chromium():
+    """The first browser that runs; Ubuntu has one that only says where to get it."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        path = shutil.which(name)
+        if path and subprocess.run([path, "--version"], capture_output=True, check=False).returncode == 0:
+            return path
+    return None
+
+
+CHROMIUM = chromium()
 TOKEN = "kernelscope"
 CELLS = [
     "let x = Tensor::randn(0f32, 1.0, (16, 16), &Device::Cpu)?;\nx",

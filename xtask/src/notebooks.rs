@@ -1,14 +1,12 @@
 //! The notebooks: every one through kernelscope's kernel, the kernel's protocol with a Jupyter client, JupyterLab in a
 //! browser, and one notebook with the stock Rust kernel.
 
-use crate::{cargo, run};
+use crate::{cargo, packages, run};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the tests need of Python.
 const PYTHON: [&str; 3] = ["jupyter_client>=8", "nbconvert>=7", "jupyterlab>=4.4,<5"];
-/// The stock kernel, of the same evcxr.
-const STOCK: &str = "evcxr_jupyter@0.22.0";
 /// The notebook that runs with the stock kernel.
 const WITH_STOCK: &str = "6-your-own.ipynb";
 
@@ -44,7 +42,9 @@ impl Places {
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env("KERNELSCOPE_CACHE", self.work.join("cache")).env("KERNELSCOPE_SOURCE", &self.root);
-        command.env("JUPYTER_DATA_DIR", self.work.join("jupyter")).env("CARGO_TARGET_DIR", &self.target);
+        // The stock kernel installs itself where the second one says, ours where the first one does.
+        let jupyter = self.work.join("jupyter");
+        command.env("JUPYTER_DATA_DIR", &jupyter).env("JUPYTER_PATH", &jupyter).env("CARGO_TARGET_DIR", &self.target);
         command
     }
 }
@@ -53,17 +53,19 @@ impl Places {
 pub fn test() -> Result<(), String> {
     let places = Places::new()?;
     make(&places.work)?;
-    run(cargo().args(["test", "--profile", "kernel", "--package", "kernelscope-kernel"]))?;
-    run(cargo().args(["build", "--profile", "kernel", "--package", "kernelscope-kernel"]))?;
+    let package = ["--profile", "kernel", "--package", "kernelscope-kernel"];
+    // The examples have the stock kernel; with them, everything is built for the same set of features once.
+    run(cargo().arg("build").args(package).args(["--bins", "--examples"]))?;
+    run(cargo().arg("test").args(package))?;
     run(places.command(places.kernel()).arg("setup"))?;
     let copies = copy_notebooks(&places, "run")?;
     run(places.command(places.kernel()).arg("exec").args(&copies))?;
-    let python = Command::new("python3").args(["-m", "venv", "--help"]).output();
-    if !python.is_ok_and(|output| output.status.success()) {
-        eprintln!(
-            "xtask: no python3 with venv: the tests with a Jupyter client, JupyterLab and nbconvert are left out"
-        );
+    if let Err(message) = packages::python() {
+        eprintln!("xtask: no Python 3 with venv ({message}): no tests with a Jupyter client, JupyterLab and nbconvert");
         return Ok(());
+    }
+    if let Err(message) = packages::browser() {
+        eprintln!("xtask: no Chromium ({message}): JupyterLab will not be tried");
     }
     if !places.python().is_file() {
         run(Command::new("python3").args(["-m", "venv"]).arg(places.venv()))?;
@@ -71,44 +73,36 @@ pub fn test() -> Result<(), String> {
     run(Command::new(places.python()).args(["-m", "pip", "install", "--quiet"]).args(PYTHON))?;
     run(places.command(places.kernel()).arg("install").arg("--prefix").arg(places.venv()))?;
     let tests = places.root.join("notebook/tests");
-    run(places
-        .command(places.python())
-        .args(["-m", "unittest", "discover", "--verbose", "--start-directory"])
-        .arg(tests))?;
+    let discover = ["-m", "unittest", "discover", "--verbose", "--start-directory"];
+    run(places.command(places.python()).args(discover).arg(tests))?;
     stock(&places)
 }
 
 /// One notebook through nbconvert with the stock kernel, which reads `evcxr.toml` beside it.
 fn stock(places: &Places) -> Result<(), String> {
-    let install = places.work.join("stock");
-    let mut build = cargo();
-    build.args(["install", "--locked", "--quiet", "--root"]).arg(&install).arg(STOCK);
-    build.args(["--config", "profile.release.opt-level=1", "--config", "profile.release.debug=false"]);
-    run(build.env("CARGO_TARGET_DIR", places.work.join("stock-target")))?;
-    run(places.command(install.join("bin/evcxr_jupyter")).arg("--install"))?;
-    let copies = copy_notebooks(places, "stock-run")?;
+    run(places.command(places.target.join("kernel/examples/stock")).arg("--install"))?;
     let folder = places.work.join("stock-run");
+    let copies = copy_notebooks(places, "stock-run")?;
     // Relative to the folder, as in the source tree.
     let text = read(&places.root.join("notebooks/evcxr.toml"))?;
     let library = places.root.join("notebook").display().to_string();
     write(&folder.join("evcxr.toml"), &text.replace("../notebook", &library))?;
-    let chosen: Vec<&PathBuf> = copies.iter().filter(|path| path.ends_with(WITH_STOCK)).collect();
+    let chosen = copies.iter().find(|path| path.ends_with(WITH_STOCK));
+    let chosen = chosen.ok_or_else(|| format!("no {WITH_STOCK} in notebooks"))?;
     // What cells use is compiled with the same settings for both kernels.
     let session = places.work.join("stock-session");
     run(Command::new("rm").arg("-rf").arg(&session))?;
     run(Command::new("cp").arg("-a").arg(places.work.join("cache/prepared")).arg(&session))?;
     let mut convert = places.command(places.python());
-    convert.args(["-m", "nbconvert", "--to", "notebook", "--execute", "--inplace"]).args(&chosen);
+    convert.args(["-m", "nbconvert", "--to", "notebook", "--execute", "--inplace"]).arg(chosen);
     convert.args(["--ExecutePreprocessor.kernel_name=rust", "--ExecutePreprocessor.startup_timeout=900"]);
     convert.args(["--ExecutePreprocessor.timeout=1800"]).env("EVCXR_TMPDIR", &session);
     run(convert.current_dir(&folder))?;
     // The stock kernel calls every cell a success; a failed one has written to standard error and shown nothing.
-    for path in chosen {
-        let shown = read(path)?;
-        for expected in ["central difference", "parameters", "image/svg+xml"] {
-            if !shown.contains(expected) || shown.contains("\"name\": \"stderr\"") {
-                return Err(format!("{}: no \"{expected}\" in its outputs, or an error", path.display()));
-            }
+    let shown = read(chosen)?;
+    for expected in ["central difference", "parameters", "image/svg+xml"] {
+        if !shown.contains(expected) || shown.contains("\"name\": \"stderr\"") {
+            return Err(format!("{}: no \"{expected}\" in its outputs, or an error", chosen.display()));
         }
     }
     Ok(())

@@ -13,7 +13,7 @@
 //! | `relay` | sorts its output, inside that process |
 //! | `places`, `prepare` | folders of sessions; the build that they start with |
 //! | `session`, `errors` | compiles and runs cells; why they failed |
-//! | `server` | Jupyter's protocol |
+//! | `server`, `answers` | Jupyter's protocol |
 //! | `exec`, `notebook` | runs notebook files in place |
 //! | `install` | tells Jupyter of this kernel |
 
@@ -22,6 +22,7 @@
 // A test stops at the first surprise.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod answers;
 mod errors;
 mod exec;
 mod frames;

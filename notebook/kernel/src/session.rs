@@ -158,7 +158,9 @@ impl Session {
         }
         let error = match result {
             Ok(outputs) if failed.is_none() && interrupted == 0 => {
-                let content = outputs.content_by_mime_type;
+                let mut content = outputs.content_by_mime_type;
+                // A loop is an expression, too, and its value is nothing to show.
+                content.retain(|mime, text| !(mime == "text/plain" && text.trim() == "()"));
                 let bundle: Bundle = content.into_iter().map(|(mime, text)| (mime, text.into())).collect();
                 return Outcome::Ok((!bundle.is_empty()).then_some(bundle));
             }

@@ -199,7 +199,9 @@ pub fn beside(values: &[&dyn Show]) -> Shown {
     let html = maud::html! {
         div style="display:flex;flex-wrap:wrap;gap:12px;align-items:flex-start" {
             @for shown in &all {
-                div style="flex:1 1 320px;min-width:0" { (maud::PreEscaped(shown.as_html())) }
+                // Pictures take the room that tables leave.
+                @let part = if shown.html.is_some() { "flex:0 1 auto" } else { "flex:1 1 340px" };
+                div style=(format!("{part};min-width:0;max-width:100%")) { (maud::PreEscaped(shown.as_html())) }
             }
         }
     };

@@ -40,6 +40,11 @@ fn heading(tensor: &Tensor, values: &[f64]) -> String {
     text
 }
 
+/// Number of values in the last two dimensions.
+fn dims_of_plane(tensor: &Tensor) -> usize {
+    tensor.dims().iter().rev().take(2).product()
+}
+
 /// The matrix of the last two dimensions, at the beginning of all others, in steps where it is large.
 fn matrix(tensor: &Tensor, values: &[f64]) -> (usize, usize, Vec<f64>) {
     let dims = tensor.dims();
@@ -65,14 +70,10 @@ impl Show for Tensor {
             return Shown::text(format!("{heading}\n{values:?}"));
         }
         let (height, width, cells) = matrix(self, &values);
-        let part = if self.rank() > 2 {
-            format!(", first of {} planes", values.len() / (height * width).max(1))
-        } else {
-            String::new()
-        };
+        let planes = values.len() / dims_of_plane(self).max(1);
         let figure = HeatMap {
-            title: format!("{:?} {}{part}", self.dims(), self.dtype().as_str()),
-            quantity: heading.clone(),
+            title: heading.clone(),
+            quantity: if planes > 1 { format!("value, first of {planes} planes") } else { "value".into() },
             height,
             width,
             signed: cells.iter().any(|&v| v < 0.0),
