@@ -142,6 +142,17 @@ class Protocol(unittest.TestCase):
         cell = self.run_cell("(long.stopped, long.history.points.len() >= 2, interrupted())")
         self.assertEqual(cell.result["text/plain"].strip(), "(true, true, false)")
 
+    def test_an_interruption_while_a_cell_is_compiled_stops_it_at_its_first_step(self):
+        cell = self.kernel.send("let early = " + TRAIN.format(images=256, epochs=400, run="early") + ";")
+        for message in self.kernel.messages(cell):
+            if message["msg_type"] == "execute_input":
+                # The cell has begun: its code is being compiled.
+                time.sleep(0.2)
+                self.kernel.manager.interrupt_kernel()
+        reply = self.kernel.reply(cell)
+        self.assertEqual((reply["status"], reply["ename"]), ("error", "Interrupted"))
+        self.assertEqual(self.run_cell("interrupted()").result["text/plain"].strip(), "false")
+
     def test_the_second_interruption_ends_the_process(self):
         self.run_cell("let lost = 1;\nfn kept_function() -> i32 { 5 }")
         cell = self.kernel.send('println!("runs"); loop { std::thread::sleep(std::time::Duration::from_millis(10)); }')

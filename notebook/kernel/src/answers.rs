@@ -34,7 +34,7 @@ pub fn completeness(code: &str) -> Value {
 }
 
 /// What could be written at the cursor.
-pub fn completions(session: &mut std::result::Result<Session, Failure>, code: &str, cursor: usize) -> Value {
+pub fn completions(session: &mut Result<Session, Failure>, code: &str, cursor: usize) -> Value {
     let found = session.as_mut().ok().and_then(|s| s.complete(code, byte_of(code, cursor)).ok()).unwrap_or_default();
     let (start, end) = match found.texts.is_empty() {
         true => (cursor, cursor),

@@ -35,7 +35,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let (visible, frames) = unbounded();
     let prepared = Prepared::new(&root, &cache);
-    let mut session = Session::start(folder.path(), &prepared, &root, visible, &status)?;
+    let mut session = Session::start(folder.path(), &prepared, visible, &status)?;
     let interrupter = session.interrupter();
     // Without a handler Ctrl-C ends this process at once; nothing is saved then.
     let _ = ctrlc::set_handler(move || match interrupter.interrupt() {

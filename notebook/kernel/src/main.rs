@@ -11,8 +11,8 @@
 //! |---|---|
 //! | `frames` | what the process that runs cells says |
 //! | `relay` | sorts its output, inside that process |
-//! | `places`, `prepare` | folders of sessions; the build that they start with |
-//! | `session`, `errors` | compiles and runs cells; why they failed |
+//! | `places`, `sources`, `prepare` | folders of sessions; the build that they start with, and its sources |
+//! | `session`, `last`, `errors` | compiles and runs cells; how they show their value; why they failed |
 //! | `server`, `answers` | Jupyter's protocol |
 //! | `exec`, `notebook` | runs notebook files in place |
 //! | `install` | tells Jupyter of this kernel |
@@ -27,12 +27,14 @@ mod errors;
 mod exec;
 mod frames;
 mod install;
+mod last;
 mod notebook;
 mod places;
 mod prepare;
 mod relay;
 mod server;
 mod session;
+mod sources;
 
 use clap::{Parser, Subcommand};
 use places::SessionFolder;
@@ -164,10 +166,9 @@ fn compile() -> Result<ExitCode> {
     let (mut context, _outputs) = evcxr::CommandContext::new().map_err(|e| Error::Other(e.to_string()))?;
     // evcxr begins without dependencies, and Cargo then forgets their versions.
     let folder = PathBuf::from(std::env::var_os("EVCXR_TMPDIR").unwrap_or_default());
-    let root = places::source_root()?;
-    let lock = root.join("Cargo.lock");
-    std::fs::copy(&lock, folder.join("Cargo.lock")).map_err(Error::io("copy", &lock))?;
-    let cell = prepare::first_cell(&root);
+    let prepared = prepared()?;
+    prepared.copy_lock_to(&folder)?;
+    let cell = prepared.first_cell();
     match context.execute(&cell) {
         Ok(_) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(Error::Other(errors::Failure::of_evcxr(error, &cell).text())),

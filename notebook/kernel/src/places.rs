@@ -1,10 +1,8 @@
 //! Where things are: the source tree, the prepared build, the folders of sessions.
 
 use crate::{Error, Result};
-use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Names another source tree than the one that the kernel was built from.
@@ -115,48 +113,6 @@ fn sweep(sessions: &Path) {
             Err(TryLockError::WouldBlock | TryLockError::Error(_)) => {}
         }
     }
-}
-
-/// What a prepared build depends on, as text: the compiler, and name, size and time of every file of the source tree that
-/// is compiled.
-///
-/// # Errors
-/// If a file cannot be read.
-pub fn state_of_sources(root: &Path) -> Result<String> {
-    let rustc = Command::new("rustc").arg("-vV").output().map_err(Error::io("run", Path::new("rustc")))?;
-    let mut state = format!("{}\n{}", root.display(), String::from_utf8_lossy(&rustc.stdout));
-    let mut files = Vec::new();
-    for place in ["src", "kernels", "notebook/src"] {
-        collect(&root.join(place), &mut files)?;
-    }
-    for file in ["Cargo.toml", "Cargo.lock", "build.rs", "notebook/Cargo.toml"] {
-        files.extend(Some(root.join(file)).filter(|path| path.is_file()));
-    }
-    files.sort();
-    for file in files {
-        let data = fs::metadata(&file).map_err(Error::io("read", &file))?;
-        let modified = data.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-        let modified = modified.map_or(0, |t| t.as_nanos());
-        state += &format!("{} {} {modified}\n", file.display(), data.len());
-    }
-    Ok(state)
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    if !folder.is_dir() {
-        return Ok(());
-    }
-    for item in fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let path = item.map_err(Error::io("read", folder))?.path();
-        if path.is_dir() {
-            if path.file_name() != Some(OsStr::new("target")) {
-                collect(&path, files)?;
-            }
-        } else {
-            files.push(path);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //! with a copy, so that sessions never wait for each other or overwrite each other's files.
 
 use crate::frames::SESSION;
-use crate::places::{self, state_of_sources};
 use crate::{Error, Result};
+use crate::{places, sources};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 ///
 /// evcxr's own profile is for short compile times, and makes tensor code three times slower. Errors are shown with
 /// `Display`: kernelscope's are sentences.
-pub fn first_cell(root: &Path) -> String {
+fn first_cell(root: &Path) -> String {
     let path = root.join("notebook").display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
     let mut lines: Vec<String> = BUILD_ENV.iter().map(|(name, value)| format!(":build_env {name}={value}")).collect();
     lines.push(":efmt {}".into());
@@ -54,7 +54,17 @@ impl Prepared {
     }
 
     fn stamp(&self) -> PathBuf {
-        self.folder.join("sources.txt")
+        self.folder.join("compiled.txt")
+    }
+
+    /// The copy of the source tree.
+    fn sources(&self) -> PathBuf {
+        self.folder.join("source")
+    }
+
+    /// What every session begins with.
+    pub fn first_cell(&self) -> String {
+        first_cell(&self.sources())
     }
 
     /// Compiles what has changed; nothing, usually.
@@ -65,17 +75,14 @@ impl Prepared {
         fs::create_dir_all(&self.folder).map_err(Error::io("create", &self.folder))?;
         let lock = self.folder.join("lock");
         let _guard = places::lock(&lock)?;
-        let state = state_of_sources(&self.root)?;
-        if fs::read_to_string(self.stamp()).is_ok_and(|found| found == state) {
+        let (changed, compiler) = (sources::sync(&self.root, &self.sources())?, sources::compiler()?);
+        if !changed && fs::read_to_string(self.stamp()).is_ok_and(|found| found == compiler) {
             return Ok(());
         }
         progress("preparing Rust: compiling kernelscope and candle, once");
         let _ = fs::remove_file(self.stamp());
-        // The versions that the command is built with.
-        let copied = fs::copy(self.root.join("Cargo.lock"), self.folder.join("Cargo.lock"));
-        copied.map_err(Error::io("copy", &self.root.join("Cargo.lock")))?;
         self.compile(progress)?;
-        fs::write(self.stamp(), state).map_err(Error::io("write", &self.stamp()))
+        fs::write(self.stamp(), compiler).map_err(Error::io("write", &self.stamp()))
     }
 
     /// Runs the first cell in a process of its own, whose folder of compilation this is.
@@ -121,13 +128,13 @@ impl Prepared {
         copy_tree(&self.folder.join("target"), &session.join("target"))
     }
 
-    /// Gives a session the versions of all crates. evcxr starts with a project without dependencies, for which Cargo
+    /// Gives a session the versions of all crates, those that the command is built with. evcxr starts with a project without dependencies, for which Cargo
     /// removes them again, so this comes after.
     ///
     /// # Errors
     /// If the file cannot be copied.
     pub fn copy_lock_to(&self, session: &Path) -> Result<()> {
-        let from = self.folder.join("Cargo.lock");
+        let from = self.sources().join("Cargo.lock");
         fs::copy(&from, session.join("Cargo.lock")).map_err(Error::io("copy", &from))?;
         Ok(())
     }

@@ -333,7 +333,7 @@ fn start(shared: &Arc<Shared>, visible: Sender<Frame>) -> Result<Session> {
     // It is taken out only when the kernel ends, and that may be now.
     let path = locked(&shared.folder).as_ref().map(|folder| folder.path().to_path_buf());
     let path = path.ok_or_else(|| Error::Other("the kernel ends".into()))?;
-    let session = Session::start(&path, &prepared, &root, visible, &progress)?;
+    let session = Session::start(&path, &prepared, visible, &progress)?;
     *locked(&shared.interrupter) = Some(session.interrupter());
     Ok(session)
 }

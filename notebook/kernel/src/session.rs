@@ -2,7 +2,8 @@
 
 use crate::errors::Failure;
 use crate::frames::{Bundle, Frame, INTERRUPT, PIPE};
-use crate::prepare::{Prepared, Progress, START, first_cell};
+use crate::last::presented;
+use crate::prepare::{Prepared, Progress, START};
 use crate::{Error, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use evcxr::{CommandContext, EvalContext, EvalContextOutputs};
@@ -26,6 +27,8 @@ pub struct Session {
     stderr: Arc<Mutex<String>>,
     visible: Sender<Frame>,
     interrupter: Interrupter,
+    /// Whether a cell has defined a display of its own for a type.
+    own_displays: bool,
 }
 
 /// What a cell came to.
@@ -109,13 +112,7 @@ impl Session {
     ///
     /// # Errors
     /// If the pipe cannot be made or the first cell fails.
-    pub fn start(
-        path: &Path,
-        prepared: &Prepared,
-        root: &Path,
-        visible: Sender<Frame>,
-        progress: Progress<'_>,
-    ) -> Result<Self> {
+    pub fn start(path: &Path, prepared: &Prepared, visible: Sender<Frame>, progress: Progress<'_>) -> Result<Self> {
         prepared.update(progress)?;
         progress("starting Rust");
         prepared.copy_to(path)?;
@@ -127,8 +124,8 @@ impl Session {
         forward_stdout(outputs.stdout, visible.clone())?;
         let interrupter =
             Interrupter { flag: path.join(INTERRUPT), process: context.process_handle(), state: Arc::default() };
-        let mut session = Session { context, control, stderr, visible, interrupter };
-        match session.execute(&first_cell(root)) {
+        let mut session = Session { context, control, stderr, visible, interrupter, own_displays: false };
+        match session.execute(&prepared.first_cell()) {
             Outcome::Ok(_) => Ok(session),
             Outcome::Failed(failure) => Err(Error::Other(failure.text())),
         }
@@ -143,7 +140,7 @@ impl Session {
     pub fn execute(&mut self, code: &str) -> Outcome {
         while self.control.try_recv().is_ok() {}
         self.interrupter.begin();
-        let result = self.context.execute(code);
+        let result = self.run(code);
         let (failed, panic) = self.settle(result.is_ok());
         if failed != Some(false) {
             let text = self.take_stderr();
@@ -158,9 +155,7 @@ impl Session {
         }
         let error = match result {
             Ok(outputs) if failed.is_none() && interrupted == 0 => {
-                let mut content = outputs.content_by_mime_type;
-                // A loop is an expression, too, and its value is nothing to show.
-                content.retain(|mime, text| !(mime == "text/plain" && text.trim() == "()"));
+                let content = outputs.content_by_mime_type;
                 let bundle: Bundle = content.into_iter().map(|(mime, text)| (mime, text.into())).collect();
                 return Outcome::Ok((!bundle.is_empty()).then_some(bundle));
             }
@@ -171,11 +166,24 @@ impl Session {
         Outcome::Failed(match (error, words, panic) {
             _ if interrupted > 1 => Failure::killed(),
             (Some(error), _, _) => Failure::of_evcxr(error, code),
+            (None, Some(words), _) if interrupted > 0 => Failure::new("Interrupted", &words),
             (None, Some(words), _) => Failure::of_value(&words),
             (None, None, Some(panic)) => panic,
             (None, None, None) if failed.is_some() => Failure::new("Panic", "a panic without a message"),
             _ => Failure::interrupted(),
         })
+    }
+
+    /// Runs the cell with its last expression presented; as it is where that does not compile, so that the compiler's
+    /// words are about what was written.
+    fn run(&mut self, code: &str) -> std::result::Result<evcxr::EvalOutputs, evcxr::Error> {
+        // Types may have evcxr's display, which only evcxr finds.
+        self.own_displays |= code.contains("fn evcxr_display");
+        let presented = presented(code).filter(|_| !self.own_displays);
+        match presented.map(|code| self.context.execute(&code)) {
+            None | Some(Err(evcxr::Error::CompilationErrors(_))) => self.context.execute(code),
+            Some(result) => result,
+        }
     }
 
     /// Takes what the relay has to say of a cell that has ended: whether it failed (by a panic: true), and the panic.

@@ -8,6 +8,7 @@
 //! their surroundings. Everything has a form as plain text.
 
 mod figures;
+pub mod present;
 pub(crate) mod tables;
 mod values;
 pub(crate) mod wire;
@@ -155,6 +156,12 @@ impl Live {
         if !wire::in_kernel() {
             wire::print(&format!("{text}\n"));
         }
+    }
+}
+
+impl<T: Show + ?Sized> Show for &T {
+    fn shown(&self) -> Shown {
+        (**self).shown()
     }
 }
 
