@@ -85,7 +85,7 @@ fn stock(places: &Places) -> Result<(), String> {
     let copies = copy_notebooks(places, "stock-run")?;
     // What is compiled for our kernel need not be compiled again.
     let text = read(&places.root.join("notebooks/evcxr.toml"))?;
-    let library = places.work.join("cache/prepared/source/notebook").display().to_string();
+    let library = places.work.join("cache/source/notebook").display().to_string();
     write(&folder.join("evcxr.toml"), &text.replace("../notebook", &library))?;
     let chosen = copies.iter().find(|path| path.ends_with(WITH_STOCK));
     let chosen = chosen.ok_or_else(|| format!("no {WITH_STOCK} in notebooks"))?;

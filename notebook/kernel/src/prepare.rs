@@ -57,9 +57,10 @@ impl Prepared {
         self.folder.join("compiled.txt")
     }
 
-    /// The copy of the source tree.
+    /// The copy of the source tree. It is not inside the folder, which is a workspace to Cargo: packages in a workspace
+    /// are others than those outside of it, as they are to sessions.
     fn sources(&self) -> PathBuf {
-        self.folder.join("source")
+        self.folder.with_file_name("source")
     }
 
     /// What every session begins with.
