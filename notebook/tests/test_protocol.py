@@ -70,10 +70,6 @@ class Protocol(unittest.TestCase):
         self.assertIn("image/svg+xml", self.run_cell("seen").result)
         self.assertIsNone(self.run_cell("for i in 0..2 { println!(\"{i}\"); }").result)
 
-    def test_a_display_of_evcxrs_kind_is_called(self):
-        self.run_cell("struct Mine;\nimpl Mine { fn evcxr_display(&self) { show(&html(\"<i>mine</i>\")); } }")
-        self.assertEqual(self.run_cell("Mine").of("display_data")[0]["data"]["text/html"], "<i>mine</i>")
-
     def test_several_figures_and_text_keep_their_order(self):
         code = 'println!("one"); show(&html("<b>two</b>")); println!("three"); show(&html("<b>four</b>"));'
         cell = self.run_cell(code)
@@ -232,6 +228,11 @@ class Sessions(unittest.TestCase):
         while sessions() - before and time.monotonic() < end:
             time.sleep(0.2)
         self.assertEqual(sessions() - before, set())
+
+    def test_a_display_of_evcxrs_kind_is_called(self):
+        with Kernel() as kernel:
+            kernel.run("struct Mine;\nimpl Mine { fn evcxr_display(&self) { show(&html(\"<i>mine</i>\")); } }")
+            self.assertEqual(kernel.run("Mine").of("display_data")[0]["data"]["text/html"], "<i>mine</i>")
 
     def test_kernel_info_is_answered_while_the_session_starts(self):
         with Kernel(wait=False) as kernel:
