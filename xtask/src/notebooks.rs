@@ -97,6 +97,10 @@ fn stock(places: &Places) -> Result<(), String> {
     convert.args(["-m", "nbconvert", "--to", "notebook", "--execute", "--inplace"]).arg(chosen);
     convert.args(["--ExecutePreprocessor.kernel_name=rust", "--ExecutePreprocessor.startup_timeout=900"]);
     convert.args(["--ExecutePreprocessor.timeout=1800"]).env("EVCXR_TMPDIR", &session);
+    // evcxr moves what it has compiled away from the place relative to which that finds the standard library.
+    let library = Command::new("rustc").args(["--print", "target-libdir"]).output();
+    let library = library.map_err(|e| format!("cannot run rustc: {e}"))?;
+    convert.env("LD_LIBRARY_PATH", String::from_utf8_lossy(&library.stdout).trim());
     run(convert.current_dir(&folder))?;
     // The stock kernel calls every cell a success; a failed one has written to standard error and shown nothing.
     let shown = read(chosen)?;

@@ -154,6 +154,10 @@ fn begin() -> Result<SessionFolder> {
         // SAFETY: no other thread runs yet that could read the environment meanwhile.
         unsafe { std::env::set_var(name, value) };
     }
+    if let Some(path) = places::library_path() {
+        // SAFETY: as above.
+        unsafe { std::env::set_var(places::LIBRARY_PATH, path) };
+    }
     for name in ["EVCXR_TMPDIR", frames::SESSION] {
         // SAFETY: as above.
         unsafe { std::env::set_var(name, folder.path()) };

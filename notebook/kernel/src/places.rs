@@ -3,12 +3,15 @@
 use crate::{Error, Result};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Names another source tree than the one that the kernel was built from.
 pub const SOURCE: &str = "KERNELSCOPE_SOURCE";
 /// Names another folder for prepared builds and sessions.
 pub const CACHE: &str = "KERNELSCOPE_CACHE";
+/// Folders that the loader searches first.
+pub const LIBRARY_PATH: &str = if cfg!(target_os = "macos") { "DYLD_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
 
 /// The root of kernelscope's source tree, which cells are compiled against.
 ///
@@ -98,6 +101,18 @@ pub fn lock(path: &Path) -> Result<File> {
     let file = File::options().create(true).append(true).open(path).map_err(Error::io("create", path))?;
     file.lock().map_err(Error::io("lock", path))?;
     Ok(file)
+}
+
+/// Where the loader must look for the standard library, as a value of `LD_LIBRARY_PATH`. Compiled cells name it relative
+/// to the folder that the linker wrote them to, and evcxr moves them one folder up; that goes unnoticed only where the
+/// way leads through the root of the file system.
+pub fn library_path() -> Option<std::ffi::OsString> {
+    let output = Command::new("rustc").args(["--print", "target-libdir"]).output().ok()?;
+    let folder = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
+    let before = std::env::var_os(LIBRARY_PATH).unwrap_or_default();
+    // An empty name would be the current folder.
+    let others = std::env::split_paths(&before).filter(|path| !path.as_os_str().is_empty());
+    std::env::join_paths(std::iter::once(folder).chain(others)).ok()
 }
 
 /// Removes the folders that no process holds.

@@ -94,6 +94,7 @@ impl Prepared {
             .env("EVCXR_TMPDIR", &self.folder)
             // It runs one cell that nobody listens to.
             .env_remove(SESSION)
+            .envs(places::library_path().map(|path| (places::LIBRARY_PATH, path)))
             .current_dir(&self.folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
