@@ -103,7 +103,7 @@ class Lab(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as profile:
             (Path(folder) / "first.ipynb").write_text(json.dumps(notebook()))
             command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--port=0",
-                       f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True", f"--notebook-dir={folder}"]
+                       f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None", f"--notebook-dir={folder}"]
             server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
             try:
                 port = next(m[1] for line in server.stderr if (m := re.search(r"http://127\.0\.0\.1:(\d+)/lab", line)))
@@ -124,6 +124,8 @@ class Lab(unittest.TestCase):
 
     def look(self, browser, port):
         browser.call("Page.enable")
+        # A page without a window never has the focus, and JupyterLab has no current notebook without it.
+        browser.call("Emulation.setFocusEmulationEnabled", enabled=True)
         browser.call("Page.navigate", url=f"http://127.0.0.1:{port}/lab/tree/first.ipynb?token={TOKEN}")
         wait_for(lambda: browser.evaluate("!!(window.jupyterapp && document.querySelector('.jp-NotebookPanel .jp-Cell'))"))
         wait_for(lambda: browser.evaluate(

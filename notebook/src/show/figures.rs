@@ -9,6 +9,7 @@ use kernelscope::analysis::report::{
     SparsityReport,
 };
 use kernelscope::analysis::shape_bias::HUMAN;
+use kernelscope::analysis::sparsity::stage_means;
 use kernelscope::plot::{
     AblationLines, AblationRows, CostBars, DensityBars, ErfFigure, ErfScale, GroupMaps, HeatMap, ImageSheet,
     KeptGroupHistograms, KernelGrid, LossCurves, MaskCurves, OrientationHistogram, OrientedTaps, PolarOrientation,
@@ -217,7 +218,8 @@ impl Show for Vec<ShapeBiasReport> {
 
 impl Show for MaskHistory {
     fn shown(&self) -> Shown {
-        MaskCurves { curves: vec![self.clone()] }.shown()
+        // One line per stage: the history has a point per layer.
+        MaskCurves { curves: stage_means(self) }.shown()
     }
 }
 

@@ -44,7 +44,7 @@ impl Shown {
     /// A figure; where it cannot be drawn, the reason.
     pub fn figure(figure: &impl kernelscope::plot::Figure, plain: impl Into<String>) -> Self {
         match kernelscope::plot::svg(figure) {
-            Ok(svg) => Shown { plain: plain.into(), html: None, svg: Some(svg) },
+            Ok(svg) => Shown { plain: plain.into(), html: None, svg: Some(as_wide_as_a_cell(&svg, figure.size())) },
             Err(error) => Shown::text(error.to_string()),
         }
     }
@@ -69,6 +69,13 @@ impl Shown {
             (None, None) => maud::html! { pre { (self.plain) } }.into_string(),
         }
     }
+}
+
+/// JupyterLab shows SVG at its own size, and figures are wider than a cell beside the list of files: it is shown at four
+/// fifths of it.
+fn as_wide_as_a_cell(svg: &str, (width, height): (u32, u32)) -> String {
+    let size = |width, height| format!("width=\"{width}\" height=\"{height}\" viewBox");
+    svg.replacen(&size(width, height), &size(width * 4 / 5, height * 4 / 5), 1)
 }
 
 /// An SVG as an image of its own, so that nothing of it meets the page around.

@@ -175,7 +175,8 @@ mod tests {
         let large = Tensor::arange(0f32, 2.0 * 3.0 * 200.0, &Device::Cpu).unwrap().reshape((2, 3, 200)).unwrap();
         let shown = large.shown();
         assert!(shown.plain.contains("mean 599.5"), "{}", shown.plain);
-        assert!(shown.svg.unwrap().contains("first of"));
+        let svg = shown.svg.unwrap();
+        assert!(svg.contains("first of") && svg.contains("width=\"768\""), "{}", &svg[..200]);
         let values: Vec<f64> = (0..1200).map(f64::from).collect();
         let (height, width, cells) = matrix(&large, &values);
         assert_eq!((height, width, cells[1], cells[67]), (3, 67, 3.0, 200.0));
