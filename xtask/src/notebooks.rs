@@ -4,6 +4,7 @@
 use crate::{cargo, packages, run};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What the tests need of Python.
 const PYTHON: [&str; 3] = ["jupyter_client>=8", "nbconvert>=7", "jupyterlab>=4.4,<5"];
@@ -59,7 +60,7 @@ pub fn test() -> Result<(), String> {
     run(cargo().arg("test").args(package))?;
     run(places.command(places.kernel()).arg("setup"))?;
     let copies = copy_notebooks(&places, "run")?;
-    run(places.command(places.kernel()).arg("exec").args(&copies))?;
+    execute(&places, &copies)?;
     if let Err(message) = packages::python() {
         eprintln!("xtask: no Python 3 with venv ({message}): no tests with a Jupyter client, JupyterLab and nbconvert");
         return Ok(());
@@ -76,6 +77,22 @@ pub fn test() -> Result<(), String> {
     let discover = ["-m", "unittest", "discover", "--verbose", "--start-directory"];
     run(places.command(places.python()).args(discover).arg(tests))?;
     stock(&places)
+}
+
+/// Runs the notebooks with our kernel, two at a time: while one compiles a cell, another trains.
+fn execute(places: &Places, files: &[PathBuf]) -> Result<(), String> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            run(places.command(places.kernel()).arg("exec").arg(file))?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers = [scope.spawn(work), scope.spawn(work)];
+        let ended = workers.map(|worker| worker.join().unwrap_or_else(|_| Err("a thread panicked".to_string())));
+        ended.into_iter().collect()
+    })
 }
 
 /// One notebook through nbconvert with the stock kernel, which reads `evcxr.toml` beside it.
@@ -97,6 +114,8 @@ fn stock(places: &Places) -> Result<(), String> {
     convert.args(["-m", "nbconvert", "--to", "notebook", "--execute", "--inplace"]).arg(chosen);
     convert.args(["--ExecutePreprocessor.kernel_name=rust", "--ExecutePreprocessor.startup_timeout=900"]);
     convert.args(["--ExecutePreprocessor.timeout=1800"]).env("EVCXR_TMPDIR", &session);
+    // Without the network, what is resolved are the versions that our lock file has brought here.
+    convert.env("CARGO_NET_OFFLINE", "true");
     // evcxr moves what it has compiled away from the place relative to which that finds the standard library.
     let library = Command::new("rustc").args(["--print", "target-libdir"]).output();
     let library = library.map_err(|e| format!("cannot run rustc: {e}"))?;
