@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
     after_help = "Examples:\n  kernelscope notebook lab\n  kernelscope notebook exec notebooks/1-first-look.ipynb\n  \
     kernelscope notebook install --prefix my-venv\n\n\
     The kernel, \"Rust (kernelscope)\", is built from the source tree at first (about 10 minutes on two cores), and what\n\
-    cells use once more after that (about 3 minutes). Cargo must be on the PATH. Without the tree this program was built\n\
+    cells use once more after that (about 5 minutes). Cargo must be on the PATH. Without the tree this program was built\n\
     from, set KERNELSCOPE_SOURCE to another."
 )]
 pub struct Args {
