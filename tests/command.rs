@@ -14,7 +14,7 @@ use predicates::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const SUBCOMMANDS: [&str; 11] = [
+const SUBCOMMANDS: [&str; 12] = [
     "quickstart",
     "models",
     "train",
@@ -25,6 +25,7 @@ const SUBCOMMANDS: [&str; 11] = [
     "masks",
     "shape-bias",
     "orientations",
+    "notebook",
     "bench",
 ];
 

@@ -41,15 +41,20 @@ impl Ablation {
         Ok(summaries)
     }
 
-    fn pictures(&self, dir: &Path, records: &[Record], summaries: &[Summary]) -> Result<Vec<Picture>> {
+    /// The figure of the finished runs: a row per variant.
+    pub fn rows(&self, records: &[Record], summaries: &[Summary]) -> AblationRows {
         let rows = summaries.iter().filter_map(|s| Some((s.variant.clone(), point(s, records, 0.0)?)));
         let baseline = summaries.iter().find(|s| s.baseline).and_then(|s| s.accuracy);
-        let figure = AblationRows {
+        AblationRows {
             title: self.grid.title().to_string(),
             quantity: ACCURACY.to_string(),
             rows: rows.take(MOST_ROWS).collect(),
             baseline: baseline.map(|a| 100.0 * a.mean),
-        };
+        }
+    }
+
+    fn pictures(&self, dir: &Path, records: &[Record], summaries: &[Summary]) -> Result<Vec<Picture>> {
+        let figure = self.rows(records, summaries);
         let caption =
             "Final validation accuracy of every run (dots), mean and sample standard deviation over the seeds.";
         let mut pictures = vec![picture(dir, "accuracy", caption, &figure)?];

@@ -11,6 +11,7 @@ mod masks;
 mod merge;
 mod models;
 mod network;
+mod notebook;
 mod orientations;
 mod output;
 mod predict;
@@ -85,6 +86,8 @@ enum Command {
     Orientations(orientations::Args),
     /// Open runs and checkpoints in a window, or export figures of them
     View(view::Args),
+    /// Run notebooks in Rust: install the Jupyter kernel, open JupyterLab, execute files
+    Notebook(notebook::Args),
     /// Measure operators and networks, against the machine's limits and against PyTorch
     Bench(bench::Args),
 }
@@ -113,6 +116,7 @@ pub fn run() -> ExitCode {
             Command::Masks(args) => masks::run(&args),
             Command::ShapeBias(args) => shape_bias::run(&args),
             Command::Orientations(args) => orientations::run(&args),
+            Command::Notebook(args) => notebook::run(&args),
             Command::View(args) => match view::run(&args) {
                 Ok(code) => return code,
                 Err(error) => Err(error),

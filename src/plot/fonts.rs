@@ -164,10 +164,11 @@ pub(super) fn shorten(text: &str, em: f64, room: f64) -> String {
     String::new()
 }
 
-/// Breaks text at spaces into at most `lines` lines of `room` pixels; what does not fit is shortened.
+/// Breaks text at spaces that may be broken at into at most `lines` lines of `room` pixels; what does not fit is shortened.
 pub(super) fn wrap(text: &str, em: f64, room: f64, lines: usize) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
-    let mut words = text.split_whitespace().peekable();
+    let breaks = |c: char| c.is_whitespace() && c != '\u{a0}';
+    let mut words = text.split(breaks).filter(|word| !word.is_empty()).peekable();
     while let Some(word) = words.next() {
         let mut line = word.to_owned();
         let last = out.len() + 1 == lines;
@@ -195,7 +196,7 @@ mod tests {
     #[test]
     fn both_fonts_are_read_and_cover_the_symbols_used() {
         assert_eq!(faces().len(), 2);
-        for character in "Aa0°·−…%".chars() {
+        for character in "Aa0°·−…%\u{a0}".chars() {
             assert_eq!(glyph(character).font, TEXT, "{character}");
         }
         assert!(glyph('W').advance > 1.5 * glyph('i').advance);
@@ -214,5 +215,6 @@ mod tests {
         let lines = wrap("shape cat, texture elephant, answered elephant with 93 %", 16.0, 120.0, 2);
         assert_eq!(lines.len(), 2);
         assert!(lines.iter().all(|line| measure(line, 16.0) <= 120.0), "{lines:?}");
+        assert_eq!(wrap("star with 93\u{a0}%", 16.0, 80.0, 2), ["star with", "93\u{a0}%"]);
     }
 }

@@ -57,6 +57,11 @@ impl Type {
         Self { upward: true, ..self }
     }
 
+    /// The same in another colour.
+    pub(super) fn coloured(self, color: RGBAColor) -> Self {
+        Self { color, ..self }
+    }
+
     /// The same, heavier.
     pub(super) fn bold(self) -> Self {
         Self { bold: true, ..self }

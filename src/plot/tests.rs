@@ -43,6 +43,21 @@ fn taps() -> OrientedTaps {
     OrientedTaps { layers: vec![("stages.1.2.dwconv".to_owned(), vec![plain, weighted])] }
 }
 
+fn heat_map() -> HeatMap {
+    HeatMap {
+        title: "Confusion".to_owned(),
+        quantity: "images".to_owned(),
+        height: 2,
+        width: 3,
+        values: vec![0.0, 1.0, f64::NAN, -2.0, 0.5, 3.0],
+        rows: vec!["a".to_owned(), "b & c".to_owned()],
+        columns: Vec::new(),
+        axes: ("label".to_owned(), "answer".to_owned()),
+        signed: true,
+        written: true,
+    }
+}
+
 fn channels() -> Vec<ChannelOrientation> {
     let channel = |i: u32| ChannelOrientation {
         built: Some(f64::from(i) * 22.5),
@@ -190,6 +205,7 @@ fn figures_are_well_formed_and_labelled() {
             "mean of the baseline",
         ],
     );
+    check(&heat_map(), &["Confusion", "b &amp; c", "label", "answer", "images", "−2", "0.5"]);
     check(&ablation_lines(), &["K and D", "D 2", "D 8", "K", "7", "15", "31", "validation accuracy (%)"]);
 }
 
@@ -355,6 +371,9 @@ fn empty_figures_are_refused() {
     refused(svg(&ShapeBiasFigure { reports: vec![], human: None }), "ShapeBiasFigure.reports");
     refused(svg(&ImageSheet { images: vec![], columns: 2 }), "ImageSheet.images");
     refused(svg(&ImageSheet { columns: 0, ..sheet() }), "columns");
+    refused(svg(&HeatMap { width: 0, values: vec![], ..heat_map() }), "HeatMap.width");
+    refused(svg(&HeatMap { width: 2, ..heat_map() }), "HeatMap.values");
+    refused(svg(&HeatMap { rows: vec!["a".to_owned()], ..heat_map() }), "HeatMap.rows");
     refused(svg(&CostBars { rows: vec![], ..bars() }), "CostBars.rows");
     refused(svg(&AblationRows { rows: vec![], ..ablation_rows() }), "AblationRows.rows");
     refused(svg(&AblationLines { series: vec![], ..ablation_lines() }), "AblationLines.series");

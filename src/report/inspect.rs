@@ -54,13 +54,7 @@ pub struct Inspection {
 pub fn inspect(network: &Network, data: &DataConfig, options: InspectOptions, stop: &AtomicBool) -> Result<Inspection> {
     let check = || if stop.load(Ordering::Relaxed) { Err(Error::Interrupted(String::new())) } else { Ok(()) };
     let kernels = kernel_layers(&network.params().tensors())?;
-    let mut erf = Erf::new(network, Probe::default());
-    let images = ErfInputs::of_data(data, options.erf_size, options.erf_images)?;
-    for index in 0..images.len() {
-        check()?;
-        erf.add(&images.tensor(&images.image(index)?)?)?;
-    }
-    let erf = erf.map()?;
+    let erf = receptive_field(network, data, options, stop)?;
     check()?;
     Ok(Inspection {
         costs: costs(network, data.size, data.size)?,
@@ -72,12 +66,32 @@ pub fn inspect(network: &Network, data: &DataConfig, options: InspectOptions, st
     })
 }
 
-/// Shape bias on the cue-conflict images that belong to the built-in set; `None` for other data.
-pub(crate) fn builtin_shape_bias(
+/// The effective receptive field of the last stage over built-in images, or validation images of another source.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn receptive_field(
     network: &Network,
     data: &DataConfig,
-    images: usize,
-) -> Result<Option<ShapeBiasReport>> {
+    options: InspectOptions,
+    stop: &AtomicBool,
+) -> Result<ErfMap> {
+    let mut erf = Erf::new(network, Probe::default());
+    let images = ErfInputs::of_data(data, options.erf_size, options.erf_images)?;
+    for index in 0..images.len() {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted(String::new()));
+        }
+        erf.add(&images.tensor(&images.image(index)?)?)?;
+    }
+    erf.map()
+}
+
+/// Shape bias on the cue-conflict images that belong to the built-in set; `None` for other data.
+///
+/// # Errors
+/// If an image does not fit the network, or a value is not finite.
+pub fn builtin_shape_bias(network: &Network, data: &DataConfig, images: usize) -> Result<Option<ShapeBiasReport>> {
     let Some(stimuli) = Stimuli::builtin(data, images)? else { return Ok(None) };
     let answered = (0..stimuli.len()).map(|index| stimuli.answer(network, index)).collect::<Result<Vec<_>>>()?;
     Ok(Some(stimuli.report(&network.spec().name, &answered)))

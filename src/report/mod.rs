@@ -11,6 +11,5 @@ pub use figures::{kernel_grid, oriented_taps};
 pub use html::{Comparison, write_comparison};
 pub(crate) use html::{STYLE, figure as embedded};
 pub use inputs::ErfInputs;
-pub(crate) use inspect::builtin_shape_bias;
-pub use inspect::{InspectOptions, Inspection, inspect};
+pub use inspect::{InspectOptions, Inspection, builtin_shape_bias, inspect, receptive_field};
 pub use stimuli::{Answered, Stimuli};

@@ -1,0 +1,165 @@
+//! The notebooks: every one through kernelscope's kernel, the kernel's protocol with a Jupyter client, JupyterLab in a
+//! browser, and one notebook with the stock Rust kernel.
+
+use crate::{cargo, packages, run};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What the tests need of Python.
+const PYTHON: [&str; 3] = ["jupyter_client>=8", "nbconvert>=7", "jupyterlab>=4.4,<5"];
+/// The notebook that runs with the stock kernel.
+const WITH_STOCK: &str = "6-your-own.ipynb";
+
+/// Where the tests keep what they make.
+struct Places {
+    root: PathBuf,
+    target: PathBuf,
+    work: PathBuf,
+}
+
+impl Places {
+    fn new() -> Result<Self, String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = root.canonicalize().map_err(|e| format!("cannot find the source tree: {e}"))?;
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let target = std::path::absolute(&target).map_err(|e| format!("cannot find the target folder: {e}"))?;
+        Ok(Places { work: target.join("notebooks"), root, target })
+    }
+
+    fn kernel(&self) -> PathBuf {
+        self.target.join("kernel").join(format!("kernelscope-kernel{}", std::env::consts::EXE_SUFFIX))
+    }
+
+    fn venv(&self) -> PathBuf {
+        self.work.join("venv")
+    }
+
+    fn python(&self) -> PathBuf {
+        self.venv().join("bin/python")
+    }
+
+    /// A command that keeps to the tests' own folders.
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env("KERNELSCOPE_CACHE", self.work.join("cache")).env("KERNELSCOPE_SOURCE", &self.root);
+        // The stock kernel installs itself where the second one says, ours where the first one does.
+        let jupyter = self.work.join("jupyter");
+        command.env("JUPYTER_DATA_DIR", &jupyter).env("JUPYTER_PATH", &jupyter).env("CARGO_TARGET_DIR", &self.target);
+        command
+    }
+}
+
+/// Runs all of it. Without Python 3, what needs it is left out, with a line that says so.
+pub fn test() -> Result<(), String> {
+    let places = Places::new()?;
+    make(&places.work)?;
+    let package = ["--profile", "kernel", "--package", "kernelscope-kernel"];
+    // The examples have the stock kernel; with them, everything is built for the same set of features once.
+    run(cargo().arg("build").args(package).args(["--bins", "--examples"]))?;
+    run(cargo().arg("test").args(package))?;
+    run(places.command(places.kernel()).arg("setup"))?;
+    let copies = copy_notebooks(&places, "run")?;
+    execute(&places, &copies)?;
+    if let Err(message) = packages::python() {
+        eprintln!("xtask: no Python 3 with venv ({message}): no tests with a Jupyter client, JupyterLab and nbconvert");
+        return Ok(());
+    }
+    if let Err(message) = packages::browser() {
+        eprintln!("xtask: no Chromium ({message}): JupyterLab will not be tried");
+    }
+    if !places.python().is_file() {
+        run(Command::new("python3").args(["-m", "venv"]).arg(places.venv()))?;
+    }
+    run(Command::new(places.python()).args(["-m", "pip", "install", "--quiet"]).args(PYTHON))?;
+    run(places.command(places.kernel()).arg("install").arg("--prefix").arg(places.venv()))?;
+    let tests = places.root.join("notebook/tests");
+    let discover = ["-m", "unittest", "discover", "--verbose", "--start-directory"];
+    run(places.command(places.python()).args(discover).arg(tests))?;
+    stock(&places)
+}
+
+/// Runs the notebooks with our kernel, two at a time: while one compiles a cell, another trains.
+fn execute(places: &Places, files: &[PathBuf]) -> Result<(), String> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            run(places.command(places.kernel()).arg("exec").arg(file))?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers = [scope.spawn(work), scope.spawn(work)];
+        let ended = workers.map(|worker| worker.join().unwrap_or_else(|_| Err("a thread panicked".to_string())));
+        ended.into_iter().collect()
+    })
+}
+
+/// One notebook through nbconvert with the stock kernel, which reads `evcxr.toml` beside it.
+fn stock(places: &Places) -> Result<(), String> {
+    run(places.command(places.target.join("kernel/examples/stock")).arg("--install"))?;
+    let folder = places.work.join("stock-run");
+    let copies = copy_notebooks(places, "stock-run")?;
+    // What is compiled for our kernel need not be compiled again.
+    let text = read(&places.root.join("notebooks/evcxr.toml"))?;
+    let library = places.work.join("cache/source/notebook").display().to_string();
+    write(&folder.join("evcxr.toml"), &text.replace("../notebook", &library))?;
+    let chosen = copies.iter().find(|path| path.ends_with(WITH_STOCK));
+    let chosen = chosen.ok_or_else(|| format!("no {WITH_STOCK} in notebooks"))?;
+    // What cells use is compiled with the same settings for both kernels.
+    let session = places.work.join("stock-session");
+    run(Command::new("rm").arg("-rf").arg(&session))?;
+    run(Command::new("cp").arg("-a").arg(places.work.join("cache/prepared")).arg(&session))?;
+    let mut convert = places.command(places.python());
+    convert.args(["-m", "nbconvert", "--to", "notebook", "--execute", "--inplace"]).arg(chosen);
+    convert.args(["--ExecutePreprocessor.kernel_name=rust", "--ExecutePreprocessor.startup_timeout=900"]);
+    convert.args(["--ExecutePreprocessor.timeout=1800"]).env("EVCXR_TMPDIR", &session);
+    // Without the network, what is resolved are the versions that our lock file has brought here.
+    convert.env("CARGO_NET_OFFLINE", "true");
+    // evcxr moves what it has compiled away from the place relative to which that finds the standard library.
+    let library = Command::new("rustc").args(["--print", "target-libdir"]).output();
+    let library = library.map_err(|e| format!("cannot run rustc: {e}"))?;
+    convert.env("LD_LIBRARY_PATH", String::from_utf8_lossy(&library.stdout).trim());
+    run(convert.current_dir(&folder))?;
+    // The stock kernel calls every cell a success; a failed one has written to standard error and shown nothing.
+    let shown = read(chosen)?;
+    for expected in ["central difference", "parameters", "image/svg+xml"] {
+        if !shown.contains(expected) || shown.contains("\"name\": \"stderr\"") {
+            return Err(format!("{}: no \"{expected}\" in its outputs, or an error", chosen.display()));
+        }
+    }
+    Ok(())
+}
+
+/// Copies the notebooks to a new folder, where they can write.
+fn copy_notebooks(places: &Places, name: &str) -> Result<Vec<PathBuf>, String> {
+    let folder = places.work.join(name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).map_err(|e| format!("cannot remove {}: {e}", folder.display()))?;
+    }
+    make(&folder)?;
+    let from = places.root.join("notebooks");
+    let found = std::fs::read_dir(&from).map_err(|e| format!("cannot read {}: {e}", from.display()))?;
+    let mut files: Vec<PathBuf> = found.filter_map(|item| item.ok().map(|i| i.path())).collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == "ipynb"));
+    files.sort();
+    let mut copies = Vec::new();
+    for file in files {
+        let copy = folder.join(file.file_name().unwrap_or_default());
+        std::fs::copy(&file, &copy).map_err(|e| format!("cannot copy {}: {e}", file.display()))?;
+        copies.push(copy);
+    }
+    Ok(copies)
+}
+
+fn make(folder: &Path) -> Result<(), String> {
+    std::fs::create_dir_all(folder).map_err(|e| format!("cannot create {}: {e}", folder.display()))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))
+}
