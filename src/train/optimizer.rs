@@ -71,7 +71,7 @@ enum Moments {
     /// Before the first step.
     Zero,
     Host([Vec<f32>; 2]),
-    Device(Gpu, [Storage; 2]),
+    Device(Box<(Gpu, [Storage; 2])>),
 }
 
 impl Moments {
@@ -79,7 +79,7 @@ impl Moments {
     fn of(parameter: &Tensor, values: [Vec<f32>; 2]) -> Result<Self> {
         let Some(gpu) = Gpu::of(parameter) else { return Ok(Moments::Host(values)) };
         let [m, v] = values.each_ref().map(|values| gpu_update::upload(&gpu, values));
-        Ok(Moments::Device(gpu, [m?, v?]))
+        Ok(Moments::Device(Box::new((gpu, [m?, v?]))))
     }
 
     /// Copies of all `count` values.
@@ -87,7 +87,10 @@ impl Moments {
         match self {
             Moments::Zero => Ok([vec![0.0; count], vec![0.0; count]]),
             Moments::Host(values) => Ok(values.clone()),
-            Moments::Device(_, [m, v]) => Ok([download(m)?, download(v)?]),
+            Moments::Device(device) => {
+                let (_, [m, v]) = &**device;
+                Ok([download(m)?, download(v)?])
+            }
         }
     }
 
@@ -96,7 +99,10 @@ impl Moments {
         match self {
             Moments::Zero => {}
             Moments::Host(values) => values.iter_mut().for_each(|values| mask.erase(values)),
-            Moments::Device(gpu, values) => values.iter_mut().try_for_each(|values| mask.erase_on(gpu, values))?,
+            Moments::Device(device) => {
+                let (gpu, values) = &mut **device;
+                values.iter_mut().try_for_each(|values| mask.erase_on(gpu, values))?;
+            }
         }
         Ok(())
     }
@@ -192,7 +198,8 @@ impl AdamW {
             let [m, v] = match moments {
                 Moments::Zero => continue,
                 Moments::Host(values) => values,
-                Moments::Device(gpu, values) => {
+                Moments::Device(device) => {
+                    let (gpu, values) = &mut **device;
                     gpu_update::adamw(gpu, var.as_tensor(), grad, values, factors)?;
                     continue;
                 }

@@ -89,7 +89,6 @@ fn erase_in(gpu: &Gpu, values: Arg, count: usize, kept: &Kept) -> candle_core::R
 }
 
 /// The words of the kernels' `Groups`, and the bits.
-#[expect(clippy::type_complexity, reason = "two results that belong together in three places")]
 fn groups(gpu: &Gpu, count: i32, mask: Option<&Kept>) -> Result<(Vec<i32>, Option<std::sync::Arc<Storage>>)> {
     let division = Division::by(mask.map_or(1, |mask| mask.group));
     let words = [count].into_iter().chain(division.words()).collect();
