@@ -13,7 +13,7 @@ mod cuda {
     use std::process::Command;
 
     /// Files with kernels.
-    const FILES: [&str; 5] = ["taps", "layer_norm", "planes", "elementwise", "probe"];
+    const FILES: [&str; 6] = ["taps", "layer_norm", "planes", "elementwise", "update", "probe"];
 
     /// Code for the compute capabilities of A100 and H100, and PTX that drivers compile for later ones.
     const TARGETS: [&str; 3] =

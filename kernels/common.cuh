@@ -59,6 +59,9 @@ __device__ __forceinline__ float4 load4(const float* from, int at) {
 }
 __device__ __forceinline__ void store4(float* to, int at, float4 value) { *reinterpret_cast<float4*>(to + at) = value; }
 __device__ __forceinline__ int2 load2(const int* from, int at) { return *reinterpret_cast<const int2*>(from + at); }
+// Products and sums that are not put together to multiply-adds.
+__device__ __forceinline__ float times(float a, float b) { return __fmul_rn(a, b); }
+__device__ __forceinline__ float plus(float a, float b) { return __fadd_rn(a, b); }
 // The same shared memory as words of another type.
 template <class To, class From> __device__ __forceinline__ To* reinterpret_shared(From* from) {
     return reinterpret_cast<To*>(from);

@@ -16,14 +16,22 @@ __device__ __forceinline__ void chunks_of(float (&acc)[Q], Shared<float> source,
     }
 }
 
+// The squares that read inside the image.
+template <int Q>
+__device__ __forceinline__ void squares_of(float (&acc)[Q], Shared<float> source, int at, Shared<int> list,
+                                           Shared<float> weights, const Reach& reach, int count) {
+    for (int i = 0; i < count; ++i) {
+        const int2 step = load2(list, 2 * i);
+        if (reach.has(step)) square<Q>(acc, source, at + step.x + step.y, weights, i * SQUARE_WORDS<Q>);
+    }
+}
+
 // Writes the results of a tile of whole rows, TOGETHER at a time, from place `to` on.
 template <int TOGETHER, class T>
 __device__ __forceinline__ void write_rows(Global<T> y, size_t to, size_t apart, Shared<float> results, int images,
                                            int first_row, const Params& p) {
     const int height = min(p.tile_rows * p.result_stride_rows, p.result_rows - first_row);
     const int steps = p.by_result_steps.divisor, count = images * height * steps;
-    // Neighbours would meet in a bank: half of the lanes read the second one first.
-    const bool swap = TOGETHER == 2 && threadIdx.x & WARP / 2;
 #pragma unroll 2
     for (int i = threadIdx.x; i < count; i += blockDim.x) {
         const int line = p.by_result_steps.of(i), image = p.by_result_height.of(line);
@@ -33,6 +41,7 @@ __device__ __forceinline__ void write_rows(Global<T> y, size_t to, size_t apart,
         if (TOGETHER == 1) {
             y[at] = from_float<T>(results[word]);
         } else {
+            const bool swap = odd_first(word);
             const float one = results[word + swap], other = results[word + !swap];
             store_pair(y, at, float2{swap ? other : one, swap ? one : other});
         }
@@ -74,7 +83,8 @@ __device__ __forceinline__ void convolve(Global<const T> x, Global<const T> w, G
             sum += to_float(load(w, size_t(channel) * p.weights_per_channel + load(tables, k)));
         weights[i] = sum;
     }
-    for (int i = threadIdx.x; i < 2 * g.chunks; i += blockDim.x) list[i] = load(tables, g.chunk_list + i);
+    const int entries = 2 * (g.chunks + g.squares);
+    for (int i = threadIdx.x; i < entries; i += blockDim.x) list[i] = load(tables, g.chunk_list + i);
     const size_t plane = size_t(first_image) * p.channels + channel;
     if (p.source_together) {
         clear(source, images * g.image_words);
@@ -88,12 +98,13 @@ __device__ __forceinline__ void convolve(Global<const T> x, Global<const T> w, G
     __syncthreads();
 
     const float offset = p.with_bias ? to_float(load(bias, channel)) : 0.0f;
-    const int positions = g.strips * g.lines, programs = p.result_stride_rows * p.result_stride_cols;
+    const int positions = positions_of(g, images), programs = p.result_stride_rows * p.result_stride_cols;
     const int wrap = g.direction >= DOWN_RIGHT ? g.source.lines * g.source.pitch : 0x7fffffff;
-    for (int i = threadIdx.x; i < images * positions; i += blockDim.x) {
-        const int image = g.by_positions.of(i);
-        const Start start = start_of<Q>(g, i - image * positions);
-        if (!start.live) continue;
+    for (int i = threadIdx.x; i < positions; i += blockDim.x) {
+        const Place place = place_of<Q>(g, i);
+        const int image = place.image;
+        const Start start = place.start;
+        if (!start.live || image >= images) continue;
         const int line_word = g.source.line(g.direction, start.row, start.col) * g.source.pitch;
         const int v = image * g.image_words + (g.direction == ALONG_ROWS ? start.col : start.row);
         for (int program = 0; program < programs; ++program) {
@@ -113,6 +124,7 @@ __device__ __forceinline__ void convolve(Global<const T> x, Global<const T> w, G
             KS_CHUNKS(2);
             KS_CHUNKS(1);
 #undef KS_CHUNKS
+            if (g.squares) squares_of<Q>(acc, source, line_word + v, list, weights, reach_of<Q>(g, i), g.squares);
             const int down = program / p.result_stride_cols, across = program % p.result_stride_cols;
 #pragma unroll
             for (int j = 0; j < Q; ++j) {
@@ -143,10 +155,10 @@ __device__ __forceinline__ void convolve(Global<const T> x, Global<const T> w, G
 // The bundles of B chunks of U taps: every warp has bundles of its own, or parts of their positions.
 template <int Q, int U, int B>
 __device__ __forceinline__ void bundles_of(Shared<float> source, Shared<float> results, Shared<int> list,
-                                           Shared<float> sums, const Group& g, const Params& p, int images, int& item,
-                                           int& first, int& entry, int count) {
+                                           Shared<int> places, Shared<float> sums, const Group& g, const Params& p,
+                                           int images, int& item, int& first, int& entry, int count) {
     const int lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
-    const int positions = g.strips * g.lines;
+    const int positions = positions_of(g, images), end_word = images * g.result_words;
     const int wrap = g.direction >= DOWN_RIGHT ? g.source.lines * g.source.pitch : 0x7fffffff;
     const int end = first + count * p.parts;
     for (; item < end; item += warps) {
@@ -157,23 +169,18 @@ __device__ __forceinline__ void bundles_of(Shared<float> source, Shared<float> r
         float acc[8];
 #pragma unroll
         for (int k = 0; k < 8; ++k) acc[k] = 0.0f;
-        for (int i = part * WARP + lane; i < images * positions; i += p.parts * WARP) {
-            const int image = g.by_positions.of(i);
-            const Start start = start_of<Q>(g, i - image * positions);
-            if (!start.live) continue;
-            const int v = g.direction == ALONG_ROWS ? start.col : start.row;
-            // A diagonal may start left of the tile; its line is that of the pixel where it enters, modulo the lines.
-            const int col = start.col < 0 ? start.col + g.results.lines : start.col;
-            const int from = image * g.result_words + g.results.line(g.direction, start.row, col) * g.results.pitch + v;
-            const int line_word = g.source.line(g.direction, start.row, start.col) * g.source.pitch;
+        for (int i = part * WARP + lane; i < positions; i += p.parts * WARP) {
+            const int2 place = load2(places, 2 * i);
+            if (unsigned(place.x) >= unsigned(end_word)) continue;
+            const int line_word = unsigned(place.y) >> 16, along = place.y & 0xffff;
             float dy[Q];
 #pragma unroll
-            for (int j = 0; j < Q; ++j) dy[j] = results[from + j];
+            for (int j = 0; j < Q; ++j) dy[j] = results[place.x + j];
 #pragma unroll
             for (int b = 0; b < B; ++b) {
                 int across = line_word + entries[b].x;
                 if (across >= wrap) across -= wrap;
-                const int at = image * g.image_words + across + v + entries[b].y;
+                const int at = across + along + entries[b].y;
                 float pixels[Q + U - 1];
 #pragma unroll
                 for (int j = 0; j < Q + U - 1; ++j) pixels[j] = source[at + j];
@@ -190,6 +197,61 @@ __device__ __forceinline__ void bundles_of(Shared<float> source, Shared<float> r
     entry += count * B;
 }
 
+// The squares of the weight gradient, divided among warps as bundles are.
+template <int Q>
+__device__ __forceinline__ void square_sums(Shared<float> source, Shared<float> results, Shared<int> list,
+                                            Shared<int> places, Shared<float> sums, const Group& g, const Params& p,
+                                            int images) {
+    const int lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
+    const int positions = positions_of(g, images), end_word = images * g.result_words;
+    for (int item = threadIdx.x / WARP; item < g.squares * p.parts; item += warps) {
+        const int part = item % p.parts;
+        const int2 step = load2(list, 2 * (item / p.parts));
+        float acc[SQUARE_WORDS<Q>];
+#pragma unroll
+        for (int k = 0; k < SQUARE_WORDS<Q>; ++k) acc[k] = 0.0f;
+        for (int i = part * WARP + lane; i < positions; i += p.parts * WARP) {
+            if (!reach_of<Q>(g, i).has(step)) continue;
+            const int2 place = load2(places, 2 * i);
+            if (unsigned(place.x) >= unsigned(end_word)) continue;
+            const int at = (unsigned(place.y) >> 16) + (place.y & 0xffff) + step.x + step.y;
+            float dy[Q], pixels[Q];
+#pragma unroll
+            for (int j = 0; j < Q; ++j) dy[j] = results[place.x + j];
+#pragma unroll
+            for (int j = 0; j < Q; ++j) pixels[j] = source[at + j];
+#pragma unroll
+            for (int j = 0; j < Q; ++j)
+#pragma unroll
+                for (int k = 0; k < Q; ++k) acc[Q - 1 + k - j] = fmaf(dy[j], pixels[k], acc[Q - 1 + k - j]);
+        }
+#pragma unroll
+        for (int k = 0; k < SQUARE_WORDS<Q>; k += 8) {
+            float eight[8];
+#pragma unroll
+            for (int j = 0; j < 8; ++j) eight[j] = acc[k + j];
+            const float sum = warp_sum_eight(eight, lane);
+            if (lane % 4 == 0) sums[item * SQUARE_WORDS<Q> + k + lane / 4] += sum;
+        }
+    }
+}
+
+// Where every position has its gradients, or -1, and its pixels: the line's word above that of the image and along it.
+template <int Q>
+__device__ __forceinline__ void list_places(Shared<int> places, const Group& g, const Params& p) {
+    for (int i = threadIdx.x; i < positions_of(g, p.images_per_block); i += blockDim.x) {
+        const Place place = place_of<Q>(g, i);
+        const Start start = place.start;
+        const int v = g.direction == ALONG_ROWS ? start.col : start.row;
+        // A diagonal may start left of the tile; its line is that of the pixel where it enters, modulo the lines.
+        const int col = start.col < 0 ? start.col + g.results.lines : start.col;
+        const int line = g.source.line(g.direction, start.row, start.col) * g.source.pitch;
+        const int from = place.image * g.result_words + g.results.line(g.direction, start.row, col) * g.results.pitch + v;
+        places[2 * i] = start.live ? from : -1;
+        places[2 * i + 1] = int(uint32_t(line) << 16 | uint32_t(place.image * g.image_words + v));
+    }
+}
+
 // Sums of one channel over a share of the images and tiles: `partial` (splits, channels, partial_stride) has the
 // gradients of the distinct taps and, last, of the bias.
 template <class T, int Q>
@@ -200,9 +262,11 @@ __device__ __forceinline__ void weight_sums(Global<const T> x, Global<const T> d
     const Group g = group_of(tables, p, channel);
     Shared<float> sums = shared + p.weights_at, source = shared + p.source_at, results = shared + p.results_at;
     Shared<int> list = reinterpret_shared<int>(shared + p.chunks_at);
+    Shared<int> places = reinterpret_shared<int>(shared + p.places_at);
     const int entries = load(tables, g.bundle_counts + 8), items = g.bundles * p.parts;
-    for (int i = threadIdx.x; i < 2 * entries; i += blockDim.x) list[i] = load(tables, g.bundle_list + i);
-    for (int i = threadIdx.x; i < 8 * items; i += blockDim.x) sums[i] = 0.0f;
+    for (int i = threadIdx.x; i < 2 * (entries + g.squares); i += blockDim.x) list[i] = load(tables, g.bundle_list + i);
+    for (int i = threadIdx.x; i < 8 * items + g.squares * p.parts * SQUARE_WORDS<Q>; i += blockDim.x) sums[i] = 0.0f;
+    list_places<Q>(places, g, p);
 
     const int tiles = p.tiles_down * p.tiles_across, work = p.image_blocks * tiles;
     float bias = 0.0f;
@@ -239,7 +303,8 @@ __device__ __forceinline__ void weight_sums(Global<const T> x, Global<const T> d
         __syncthreads();
         int item = threadIdx.x / WARP, first = 0, entry = 0;
 #define KS_BUNDLES(U, B) \
-    bundles_of<Q, U, B>(source, results, list, sums, g, p, images, item, first, entry, load(tables, g.bundle_counts + 8 - U))
+    bundles_of<Q, U, B>(source, results, list, places, sums, g, p, images, item, first, entry, \
+                        load(tables, g.bundle_counts + 8 - U))
         KS_BUNDLES(8, 1);
         KS_BUNDLES(7, 1);
         KS_BUNDLES(6, 1);
@@ -249,6 +314,7 @@ __device__ __forceinline__ void weight_sums(Global<const T> x, Global<const T> d
         KS_BUNDLES(2, 4);
         KS_BUNDLES(1, 8);
 #undef KS_BUNDLES
+        if (g.squares) square_sums<Q>(source, results, list, places, sums, g, p, images);
     }
     __syncthreads();
     const size_t to = (size_t(split) * p.channels + channel) * p.partial_stride;
@@ -257,6 +323,16 @@ __device__ __forceinline__ void weight_sums(Global<const T> x, Global<const T> d
         if (tap < 0) continue;
         float sum = 0.0f;
         for (int part = 0; part < p.parts; ++part) sum += sums[(i / 8 * p.parts + part) * 8 + i % 8];
+        partial[to + tap] = sum;
+    }
+    for (int tap = threadIdx.x; g.squares && tap < g.taps; tap += blockDim.x) {
+        float sum = 0.0f;
+        for (int k = 0; k < 2; ++k) {
+            const int place = load(tables, g.square_taps + 2 * tap + k);
+            const int words = SQUARE_WORDS<Q>, of = place / words * p.parts;
+            for (int part = 0; place >= 0 && part < p.parts; ++part)
+                sum += sums[(of + part) * words + place % words];
+        }
         partial[to + tap] = sum;
     }
     __syncthreads();

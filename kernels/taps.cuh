@@ -61,6 +61,12 @@ struct Group {
     // on have nothing to do.
     int strips, lines, live;
     Division by_lines, by_positions;
+    // Where this is not negative, the lanes of a warp have 2^band lines, at one strip, of 32 / 2^band images; there are
+    // `bands` of these lines, and a warp for every band and strip. Staged lines from `first_line` to before `end_line` are
+    // inside the image.
+    int band, bands;
+    Division by_bands, by_warps;
+    int first_line, end_line;
     // Distinct taps in the order of the chunks, every chunk filled up to a multiple of four words.
     int weight_words, weight_lists, centre;
     // Chunks: {step across lines, word}, from the longest to the shortest.
@@ -70,6 +76,9 @@ struct Group {
     // The weight gradient's bundles of chunks with up to eight taps together: eight numbers; entries as for chunks;
     // eight taps per bundle, -1 where there is none.
     int bundles, bundle_counts, bundle_list, bundle_taps;
+    // With bands, in place of chunks, squares of Q results and Q pixels and the weights of all distances between them:
+    // steps as of chunks, and for the weight gradient, the places of every tap in up to two squares, or -1.
+    int squares, square_taps;
     // For every weight of a channel, its place among the weight words, or -1; offsets for the kernels without tiles.
     int taps, slots, offsets, weights;
 };
@@ -84,7 +93,7 @@ struct Params {
     int tile_rows, tile_cols, tiles_down, tiles_across, images_per_block, image_blocks;
     int residual, with_bias;
     // Places in shared memory.
-    int weights_at, chunks_at, source_at, results_at;
+    int weights_at, chunks_at, places_at, source_at, results_at;
     int result_pitch, result_image;
     Division by_result_cols, by_result_rows;
     // Pixels that are read or written together where a tile has whole rows, 1 or 2, or 0 where it has not; and how many
@@ -122,6 +131,10 @@ struct Target {
     int image_words, first_row, first_col;
 };
 
+// Of two words next to each other, whether the second is the first to be used. All lanes at once would meet in banks:
+// half of them use even words first, the others odd ones.
+__device__ __forceinline__ bool odd_first(int word) { return (word ^ (threadIdx.x / (WARP / 2))) & 1; }
+
 // Zeros in the tiles; rounded up to four words, of which what follows has as many.
 __device__ __forceinline__ void clear(Shared<float> words, int count) {
     for (int i = 4 * threadIdx.x; i < count; i += 4 * blockDim.x) store4(words, i, float4{0.0f, 0.0f, 0.0f, 0.0f});
@@ -139,8 +152,6 @@ __device__ __forceinline__ float stage_rows(const PlanesOf<T>& planes, const Tar
     // The word of a cell: a sum of multiples, or for diagonals by Area::word.
     const int by_row = direction == ALONG_ROWS ? area.pitch : 1, by_col = direction == ALONG_ROWS ? 1 : area.pitch;
     const int wrap = diagonal ? area.lines * area.pitch : 0x7fffffff;
-    // Neighbours would meet in a bank: half of the lanes write the second one first.
-    const bool swap = TOGETHER == 2 && threadIdx.x & WARP / 2;
     float sum = 0.0f;
     for (int start = threadIdx.x; start < count; start += AT_ONCE * blockDim.x) {
         float2 values[AT_ONCE];
@@ -173,6 +184,7 @@ __device__ __forceinline__ float stage_rows(const PlanesOf<T>& planes, const Tar
             }
             int next = word + by_col;
             if (next >= wrap) next -= wrap;
+            const bool swap = odd_first(image * to.image_words + word);
             const int words[2] = {swap ? next : word, swap ? word : next};
             if (unsigned(col + swap) < unsigned(area.cols))
                 to.words[image * to.image_words + words[0]] = swap ? values[k].y : values[k].x;
@@ -252,6 +264,74 @@ template <int Q> __device__ __forceinline__ Start start_of(const Group& g, int p
         case DOWN_RIGHT: return {strip * Q, line - (Q - 1), line < g.live};
         default: return {strip * Q, line, line < g.live};
     }
+}
+
+// The number of positions of a block, in whole warps where lanes have different images.
+__device__ __forceinline__ int positions_of(const Group& g, int images) {
+    if (g.band < 0) return images * g.strips * g.lines;
+    const int apart = 5 - g.band;
+    return ((images + (1 << apart) - 1) >> apart) * int(g.by_warps.divisor) * WARP;
+}
+
+// A thread's image and where its results start.
+struct Place {
+    int image;
+    Start start;
+};
+
+template <int Q> __device__ __forceinline__ Place place_of(const Group& g, int i) {
+    if (g.band < 0) {
+        const int image = g.by_positions.of(i);
+        return {image, start_of<Q>(g, i - image * g.strips * g.lines)};
+    }
+    const int warp = i / WARP, lane = i % WARP, group = g.by_warps.of(warp), rest = warp - group * int(g.by_warps.divisor);
+    const int strip = g.by_bands.of(rest), line = ((rest - strip * g.bands) << g.band) + (lane & ((1 << g.band) - 1));
+    const int image = (group << (5 - g.band)) + (lane >> g.band);
+    if (g.direction == ALONG_ROWS) return {image, {line, strip * Q, line < g.live}};
+    return {image, {strip * Q, line, line < g.live}};
+}
+
+// The steps, across the lines and along them, with which any lane of a warp reads inside the image: the first, and how
+// far the last is from it.
+struct Reach {
+    int across, along;
+    uint32_t across_span, along_span;
+
+    __device__ __forceinline__ bool has(int2 step) const {
+        return uint32_t(step.x - across) <= across_span && uint32_t(step.y - along) <= along_span;
+    }
+};
+
+// Of position i's warp, with bands.
+template <int Q> __device__ __forceinline__ Reach reach_of(const Group& g, int i) {
+    const int warp = i / WARP, rest = warp - int(g.by_warps.of(warp)) * int(g.by_warps.divisor), strip = g.by_bands.of(rest);
+    const int line = (rest - strip * g.bands) << g.band, last = min(line + (1 << g.band), g.live) - 1;
+    const int across = (g.first_line - last) * g.source.pitch;
+    return {across, -strip * Q, uint32_t((g.end_line - 1 - line) * g.source.pitch - across), uint32_t((g.strips - 1) * Q)};
+}
+
+// Words of the weights of a square: those of 2 Q - 1 distances, filled up.
+template <int Q> constexpr int SQUARE_WORDS = (2 * Q - 1 + 7) / 8 * 8;
+
+// Q pixels next to each other: acc[j] += w[Q - 1 + i - j] * x[i], whether or not they are around the results.
+template <int Q>
+__device__ __forceinline__ void square(float (&acc)[Q], Shared<float> x, int at, Shared<float> weights, int weight) {
+    float pixels[Q], w[(2 * Q + 2) / 4 * 4];
+#pragma unroll
+    for (int i = 0; i < Q; ++i) pixels[i] = x[at + i];
+#pragma unroll
+    for (int i = 0; i < (2 * Q + 2) / 4; ++i) {
+        const float4 four = load4(weights, weight + 4 * i);
+        w[4 * i] = four.x;
+        w[4 * i + 1] = four.y;
+        w[4 * i + 2] = four.z;
+        w[4 * i + 3] = four.w;
+    }
+#pragma unroll
+    for (int d = 0; d < 2 * Q - 1; ++d)
+#pragma unroll
+        for (int j = 0; j < Q; ++j)
+            if (unsigned(d - (Q - 1) + j) < unsigned(Q)) acc[j] = fmaf(w[d], pixels[d - (Q - 1) + j], acc[j]);
 }
 
 // U consecutive taps: acc[j] += w[u] * x[j + u].

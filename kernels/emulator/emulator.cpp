@@ -60,6 +60,8 @@ struct Counts {
     uint64_t global_reads, sectors_read, global_writes, sectors_written;
     uint64_t shared_reads, shared_read_cycles, shared_writes, shared_write_cycles;
     uint64_t table_reads, barriers, shuffles;
+    // Cycles that the accesses would take if their words were spread over all banks.
+    uint64_t shared_least_cycles;
 };
 
 struct State {
@@ -148,13 +150,14 @@ void run_warp(uint32_t first, const std::vector<uint32_t>& order) {
     }
 }
 
-// Cycles that the accesses of one site take: the most words of one bank.
-uint64_t bank_cycles(const Noted* from, const Noted* to) {
+// Cycles that the accesses of one site take: the most words of one bank. Adds those that as many words take at least.
+uint64_t bank_cycles(const Noted* from, const Noted* to, uint64_t& least) {
     std::vector<uint64_t> words;
     for (; from != to; ++from)
         for (uint32_t at = 0; at < from->bytes; at += 4) words.push_back((from->address + at) / 4);
     std::sort(words.begin(), words.end());
     words.erase(std::unique(words.begin(), words.end()), words.end());
+    least += (words.size() + 31) / 32;
     uint64_t banks[32] = {}, most = 0;
     for (uint64_t word : words) most = std::max(most, ++banks[word % 32]);
     return most;
@@ -203,8 +206,14 @@ void count_warp(uint32_t first) {
             case Access::TableRead: ++counts.table_reads; break;
             case Access::GlobalRead: ++counts.global_reads, counts.sectors_read += sectors(from, to); break;
             case Access::GlobalWrite: ++counts.global_writes, counts.sectors_written += sectors(from, to); break;
-            case Access::SharedRead: ++counts.shared_reads, counts.shared_read_cycles += bank_cycles(from, to); break;
-            case Access::SharedWrite: ++counts.shared_writes, counts.shared_write_cycles += bank_cycles(from, to); break;
+            case Access::SharedRead:
+                ++counts.shared_reads;
+                counts.shared_read_cycles += bank_cycles(from, to, counts.shared_least_cycles);
+                break;
+            case Access::SharedWrite:
+                ++counts.shared_writes;
+                counts.shared_write_cycles += bank_cycles(from, to, counts.shared_least_cycles);
+                break;
         }
         begin = end;
     }
@@ -414,4 +423,7 @@ namespace probe {
 }
 namespace taps {
 #include "../taps.cu"
+}
+namespace update {
+#include "../update.cu"
 }

@@ -229,6 +229,8 @@ inline float counted_fmaf(float a, float b, float c) {
     return std::fmaf(a, b, c);
 }
 #define fmaf counted_fmaf
+inline float times(float a, float b) { return a * b; }
+inline float plus(float a, float b) { return a + b; }
 inline uint32_t __umulhi(uint32_t a, uint32_t b) { return uint32_t((uint64_t(a) * b) >> 32); }
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a > b ? a : b; }

@@ -277,9 +277,25 @@ impl Case {
         }
     }
 
-    /// Of every channel's small kernels, as many are left as the share says, the others at random.
-    fn shiftwise(&self, window: Window, percent: usize) -> Result<Prepared> {
-        let (groups, n, side) = (window.groups(), window.small(), self.side);
+    /// The taps of the three branches that a shift-wise layer has before it is merged, as far as pruning has left them;
+    /// none of other kernels.
+    ///
+    /// # Errors
+    /// If the operator refuses the sizes.
+    pub fn branches(&self) -> Result<Vec<TapTable>> {
+        let Kernel::ShiftWise { length, small, percent } = self.kernel else { return Ok(Vec::new()) };
+        let window = Window::new(length, small, Padding::Full)?;
+        let kernels = self.small_kernels(window, percent)?;
+        let table = |(taps, kernel): (Vec<Tap>, Tensor)| {
+            TapTable::ragged(&kept_taps(&taps, &kernel.reshape((self.channels, taps.len()))?)?)
+        };
+        window.rectangles().into_iter().zip(kernels).map(table).collect()
+    }
+
+    /// Kernels of ones and zeros of the three branches. Of every channel's small kernels, as many are left as the share
+    /// says, the others at random.
+    fn small_kernels(&self, window: Window, percent: usize) -> Result<[Tensor; 3]> {
+        let (groups, n) = (window.groups(), window.small());
         let left = (groups * percent / 100).max(1);
         let mut values = vec![0f32; self.channels * groups * n * n];
         for channel in 0..self.channels {
@@ -288,7 +304,11 @@ impl Case {
             }
         }
         let weight = Tensor::from_vec(values, (self.channels * groups, 1, n, n), &Device::Cpu)?;
-        let [h, v, i] = ShiftWise::new(self.channels, window, 1)?.kernels(&weight)?;
+        ShiftWise::new(self.channels, window, 1)?.kernels(&weight)
+    }
+
+    fn shiftwise(&self, window: Window, percent: usize) -> Result<Prepared> {
+        let ([h, v, i], side) = (self.small_kernels(window, percent)?, self.side);
         let cross = Cross::new(&window)?;
         let weight = cross.sum([&h, &v, &i])?;
         let geometry = Geometry { input: (side, side), output: (side, side), stride: (1, 1) };
@@ -421,6 +441,19 @@ mod tests {
         let share = |pruned: &Prepared| pruned.work.macs as f64 / all.work.macs as f64;
         assert!((0.2..0.35).contains(&share(&third)), "{}", share(&third));
         assert!((0.05..0.15).contains(&share(&tenth)), "{}", share(&tenth));
+    }
+
+    #[test]
+    fn branches_have_the_taps_of_the_cross() {
+        let [all, third] = ["all", "30%"].map(|kept| small(&format!("shiftwise 51x5 {kept} 16x56x56")));
+        let counts = |case: &Case| -> Vec<usize> {
+            let tables = case.branches().unwrap();
+            tables.iter().map(|table| table.groups().iter().map(|group| group.taps().len()).max().unwrap()).collect()
+        };
+        assert_eq!(counts(&all), [275, 275, 25]);
+        // 3 of 11 small kernels.
+        assert_eq!(counts(&third)[..2], [75, 75]);
+        assert!(small("7x7 16x56x56").branches().unwrap().is_empty());
     }
 
     #[test]

@@ -9,11 +9,12 @@ use super::roofline::Work;
 use super::timing::{Effort, Timing, measured};
 use super::{Progress, Watcher, results, values};
 use crate::ops::gpu::{Arg, Gpu, Held, Launch, Values};
-use crate::ops::taps::{PassResult, TapConv};
+use crate::ops::taps::{PassResult, TapConv, TapTable};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Storage, Tensor};
 use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Bytes of all sets of inputs together: several times the second-level cache of the largest GPUs.
 const ROTATED_BYTES: usize = 256 << 20;
@@ -111,10 +112,32 @@ pub struct Measurement {
     pub roofline_share: f64,
     /// Largest difference from the CPU's result in f32, relative to the largest value.
     pub error: f64,
+    /// Bytes that the pass allocates at most: its results and what it needs on the way.
+    pub allocated_bytes: Option<u64>,
+    /// Of the merged kernel of a shift-wise layer, the shortest time in milliseconds of its three branches, one after the
+    /// other, without the sum of their results.
+    pub branches_min_ms: Option<f64>,
     /// PyTorch's shortest time in milliseconds, in its faster layout.
     pub torch_min_ms: Option<f64>,
     /// PyTorch's faster layout.
     pub torch_layout: Option<MemoryLayout>,
+    /// Bytes that it allocates at most.
+    pub torch_allocated_bytes: Option<u64>,
+}
+
+/// All three passes of a case together: what training takes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Training {
+    /// The case's name.
+    pub case: String,
+    /// The sum of the shortest times in milliseconds.
+    pub min_ms: f64,
+    /// The same of PyTorch.
+    pub torch_min_ms: Option<f64>,
+    /// Of the three branches of a shift-wise layer.
+    pub branches_min_ms: Option<f64>,
+    /// Bytes of input, gradient of the result and weights, and of what all passes allocate.
+    pub peak_bytes: Option<u64>,
 }
 
 /// A benchmark on a GPU.
@@ -134,6 +157,22 @@ pub struct Report {
     pub torch: Option<String>,
     /// All passes of all cases.
     pub measurements: Vec<Measurement>,
+    /// The passes of each case together.
+    pub training: Vec<Training>,
+}
+
+/// Training from the passes of a case. Input, weights and result are there during the two other passes.
+fn training(rows: &[Measurement], input_bytes: u64) -> Option<Training> {
+    let first = rows.first()?;
+    let sum = |time: fn(&Measurement) -> Option<f64>| rows.iter().map(time).sum::<Option<f64>>();
+    let allocated: Option<u64> = rows.iter().map(|row| row.allocated_bytes).sum();
+    Some(Training {
+        case: first.case.clone(),
+        min_ms: rows.iter().map(|row| row.min_ms).sum(),
+        torch_min_ms: sum(|row| row.torch_min_ms),
+        branches_min_ms: sum(|row| row.branches_min_ms),
+        peak_bytes: allocated.map(|allocated| input_bytes + allocated),
+    })
 }
 
 /// Measures the GPU, then case after case; every result is compared with the CPU's.
@@ -155,21 +194,32 @@ pub fn run(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
     let count = settings.cases.len();
     watch(Progress { done: 0, count, next: "copy bandwidth and arithmetic peak" });
     let capability = capability(&gpu, settings, effort)?;
-    let mut measurements = Vec::new();
+    let (mut measurements, mut together) = (Vec::new(), Vec::new());
     for (done, case) in settings.cases.iter().enumerate() {
         let inputs = Inputs::new(case, settings)?;
+        let branches = Inputs::branches(case, &inputs, settings)?;
         for pass in Pass::ALL {
             watch(Progress { done, count, next: &format!("{case}, {}", pass.label()) });
             let error = inputs.check(&gpu, pass, settings)?;
             let timing = inputs.time(&gpu, pass, effort)?;
             let mut row = measurement(case, pass, &inputs, timing, (error, &capability));
+            let memory = gpu.memory(|| inputs.launch(&gpu, pass, 0).map(drop))?;
+            row.allocated_bytes = memory.map(|(before, peak)| peak - before);
+            if !branches.is_empty() {
+                let times = branches.iter().map(|branch| branch.time(&gpu, pass, effort));
+                let times = times.collect::<Result<Vec<_>>>()?;
+                row.branches_min_ms = Some(times.iter().map(|time| 1e3 * time.min_s).sum());
+            }
             if let Some(peer) = &mut peer {
                 let time = peer.pass_on_gpu(case, pass, dtype, effort)?;
                 row.torch_min_ms = Some(1e3 * time.timing.min_s);
                 row.torch_layout = Some(time.layout);
+                row.torch_allocated_bytes = time.allocated_bytes;
             }
             measurements.push(row);
         }
+        let rows = measurements.len() - Pass::ALL.len()..;
+        together.extend(training(&measurements[rows], inputs.work.bytes));
     }
     Ok(Report {
         command: settings.command.clone(),
@@ -179,6 +229,7 @@ pub fn run(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
         capability,
         torch: peer.map(|peer| peer.version().to_string()),
         measurements,
+        training: together,
     })
 }
 
@@ -205,8 +256,11 @@ fn measurement(
         peak_share,
         roofline_share: bandwidth_share.max(peak_share),
         error,
+        allocated_bytes: None,
+        branches_min_ms: None,
         torch_min_ms: None,
         torch_layout: None,
+        torch_allocated_bytes: None,
     }
 }
 
@@ -279,6 +333,19 @@ impl Inputs {
         let bytes = (bytes * (x.elem_count() + channels * taps + dy.elem_count())) as u64;
         let (weight, bias) = (of("weights", &[channels, taps])?, of("bias", &[channels])?);
         Ok(Inputs { conv, work: Work { macs, bytes }, maps, weight, bias })
+    }
+
+    /// The three branches of a shift-wise case, on the same maps; none of any other.
+    fn branches(case: &Case, whole: &Inputs, settings: &Settings) -> Result<Vec<Self>> {
+        let branch = |table: TapTable| {
+            let (channels, taps) = (case.channels, table.weights_per_channel());
+            let weight = Tensor::from_vec(values("branch", channels * taps), (channels, taps), &Device::Cpu)?;
+            let weight = weight.to_dtype(settings.dtype)?.to_device(&settings.device)?;
+            let conv = TapConv::new(Arc::new(table), *whole.conv.geometry(), false)?;
+            let (work, maps, bias) = (whole.work, whole.maps.clone(), whole.bias.clone());
+            Ok(Inputs { conv, work, maps, weight, bias })
+        };
+        case.branches()?.into_iter().map(branch).collect()
     }
 
     /// The results of a pass.

@@ -4,6 +4,7 @@ use super::peer::{Peer, PeerTime};
 use super::timing::{Effort, Timing, measure};
 use super::{Progress, SEED, Watcher, values};
 use crate::nn::{BuildOptions, Mode};
+use crate::ops::gpu::Gpu;
 use crate::train::{AdamW, AdamWConfig, soft_cross_entropy};
 use crate::zoo::{ModelSpec, Network};
 use crate::{Error, Result, profile, rng};
@@ -30,7 +31,7 @@ pub struct Settings {
     pub profile: bool,
     /// Fewer repetitions, for a first impression.
     pub quick: bool,
-    /// The Python with PyTorch to compare with, on the CPU.
+    /// The Python with PyTorch to compare with, on the same device.
     pub python: Option<PathBuf>,
     /// Where the networks run.
     pub device: Device,
@@ -102,6 +103,9 @@ pub struct Measurement {
     pub batch: usize,
     /// Our speed.
     pub ours: Speed,
+    /// Bytes that a step allocates at most on a GPU, beside the weights, the images and the moments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allocated_bytes: Option<u64>,
     /// PyTorch's time, where it has the network.
     pub torch: Option<PeerTime>,
     /// PyTorch's shortest step by ours: above 1 where this crate is faster.
@@ -172,9 +176,6 @@ fn measure_all(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
     let pairs = settings.names.iter().flat_map(|name| tasks.iter().map(move |&task| (name, task)));
     let subjects = pairs.map(|(name, task)| Subject::new(name, task)).collect::<Result<Vec<_>>>()?;
     let macs = subjects.iter().map(|s| macs(&s.spec, size)).collect::<Result<Vec<_>>>()?;
-    if settings.python.is_some() && !settings.device.is_cpu() {
-        return Err(Error::argument("--peer torch", "networks on a GPU", "bench ops on a GPU, or networks on the CPU"));
-    }
     let mut peer = match &settings.python {
         Some(python) => Some(Peer::start(python, rayon::current_num_threads())?),
         None => None,
@@ -191,6 +192,7 @@ fn measure_all(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
             step.check(subject)?;
         }
         let timing = measure(effort, || step.run())?;
+        let allocated_bytes = step.memory()?;
         let operators = if settings.profile { step.profile(effort.runs)? } else { Vec::new() };
         let images_per_s = batch as f64 / timing.min_s;
         let passes = if task == Task::Training { 3.0 } else { 1.0 };
@@ -199,13 +201,14 @@ fn measure_all(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
         let torch = match &mut peer {
             Some(peer) => {
                 watch(Progress { done, count, next: &format!("{name}, PyTorch") });
-                peer.network(&subject.config, task == Task::Training, batch, size, effort)?
+                let how = (task == Task::Training, !settings.device.is_cpu());
+                peer.network(&subject.config, how, batch, size, effort)?
             }
             None => None,
         };
         let torch_ratio = torch.map(|torch| torch.timing.min_s / ours.timing.min_s);
         let network = subject.spec.name.clone();
-        measurements.push(Measurement { network, task, size, batch, ours, torch, torch_ratio });
+        measurements.push(Measurement { network, task, size, batch, ours, allocated_bytes, torch, torch_ratio });
     }
     let torch = peer.map(|peer| peer.version().to_string());
     Ok(Report { threads: rayon::current_num_threads(), torch, measurements })
@@ -257,6 +260,13 @@ impl Step {
         // Small, so that values stay ordinary over any number of steps.
         optimizer.step(&grads, 1e-5, 1.0)?;
         Ok(self.images.device().synchronize()?)
+    }
+
+    /// Bytes that a step allocates at most on a GPU.
+    fn memory(&mut self) -> Result<Option<u64>> {
+        let Some(gpu) = Gpu::of(&self.images) else { return Ok(None) };
+        let memory = gpu.memory(|| self.run().map_err(candle_core::Error::wrap))?;
+        Ok(memory.map(|(before, peak)| peak - before))
     }
 
     /// Compares the logits of the first image with those of the same network on the CPU.

@@ -288,7 +288,12 @@ mod tests {
         // Arithmetic takes 10 ms and memory 4 ms.
         near(row.bound_ms, 10.0);
         near(row.roofline_share, 0.5);
-        let peer = PeerTime { layout: MemoryLayout::ChannelsLast, timing: Timing { min_s: 0.05, ..timing } };
+        let peer = PeerTime {
+            layout: MemoryLayout::ChannelsLast,
+            timing: Timing { min_s: 0.05, ..timing },
+            allocated_bytes: None,
+            compiled: false,
+        };
         let row = row.with_peer(peer);
         near(row.torch_ratio.unwrap(), 2.5);
         assert_eq!((row.torch_layout, row.torch_runs), (Some(MemoryLayout::ChannelsLast), Some(7)));

@@ -86,6 +86,16 @@ def time_convolution(request, layout, effort):
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
 
+def allocated(run):
+    """The bytes that `run` allocates at most on the GPU."""
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    run()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
 def measure_on_gpu(run, sets, effort):
     """Like `measure`, by the device's clock: several launches between two events, each on another set of inputs, so that
     none is in the cache."""
@@ -110,7 +120,8 @@ def measure_on_gpu(run, sets, effort):
         or (launches * sum(times) >= effort["seconds"] and len(times) >= effort["runs"])
     ):
         once()
-    return {"min_s": min(times), "median_s": statistics.median(times), "runs": len(times)}
+    best = {"min_s": min(times), "median_s": statistics.median(times), "runs": len(times)}
+    return {**best, "allocated_bytes": allocated(lambda: run(0))}
 
 
 def time_convolution_on_gpu(request, layout, effort):
@@ -151,7 +162,7 @@ def drop_path(f, rate, training):
     """Drops the branch of a sample with probability `rate`."""
     if rate == 0.0 or not training:
         return f
-    keep = torch.empty(f.shape[0], 1, 1, 1).bernoulli_(1.0 - rate).div_(1.0 - rate)
+    keep = torch.empty(f.shape[0], 1, 1, 1, device=f.device).bernoulli_(1.0 - rate).div_(1.0 - rate)
     return f * keep
 
 
@@ -346,25 +357,45 @@ def build(config):
     raise Unsupported(config["family"])
 
 
-def time_network(request, layout, effort):
+def time_network(request, layout, effort, compiled=False):
     """A forward pass without gradients, or a training step: forward pass, loss, gradients, optimiser."""
-    model = build(request["config"]).to(memory_format=layout)
-    side = request["size"]
-    x = (2 * torch.rand(request["batch"], 3, side, side) - 1).contiguous(memory_format=layout)
+    on_gpu = request.get("on_gpu", False)
+    device = "cuda" if on_gpu else "cpu"
+    model = build(request["config"]).to(device=device, memory_format=layout)
+    side, classes = request["size"], request["config"]["classes"]
+    x = 2 * torch.rand(request["batch"], 3, side, side, device=device) - 1
+    x = x.contiguous(memory_format=layout)
+    if on_gpu:
+        torch.backends.cudnn.benchmark = True
+    network = torch.compile(model) if compiled else model
+
+    def timed(step):
+        if not on_gpu:
+            return measure(step, effort)
+
+        def complete():
+            step()
+            torch.cuda.synchronize()
+
+        # Twice, since the first one compiles and looks for the fastest algorithms.
+        complete()
+        complete()
+        return {**measure(complete, effort), "allocated_bytes": allocated(step), "compiled": compiled}
+
     if not request["training"]:
         model.eval()
         with torch.inference_mode():
-            return measure(lambda: model(x), effort)
+            return timed(lambda: network(x))
     model.train()
-    target = F.one_hot(torch.arange(len(x)) % request["config"]["classes"], request["config"]["classes"]).float()
+    target = F.one_hot(torch.arange(len(x)) % classes, classes).float().to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(model(x), target).backward()
+        F.cross_entropy(network(x), target).backward()
         optimizer.step()
 
-    return measure(step, effort)
+    return timed(step)
 
 
 def start(threads):
@@ -383,10 +414,13 @@ def serve():
                 answer({"ready": start(request["threads"])})
                 continue
             run = time_convolution if request["what"] == "convolution" else time_network
-            if request.get("on_gpu"):
+            if request["what"] == "convolution" and request.get("on_gpu"):
                 run = time_convolution_on_gpu
             for layout, memory_format in LAYOUTS.items():
                 answer({"time": {"layout": layout, **run(request, memory_format, request["effort"])}})
+                if run is time_network and request["on_gpu"]:
+                    compiled = time_network(request, memory_format, request["effort"], compiled=True)
+                    answer({"time": {"layout": layout, **compiled}})
             answer("done")
         except Unsupported as error:
             answer({"unsupported": str(error)})

@@ -47,6 +47,12 @@ pub struct PeerTime {
     /// Times.
     #[serde(flatten)]
     pub timing: Timing,
+    /// Bytes that it allocates at most on a GPU beside what was there before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocated_bytes: Option<u64>,
+    /// Whether the network was compiled, which is then faster than to run it operator by operator.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compiled: bool,
 }
 
 /// What is asked for.
@@ -71,6 +77,8 @@ enum Request<'a> {
         training: bool,
         batch: usize,
         size: usize,
+        /// On a GPU, as it is and compiled.
+        on_gpu: bool,
         effort: Effort,
     },
 }
@@ -239,19 +247,20 @@ impl Peer {
     }
 
     /// Times a network: inference, or a training step. `config` is a serialised [`crate::zoo::ModelConfig`]; the answer
-    /// is `None` if `peer.py` does not have its family.
+    /// is `None` if `peer.py` does not have its family. On the first GPU, it is the faster of the network as it is and
+    /// compiled.
     ///
     /// # Errors
     /// If the process fails.
     pub fn network(
         &mut self,
         config: &serde_json::Value,
-        training: bool,
+        (training, on_gpu): (bool, bool),
         batch: usize,
         size: usize,
         effort: Effort,
     ) -> Result<Option<PeerTime>> {
-        self.ask(&Request::Network { config, training, batch, size, effort })
+        self.ask(&Request::Network { config, training, batch, size, on_gpu, effort })
     }
 
     fn ask(&mut self, request: &Request) -> Result<Option<PeerTime>> {
@@ -308,11 +317,13 @@ mod tests {
     fn the_faster_layout_is_taken() {
         let mut peer = dialogue(
             "{\"time\": {\"layout\": \"nchw\", \"min_s\": 0.5, \"median_s\": 0.6, \"runs\": 3}}\n\
-             {\"time\": {\"layout\": \"channels_last\", \"min_s\": 0.25, \"median_s\": 0.3, \"runs\": 5}}\n\
+             {\"time\": {\"layout\": \"channels_last\", \"min_s\": 0.25, \"median_s\": 0.3, \"runs\": 5, \
+              \"allocated_bytes\": 4096}}\n\
              \"done\"\n",
         );
         let timing = Timing { min_s: 0.25, median_s: 0.3, runs: 5 };
-        let best = PeerTime { layout: MemoryLayout::ChannelsLast, timing };
+        let best =
+            PeerTime { layout: MemoryLayout::ChannelsLast, timing, allocated_bytes: Some(4096), compiled: false };
         assert_eq!(peer.ask(&request()).unwrap(), Some(Some(best)));
         let sent: serde_json::Value = serde_json::from_slice(&peer.requests).unwrap();
         assert_eq!((&sent["what"], &sent["kernel"][1]), (&"convolution".into(), &31.into()));

@@ -168,6 +168,12 @@ fn selected(args: &OpsArgs, mut cases: Vec<Case>) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
+/// Prints the names of cases.
+fn list(cases: &[Case], json: bool) -> Result<()> {
+    let names: Vec<String> = cases.iter().map(Case::to_string).collect();
+    if json { print_json(&names) } else { say(names.join("\n")) }
+}
+
 /// Images per batch on a GPU, unless given: the batches of the papers' benchmarks.
 const GPU_IMAGES: usize = 64;
 
@@ -175,8 +181,12 @@ fn run_ops_on_gpu(args: &OpsArgs, device: candle_core::Device) -> Result<()> {
     use crate::bench::gpu;
     let images = args.images.map_or(GPU_IMAGES, |n| n as usize);
     let given = Override { images: Some(images), channels: args.channels.map(|c| c as usize) };
+    let cases = selected(args, gpu_cases(given))?;
+    if args.list {
+        return list(&cases, args.common.json);
+    }
     let settings = gpu::Settings {
-        cases: selected(args, gpu_cases(given))?,
+        cases,
         device,
         dtype: args.dtype.dtype(),
         quick: args.common.quick,
@@ -194,7 +204,19 @@ fn run_ops_on_gpu(args: &OpsArgs, device: candle_core::Device) -> Result<()> {
         "{}; {}; copies {:.0} GB/s; computes {:.0} GMAC/s",
         machine.device, report.dtype, machine.bandwidth_gb_per_s, machine.peak_gmac_per_s
     ))?;
-    let header = ["case", "pass", "ms", "median", "bandwidth/%", "peak/%", "roofline/%", "error", "torch ms"];
+    let header = [
+        "case",
+        "pass",
+        "ms",
+        "median",
+        "bandwidth/%",
+        "peak/%",
+        "roofline/%",
+        "error",
+        "MB",
+        "branches ms",
+        "torch ms",
+    ];
     let row = |m: &gpu::Measurement| {
         let percent = |share: f64| format!("{:.1}", 100.0 * share);
         vec![
@@ -206,21 +228,26 @@ fn run_ops_on_gpu(args: &OpsArgs, device: candle_core::Device) -> Result<()> {
             percent(m.peak_share),
             percent(m.roofline_share),
             format!("{:.1e}", m.error),
+            number(m.allocated_bytes.map(megabytes)),
+            number(m.branches_min_ms),
             number(m.torch_min_ms),
         ]
     };
-    say(table(&header, report.measurements.iter().map(row).collect()))
+    say(table(&header, report.measurements.iter().map(row).collect()))?;
+    say("\nTraining: all three passes; memory with input, weights and the gradient of the result")?;
+    let header = ["case", "ms", "MB", "branches ms", "torch ms"];
+    let row = |t: &gpu::Training| {
+        let times = [number(t.peak_bytes.map(megabytes)), number(t.branches_min_ms), number(t.torch_min_ms)];
+        [t.case.clone(), digits(t.min_ms)].into_iter().chain(times).collect()
+    };
+    say(table(&header, report.training.iter().map(row).collect()))
 }
 
 fn run_ops(args: &OpsArgs) -> Result<()> {
     let given = Override { images: args.images.map(|n| n as usize), channels: args.channels.map(|c| c as usize) };
     let cases = selected(args, cases(given))?;
     if args.list {
-        let names: Vec<String> = cases.iter().map(Case::to_string).collect();
-        if args.common.json {
-            return print_json(&names);
-        }
-        return say(names.join("\n"));
+        return list(&cases, args.common.json);
     }
     std::fs::create_dir_all(&args.out).map_err(Error::io("create", &args.out))?;
     let settings = ops::Settings {
@@ -295,7 +322,7 @@ fn run_models(args: &ModelsArgs, device: candle_core::Device) -> Result<()> {
     say(models_table(&report))?;
     say(format_args!("Images of {0}x{0} per step: {1}; threads: {2}", args.size, args.batch, report.threads))?;
     if report.torch.is_some() && report.measurements.iter().any(|m| m.torch.is_none()) {
-        say("– : PyTorch is compared for ConvNeXt and RepLKNet only")?;
+        say("– : PyTorch is compared for ConvNeXt, RepLKNet and SLaK only")?;
     }
     for measurement in &report.measurements {
         let operators = &measurement.ours.operators;
@@ -309,6 +336,10 @@ fn run_models(args: &ModelsArgs, device: candle_core::Device) -> Result<()> {
 
 fn models_table(report: &models::Report) -> String {
     let mut header = vec!["network", "task", "ms", "images/s", "GMAC/s"];
+    let on_gpu = report.measurements.iter().any(|m| m.allocated_bytes.is_some());
+    if on_gpu {
+        header.push("MB");
+    }
     if report.torch.is_some() {
         header.extend(PEER_HEADER);
     }
@@ -320,10 +351,17 @@ fn models_table(report: &models::Report) -> String {
             digits(m.ours.images_per_s),
             digits(m.ours.gmac_per_s),
         ];
+        if on_gpu {
+            row.push(number(m.allocated_bytes.map(megabytes)));
+        }
         if report.torch.is_some() {
             let torch = |value: fn(PeerTime) -> f64| number(m.torch.map(value));
             row.extend([torch(|time| 1e3 * time.timing.min_s), number(m.torch_ratio)]);
-            row.push(m.torch.map_or("–", |time| time.layout.label()).to_string());
+            let label = |time: PeerTime| match time.compiled {
+                true => format!("{}, compiled", time.layout.label()),
+                false => time.layout.label().to_string(),
+            };
+            row.push(m.torch.map_or("–".to_string(), label));
         }
         row
     };
@@ -335,6 +373,10 @@ fn profile_table(operators: &[models::OperatorTime]) -> String {
         vec![o.operator.clone(), number(o.calls), digits(o.ms), format!("{:.1}", 100.0 * o.share)]
     };
     table(&["operator", "calls", "ms", "share/%"], operators.iter().map(row).collect())
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    1e-6 * bytes as f64
 }
 
 /// A measured number with three or more digits.

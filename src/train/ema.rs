@@ -1,7 +1,8 @@
 //! Exponential moving average of the weights.
 
-use super::sparse::Masks;
+use super::sparse::{Mask, Masks};
 use crate::nn::{Kind, Params};
+use crate::ops::gpu::{Gpu, update as gpu_update};
 use crate::ops::storage::update;
 use crate::weights::TensorMap;
 use crate::{Result, profile};
@@ -63,6 +64,11 @@ impl Ema {
                 continue;
             }
             let mask = masks.and_then(|masks| masks.get(name));
+            if let Some(gpu) = Gpu::of(average) {
+                let kept = mask.map(Mask::on_device);
+                gpu_update::average(&gpu, average, param.var.as_tensor(), [keep, take], kept)?;
+                continue;
+            }
             update(average, param.var.as_tensor(), |average, values| {
                 average.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(average, values)| {
                     let pairs = average.iter_mut().zip(values);

@@ -1,12 +1,15 @@
 //! AdamW with decay groups and state that can be saved.
 
-use super::sparse::Masks;
+use super::sparse::{Mask, Masks};
 use crate::nn::{Kind, Params};
+use crate::ops::gpu::Gpu;
+use crate::ops::gpu::planes::download;
+use crate::ops::gpu::update::{self as gpu_update, AdamWStep};
 use crate::ops::storage::{update, with_values};
 use crate::weights::TensorMap;
 use crate::{Error, Result, profile};
 use candle_core::backprop::GradStore;
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Storage, Tensor, Var};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -60,8 +63,49 @@ struct Slot {
     name: String,
     var: Var,
     decay: bool,
-    m: Vec<f32>,
-    v: Vec<f32>,
+    moments: Moments,
+}
+
+/// First and second moments, where the parameter is.
+enum Moments {
+    /// Before the first step.
+    Zero,
+    Host([Vec<f32>; 2]),
+    Device(Box<(Gpu, [Storage; 2])>),
+}
+
+impl Moments {
+    /// Moments of a parameter with these values.
+    fn of(parameter: &Tensor, values: [Vec<f32>; 2]) -> Result<Self> {
+        let Some(gpu) = Gpu::of(parameter) else { return Ok(Moments::Host(values)) };
+        let [m, v] = values.each_ref().map(|values| gpu_update::upload(&gpu, values));
+        Ok(Moments::Device(Box::new((gpu, [m?, v?]))))
+    }
+
+    /// Copies of all `count` values.
+    fn values(&self, count: usize) -> Result<[Vec<f32>; 2]> {
+        match self {
+            Moments::Zero => Ok([vec![0.0; count], vec![0.0; count]]),
+            Moments::Host(values) => Ok(values.clone()),
+            Moments::Device(device) => {
+                let (_, [m, v]) = &**device;
+                Ok([download(m)?, download(v)?])
+            }
+        }
+    }
+
+    /// Sets those of pruned weights to zero.
+    fn erase(&mut self, mask: &Mask) -> Result<()> {
+        match self {
+            Moments::Zero => {}
+            Moments::Host(values) => values.iter_mut().for_each(|values| mask.erase(values)),
+            Moments::Device(device) => {
+                let (gpu, values) = &mut **device;
+                values.iter_mut().try_for_each(|values| mask.erase_on(gpu, values))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// AdamW (Loshchilov and Hutter, 2019). With gradient g, step t and learning rate a:
@@ -86,8 +130,7 @@ impl AdamW {
                 name: name.to_string(),
                 var: param.var.clone(),
                 decay: param.kind == Kind::Weight && param.var.rank() > 1,
-                m: vec![0.0; param.var.elem_count()],
-                v: vec![0.0; param.var.elem_count()],
+                moments: Moments::Zero,
             })
             .collect();
         AdamW { config, slots, step: 0 }
@@ -109,13 +152,19 @@ impl AdamW {
             }
             lanes.iter().sum::<f64>()
         };
-        let mut sum = 0.0;
+        let (mut sum, mut on_device) = (0.0, Vec::new());
         for slot in &self.slots {
-            if let Some(grad) = grads.get(slot.var.as_tensor()) {
+            let Some(grad) = grads.get(slot.var.as_tensor()) else { continue };
+            if Gpu::of(grad).is_some() {
+                on_device.push(grad.clone());
+            } else {
                 let chunks: Vec<f64> =
                     with_values::<f32, _>(grad, |g| Ok(g.par_chunks(CHUNK).map(of_chunk).collect()))?;
                 sum += chunks.iter().sum::<f64>();
             }
+        }
+        if let Some(gpu) = on_device.first().and_then(Gpu::of) {
+            sum += gpu_update::square_sum(&gpu, &on_device)?;
         }
         Ok(sum.sqrt())
     }
@@ -130,7 +179,7 @@ impl AdamW {
         let AdamWConfig { beta1, beta2, eps, weight_decay } = self.config;
         let power = i32::try_from(self.step).unwrap_or(i32::MAX);
         let (correction1, correction2) = (1.0 - beta1.powi(power), 1.0 - beta2.powi(power));
-        let factors = Factors {
+        let factors = AdamWStep {
             betas: (beta1 as f32, beta2 as f32),
             eps: eps as f32,
             scale: scale as f32,
@@ -138,11 +187,23 @@ impl AdamW {
             root: correction2.sqrt() as f32,
             keep: 1.0,
         };
-        for Slot { name, var, decay, m, v } in &mut self.slots {
+        for Slot { name, var, decay, moments } in &mut self.slots {
             let grad = grads
                 .get(var.as_tensor())
                 .ok_or_else(|| Error::argument("gradients", format!("none for {name}"), "one for every parameter"))?;
-            let factors = Factors { keep: if *decay { (1.0 - lr * weight_decay) as f32 } else { 1.0 }, ..factors };
+            let factors = AdamWStep { keep: if *decay { (1.0 - lr * weight_decay) as f32 } else { 1.0 }, ..factors };
+            if let Moments::Zero = moments {
+                *moments = Moments::of(var.as_tensor(), Moments::Zero.values(var.elem_count())?)?;
+            }
+            let [m, v] = match moments {
+                Moments::Zero => continue,
+                Moments::Host(values) => values,
+                Moments::Device(device) => {
+                    let (gpu, values) = &mut **device;
+                    gpu_update::adamw(gpu, var.as_tensor(), grad, values, factors)?;
+                    continue;
+                }
+            };
             update(var.as_tensor(), grad, |p, g| {
                 let moments = m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK));
                 let values = p.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK));
@@ -155,13 +216,12 @@ impl AdamW {
     }
 
     /// Sets the moments of pruned weights to zero.
-    pub fn reset_pruned(&mut self, masks: &Masks) {
-        for slot in &mut self.slots {
-            if let Some(mask) = masks.get(&slot.name) {
-                mask.erase(&mut slot.m);
-                mask.erase(&mut slot.v);
-            }
-        }
+    ///
+    /// # Errors
+    /// If a GPU fails.
+    pub fn reset_pruned(&mut self, masks: &Masks) -> Result<()> {
+        let masked = self.slots.iter_mut().filter_map(|slot| Some((masks.get(&slot.name)?, slot)));
+        masked.into_iter().try_for_each(|(mask, slot)| slot.moments.erase(mask))
     }
 
     /// The moments, as tensors named `m.NAME` and `v.NAME`, and the number of steps.
@@ -171,8 +231,8 @@ impl AdamW {
     pub fn state(&self) -> Result<(TensorMap, u64)> {
         let mut tensors = TensorMap::new();
         for slot in &self.slots {
-            for (prefix, values) in [("m", &slot.m), ("v", &slot.v)] {
-                let tensor = Tensor::from_slice(values, slot.var.shape(), &Device::Cpu)?;
+            for (prefix, values) in ["m", "v"].into_iter().zip(slot.moments.values(slot.var.elem_count())?) {
+                let tensor = Tensor::from_vec(values, slot.var.shape(), &Device::Cpu)?;
                 tensors.insert(format!("{prefix}.{}", slot.name), tensor);
             }
         }
@@ -185,44 +245,24 @@ impl AdamW {
     /// If a moment is missing or has another size.
     pub fn restore(&mut self, tensors: &TensorMap, step: u64) -> Result<()> {
         for slot in &mut self.slots {
-            for (prefix, values) in [("m", &mut slot.m), ("v", &mut slot.v)] {
+            let count = slot.var.elem_count();
+            let moment = |prefix: &str| {
                 let name = format!("{prefix}.{}", slot.name);
                 let found = tensors.get(&name).map(|t| t.flatten_all()?.to_vec1::<f32>()).transpose()?;
-                match found {
-                    Some(found) if found.len() == values.len() => *values = found,
-                    _ => {
-                        return Err(Error::argument(
-                            "optimiser state",
-                            format!("no {name} of {} values", values.len()),
-                            "the state of the same network",
-                        ));
-                    }
-                }
-            }
+                let given = format!("no {name} of {count} values");
+                let wanted = || Error::argument("optimiser state", given, "the state of the same network");
+                found.filter(|found| found.len() == count).ok_or_else(wanted)
+            };
+            slot.moments = Moments::of(slot.var.as_tensor(), [moment("m")?, moment("v")?])?;
         }
         self.step = step;
         Ok(())
     }
 }
 
-/// The numbers of one step, for parameters of one decay group.
-#[derive(Clone, Copy)]
-struct Factors {
-    betas: (f32, f32),
-    eps: f32,
-    /// Of the gradients.
-    scale: f32,
-    /// `a / (1 - b1^t)`.
-    rate: f32,
-    /// `sqrt(1 - b2^t)`.
-    root: f32,
-    /// `1 - a * weight_decay`, or 1.
-    keep: f32,
-}
-
 /// The step of some parameters with their gradients and moments.
 struct Update<'a> {
-    factors: Factors,
+    factors: AdamWStep,
     p: &'a mut [f32],
     g: &'a [f32],
     m: &'a mut [f32],
@@ -234,7 +274,7 @@ impl pulp::NullaryFnOnce for Update<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let Update { factors: Factors { betas: (b1, b2), eps, scale, rate, root, keep }, p, g, m, v } = self;
+        let Update { factors: AdamWStep { betas: (b1, b2), eps, scale, rate, root, keep }, p, g, m, v } = self;
         for ((p, &g), (m, v)) in p.iter_mut().zip(g).zip(m.iter_mut().zip(v)) {
             let g = g * scale;
             *m = b1 * *m + (1.0 - b1) * g;

@@ -70,10 +70,10 @@ impl Pass {
         32.0 * (self.counts.sectors_read + self.counts.sectors_written) as f64 * self.scale / self.bytes
     }
 
-    /// Cycles of shared memory by its accesses: 1 without conflicts, but for wide ones.
+    /// Cycles of shared memory by those without conflicts.
     fn conflicts(&self) -> f64 {
-        let Counts { shared_reads, shared_read_cycles, shared_writes, shared_write_cycles, .. } = self.counts;
-        (shared_read_cycles + shared_write_cycles) as f64 / (shared_reads + shared_writes) as f64
+        let Counts { shared_read_cycles, shared_write_cycles, shared_least_cycles, .. } = self.counts;
+        (shared_read_cycles + shared_write_cycles) as f64 / shared_least_cycles as f64
     }
 
     /// Multiply-adds that lanes have time for, by those inside the image.
@@ -100,20 +100,20 @@ impl Pass {
         [self.traffic() * self.bytes / BANDWIDTH, cycles(shared), cycles(issued) / 4.0]
     }
 
-    /// What is predicted: the instructions that are not counted (addresses, loops) add a quarter to the issue, and the
-    /// slowest of the three reaches 85 % of what it could.
+    /// What is predicted: the instructions that are not counted (addresses, loops) add 15 % to the issue, and the slowest
+    /// of the three reaches 85 % of what it could.
     fn predicted(&self) -> f64 {
         let [memory, shared, issue] = self.times();
-        memory.max(shared).max(1.25 * issue) / 0.85
+        memory.max(shared).max(1.15 * issue) / 0.85
     }
 }
 
 /// Counts the passes of a case on as few channels and images as have blocks like the whole.
 fn count(whole: &Case, dtype: DType) -> Vec<Pass> {
+    // From 32 images on, plans are those of the whole.
     let images = match whole.side {
-        7 => 16,
-        14 => 8,
-        28 => 4,
+        7 => 64,
+        14 | 28 => 32,
         _ => 2,
     };
     let channels = match whole.kernel {
@@ -221,12 +221,29 @@ fn memory_is_read_and_written_once_and_without_conflicts() {
     let mut wrong = Vec::new();
     for (side, taps) in [(56, 7), (56, 31), (28, 7), (28, 31)] {
         for pass in count(&case(Kernel::Lines { taps }, 512, side, 1), DType::F32) {
-            // Tables and weights of a block are a few percent of its planes, but sums of seven taps cost more at 28x28.
-            let most = if (side, taps) == (28, 7) && pass.name == "weight gradient" { 1.65 } else { 1.15 };
-            // Short lines have the most conflicts: 1.52 cycles per access with seven taps.
-            if !(0.99..most).contains(&pass.traffic()) || pass.conflicts() >= 1.6 {
+            // Tables and weights of a block are a few percent of its planes. Rows that are staged in pairs meet in banks
+            // where one ends, which counts most with seven taps: 1.31.
+            if !(0.99..1.08).contains(&pass.traffic()) || pass.conflicts() >= 1.35 {
                 let (bytes, cycles) = (pass.traffic(), pass.conflicts());
-                wrong.push(format!("{}, {}: {bytes} of the bytes, {cycles} cycles per access", pass.case, pass.name));
+                wrong.push(format!("{}, {}: {bytes} of the bytes, {cycles} of the cycles", pass.case, pass.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Kernels about as large as the image: lines and strips outside of it are skipped.
+#[test]
+fn few_products_are_outside_of_the_image() {
+    if !emulates() {
+        return;
+    }
+    let mut wrong = Vec::new();
+    for (kernel, side, most) in [(31, 56, 1.6), (29, 28, 1.45), (27, 14, 1.1), (13, 7, 1.1)] {
+        for pass in count(&case(dense(kernel, kernel), 64, side, 1), DType::F32) {
+            if !(0.99..most).contains(&pass.multiply_adds()) || pass.conflicts() >= 1.4 {
+                let (products, cycles) = (pass.multiply_adds(), pass.conflicts());
+                wrong.push(format!("{}, {}: {products} of the products, {cycles} of the cycles", pass.case, pass.name));
             }
         }
     }
@@ -248,6 +265,8 @@ fn sectors_and_conflicts_are_counted() {
     assert_eq!((counts.global_writes, counts.sectors_written), (4, 2 * 4 + 2 * 32));
     assert_eq!((counts.shared_writes, counts.shared_write_cycles), (2, 2 * 32));
     assert_eq!((counts.shared_reads, counts.shared_read_cycles), (4, 2 * 32 + 2));
+    // The words of all of them fit into one cycle each.
+    assert_eq!(counts.shared_least_cycles, 2 + 4);
     assert_eq!((counts.multiply_adds, counts.lane_multiply_adds), (2 * 3, 64 * 2 + 2));
     assert_eq!(counts.barriers, 1);
 }

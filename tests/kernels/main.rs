@@ -26,5 +26,7 @@ mod oriented;
 mod others;
 #[path = "../ops_properties/pointwise.rs"]
 mod pointwise;
+mod squares;
 #[path = "../ops_properties/taplist.rs"]
 mod taplist;
+mod updates;

@@ -307,7 +307,7 @@ fn moments_of_pruned_weights_are_reset_where_asked() {
         ["m", "v"].map(|prefix| values(&state[&format!("{prefix}.conv.weight")]).iter().filter(|v| **v == 0.0).count())
     };
     assert_eq!(zeros(&optimizer), [0, 0]);
-    optimizer.reset_pruned(&masks);
+    optimizer.reset_pruned(&masks).unwrap();
     let pruned = 576 - masks.get("conv.weight").unwrap().kept();
     assert!(zeros(&optimizer) == [pruned; 2] && pruned > 200);
     let (state, _) = optimizer.state().unwrap();

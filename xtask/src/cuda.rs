@@ -23,7 +23,7 @@ const WHEELS: [&str; 8] = [
 const LIBRARIES: [&str; 5] = ["cudart", "cublas", "cublasLt", "curand", "nvrtc"];
 
 /// Files with kernels, as in build.rs.
-const KERNELS: [&str; 5] = ["taps", "layer_norm", "planes", "elementwise", "probe"];
+const KERNELS: [&str; 6] = ["taps", "layer_norm", "planes", "elementwise", "update", "probe"];
 
 /// Where `cuda-toolchain` installs, unless it is told.
 const FOLDER: &str = "target/cuda-toolchain";

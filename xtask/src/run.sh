@@ -57,7 +57,7 @@ for dtype in f32 bf16 f16; do
 done
 echo "== networks"
 # shellcheck disable=SC2086
-./kernelscope --device cuda bench models convnext-t-1d replknet-31b sw-v2-t --batch 64 --train --json $quick \
+./kernelscope --device cuda bench models convnext-t-1d replknet-31b sw-v2-t --batch 64 --train --json $quick $peer \
     >results/models.json
 echo "results/models.json"
 echo "done: everything was right; the figures are in results/"

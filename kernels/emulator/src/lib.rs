@@ -50,6 +50,8 @@ pub struct Counts {
     pub barriers: u64,
     /// Shuffles.
     pub shuffles: u64,
+    /// Cycles that reads and writes of shared memory would take if their words were spread over all banks.
+    pub shared_least_cycles: u64,
 }
 
 /// A launch that was counted.

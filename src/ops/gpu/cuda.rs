@@ -1,8 +1,8 @@
 //! The kernels on an NVIDIA GPU: compiled by nvcc at build time, loaded once per device.
 
-use super::{Arg, Launch, Place, SHARED_BYTES, Values};
+use super::{Arg, Launch, Place, SHARED_BYTES, Target, Values};
 use candle_core::cuda_backend::CudaStorageSlice;
-use candle_core::cuda_backend::cudarc::driver::sys::{CUevent_flags, CUfunction_attribute_enum};
+use candle_core::cuda_backend::cudarc::driver::sys::{CUevent_flags, CUfunction_attribute_enum, CUmemPool_attribute};
 use candle_core::cuda_backend::cudarc::driver::{
     CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop, result,
 };
@@ -10,15 +10,17 @@ use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::{CudaDevice, CudaStorage, DType, Error, Result, Storage};
 use half::{bf16, f16};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::c_void;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// Machine code for compute capabilities 8.0 and 9.0 and PTX for later ones, a file per kernel file.
-const IMAGES: [&[u8]; 5] = [
+const IMAGES: [&[u8]; 6] = [
     include_bytes!(concat!(env!("OUT_DIR"), "/taps.fatbin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/layer_norm.fatbin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/planes.fatbin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/elementwise.fatbin")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/update.fatbin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/probe.fatbin")),
 ];
 
@@ -33,14 +35,13 @@ static LOADED: LazyLock<Mutex<HashMap<usize, Loaded>>> = LazyLock::new(Mutex::de
 /// A kernel by name. Modules stay loaded as long as the process lives, with the device's primary context.
 fn function(context: &Arc<CudaContext>, kernel: &str) -> Result<CudaFunction> {
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    let ordinal = context.ordinal();
-    if !loaded.contains_key(&ordinal) {
-        let load = |image: &&[u8]| context.load_module(Ptx::from_binary(image.to_vec())).map_err(Error::wrap);
-        let modules = IMAGES.iter().map(load).collect::<Result<_>>()?;
-        loaded.insert(ordinal, Loaded { modules, functions: HashMap::new() });
-    }
-    let Some(Loaded { modules, functions }) = loaded.get_mut(&ordinal) else {
-        return Err(Error::Msg("modules were not loaded".into()));
+    let Loaded { modules, functions } = match loaded.entry(context.ordinal()) {
+        Entry::Occupied(entry) => entry.into_mut(),
+        Entry::Vacant(entry) => {
+            let load = |image: &&[u8]| context.load_module(Ptx::from_binary(image.to_vec())).map_err(Error::wrap);
+            let modules = IMAGES.iter().map(load).collect::<Result<_>>()?;
+            entry.insert(Loaded { modules, functions: HashMap::new() })
+        }
     };
     if let Some(function) = functions.get(kernel) {
         return Ok(function.clone());
@@ -101,10 +102,7 @@ fn read<'a>(values: &Values<'a>, stream: &'a CudaStream) -> Result<(u64, SyncOnD
 }
 
 /// The same for memory that it writes.
-fn write<'a>(storage: &'a mut Storage, stream: &'a CudaStream) -> Result<(u64, SyncOnDrop<'a>)> {
-    let Storage::Cuda(CudaStorage { slice, .. }) = storage else {
-        return Err(Error::Msg("a kernel's result is not in the memory of the GPU".into()));
-    };
+fn write<'a>(slice: &'a mut CudaStorageSlice, stream: &'a CudaStream) -> Result<(u64, SyncOnDrop<'a>)> {
     Ok(match slice {
         CudaStorageSlice::F32(slice) => slice.device_ptr_mut(stream),
         CudaStorageSlice::F16(slice) => slice.device_ptr_mut(stream),
@@ -126,6 +124,32 @@ pub(super) fn seconds(device: &CudaDevice, f: impl FnOnce() -> Result<()>) -> Re
     Ok(1e-3 * f64::from(milliseconds))
 }
 
+/// Bytes in use before `f`, and at most while what it queues runs.
+pub(super) fn memory(device: &CudaDevice, f: impl FnOnce() -> Result<()>) -> Result<(u64, u64)> {
+    let stream = device.cuda_stream();
+    let context = stream.context();
+    stream.synchronize().map_err(Error::wrap)?;
+    let attribute = |attribute: CUmemPool_attribute, reset: bool| -> Result<u64> {
+        let mut value = 0u64;
+        let to = (&raw mut value).cast::<c_void>();
+        // SAFETY: the device is the context's, its pool lives as long as the process, and the two attributes that are
+        // asked for are numbers of 64 bits, of which the highest may be set to zero.
+        unsafe {
+            let pool = result::device::get_mem_pool(context.cu_device()).map_err(Error::wrap)?;
+            if reset {
+                result::mem_pool::set_attribute(pool, attribute, to).map_err(Error::wrap)?;
+            }
+            result::mem_pool::get_attribute(pool, attribute, to).map_err(Error::wrap)?;
+        }
+        Ok(value)
+    };
+    let before = attribute(CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT, false)?;
+    attribute(CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, true)?;
+    f()?;
+    stream.synchronize().map_err(Error::wrap)?;
+    Ok((before, attribute(CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, false)?.max(before)))
+}
+
 /// Queues a kernel on the device's stream.
 pub(super) fn launch(device: &CudaDevice, kernel: &str, launch: Launch, arguments: &mut [Arg]) -> Result<()> {
     let stream = device.cuda_stream();
@@ -136,7 +160,13 @@ pub(super) fn launch(device: &CudaDevice, kernel: &str, launch: Launch, argument
     for argument in arguments.iter_mut() {
         let (address, guard) = match argument {
             Arg::Read(values) => read(values, &stream).map(|(address, guard)| (address, Some(guard)))?,
-            Arg::Write(storage) => write(storage, &stream).map(|(address, guard)| (address, Some(guard)))?,
+            Arg::Write(Storage::Cuda(CudaStorage { slice, .. }))
+            | Arg::Update(Target::Cuda(CudaStorage { slice, .. })) => {
+                write(slice, &stream).map(|(address, guard)| (address, Some(guard)))?
+            }
+            Arg::Write(_) | Arg::Update(Target::Cpu(_)) => {
+                return Err(Error::Msg("a kernel's result is not in the memory of the GPU".into()));
+            }
             Arg::None => (0, None),
             Arg::Words(list) => {
                 words.push(list.as_ptr().cast_mut().cast());

@@ -1,6 +1,6 @@
 //! Kernels on the CPU, by an emulator that comes from outside: the tests' one is in `kernels/emulator/`.
 
-use super::{Arg, Launch, Place, Values};
+use super::{Arg, Launch, Place, Target, Values};
 use crate::Error;
 use candle_core::{CpuStorage, DType, Storage};
 use half::{bf16, f16};
@@ -81,10 +81,11 @@ pub(super) fn launch(
                 Argument::Read(storage, *start..*start + *len)
             }
             Arg::Write(Storage::Cpu(storage)) => Argument::Write(storage),
+            Arg::Update(Target::Cpu(storage)) => Argument::Write(storage),
             Arg::None => Argument::Absent,
             Arg::Words(words) => Argument::Words(words),
             #[cfg(feature = "cuda")]
-            Arg::Read(_) => return Err(elsewhere()),
+            Arg::Read(_) | Arg::Update(_) => return Err(elsewhere()),
             Arg::Write(_) => return Err(elsewhere()),
         });
     }

@@ -10,6 +10,7 @@
 mod cuda;
 mod emulator;
 pub(crate) mod planes;
+pub(crate) mod update;
 
 pub use emulator::{Argument, Emulator, emulated};
 
@@ -111,10 +112,21 @@ pub(crate) enum Arg<'a> {
     Read(Values<'a>),
     /// Memory that is written.
     Write(&'a mut Storage),
+    /// A tensor's memory that is changed in place.
+    Update(Target<'a>),
     /// No memory.
     None,
     /// A structure of 32-bit words.
     Words(&'a [i32]),
+}
+
+/// The memory of a tensor that is changed in place.
+pub(crate) enum Target<'a> {
+    /// Of the CPU, for the emulator.
+    Cpu(&'a mut CpuStorage),
+    /// Of an NVIDIA GPU.
+    #[cfg(feature = "cuda")]
+    Cuda(&'a mut CudaStorage),
 }
 
 /// The size of a launch.
@@ -272,6 +284,19 @@ impl Gpu {
             }
             #[cfg(feature = "cuda")]
             Gpu::Cuda(device) => cuda::seconds(device, f),
+        }
+    }
+
+    /// Bytes of the device's memory in use before what `f` launches, and at most while it runs; nothing where memory is
+    /// not the device's own.
+    pub(crate) fn memory(
+        &self,
+        f: impl FnOnce() -> candle_core::Result<()>,
+    ) -> candle_core::Result<Option<(u64, u64)>> {
+        match self {
+            Gpu::Emulated(_) => f().map(|()| None),
+            #[cfg(feature = "cuda")]
+            Gpu::Cuda(device) => cuda::memory(device, f).map(Some),
         }
     }
 

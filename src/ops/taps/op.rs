@@ -104,6 +104,11 @@ impl TapConv {
 
 /// Single passes, for benchmarks.
 impl TapConv {
+    /// Sizes and strides.
+    pub(crate) fn geometry(&self) -> &Geometry {
+        self.plan.geometry()
+    }
+
     /// `[y]` of x, weights and bias.
     pub(crate) fn gpu_pass_forward(&self, gpu: &Gpu, arguments: [Values; 3]) -> candle_core::Result<PassResult> {
         Ok(vec![self.plan.gpu.forward(gpu, arguments, self.residual)?])

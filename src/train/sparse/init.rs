@@ -1,7 +1,7 @@
 //! The first masks: densities of layers, and which weights are kept.
 
 use super::config::SparseInit;
-use super::masks::{Mask, Masks, count};
+use super::masks::{Keep, Mask, Masks, count};
 use super::{Random, group_sums};
 use crate::ops::storage::with_values;
 use crate::{Error, Result};
@@ -121,8 +121,8 @@ impl Masks {
             let Some(first) = unit.masks.first() else { continue };
             // Both sides in single precision, as in the official code.
             let drawn = random(&first.name, first.keep.len());
-            let keep: Vec<u8> = drawn.iter().map(|u| u8::from(*u < density as f32)).collect();
-            unit.masks.iter_mut().for_each(|mask| mask.keep.clone_from(&keep));
+            let keep: Keep = drawn.iter().map(|u| u8::from(*u < density as f32)).collect();
+            unit.masks.iter_mut().for_each(|mask| mask.keep = keep.clone());
         }
         self.drop_dense()
     }
@@ -135,8 +135,8 @@ impl Masks {
         for unit in &mut self.units {
             let Some(first) = unit.masks.first() else { continue };
             let sums = with_values::<f32, _>(first.var.as_tensor(), |values| Ok(group_sums(values, first.group)))?;
-            let keep: Vec<u8> = sums.iter().map(|sum| u8::from(*sum != 0.0)).collect();
-            unit.masks.iter_mut().for_each(|mask| mask.keep.clone_from(&keep));
+            let keep: Keep = sums.iter().map(|sum| u8::from(*sum != 0.0)).collect();
+            unit.masks.iter_mut().for_each(|mask| mask.keep = keep.clone());
         }
         self.drop_dense()
     }
@@ -155,7 +155,7 @@ impl Masks {
             let allowed = "at least one sparse layer: a larger sparsity, or weights with zeros for init = resume";
             return Err(Error::argument("first masks", given, allowed));
         }
-        self.iter_mut().for_each(|mask| mask.explored.clone_from(&mask.keep));
+        self.iter_mut().for_each(|mask| mask.explored = mask.keep.to_vec());
         Ok(())
     }
 }

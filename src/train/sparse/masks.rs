@@ -2,11 +2,14 @@
 
 use super::config::{SparseConfig, SparseKind};
 use crate::nn::{Kind, Param, Params};
+use crate::ops::gpu::{Gpu, update};
 use crate::ops::storage::modify;
 use crate::run::MaskRow;
 use crate::{Error, Result, profile};
-use candle_core::Var;
+use candle_core::{Storage, Var};
 use rayon::prelude::*;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 /// What names of large kernels contain (`LoRA1.conv.weight` in SLaK, `LoRAs.0.weight` in shift-wise networks).
 const LARGE: &str = "large_kernel.LoRA";
@@ -18,6 +21,33 @@ const POINTWISE: &str = "pwconv";
 /// Weights per parallel task.
 const CHUNK: usize = 1 << 14;
 
+/// 1 for every group that is kept and 0 for every other. It is replaced, never changed: devices have copies.
+#[derive(Debug, Clone)]
+pub(super) struct Keep {
+    groups: Vec<u8>,
+    on_device: Arc<OnceLock<update::Kept>>,
+}
+
+impl From<Vec<u8>> for Keep {
+    fn from(groups: Vec<u8>) -> Self {
+        Keep { groups, on_device: Arc::default() }
+    }
+}
+
+impl FromIterator<u8> for Keep {
+    fn from_iter<I: IntoIterator<Item = u8>>(groups: I) -> Self {
+        Vec::from_iter(groups).into()
+    }
+}
+
+impl Deref for Keep {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.groups
+    }
+}
+
 /// The mask of one weight tensor.
 ///
 /// The tensor's values, row-major, are divided into groups of equal size; the mask has one value per group. Fine masks
@@ -27,7 +57,7 @@ pub struct Mask {
     pub(super) name: String,
     pub(super) var: Var,
     pub(super) group: usize,
-    pub(super) keep: Vec<u8>,
+    pub(super) keep: Keep,
     pub(super) explored: Vec<u8>,
 }
 
@@ -39,7 +69,7 @@ impl Mask {
             name: name.to_string(),
             var: param.var.clone(),
             group: param.var.elem_count() / groups.max(1),
-            keep: vec![1; groups],
+            keep: vec![1; groups].into(),
             explored: vec![1; groups],
         }
     }
@@ -91,14 +121,27 @@ impl Mask {
         });
     }
 
+    /// The same in memory of a GPU that belongs to no tensor.
+    pub(crate) fn erase_on(&self, gpu: &Gpu, values: &mut Storage) -> Result<()> {
+        update::erase_storage(gpu, values, self.var.elem_count(), self.on_device())
+    }
+
+    /// What is kept, in the memory of the devices that ask for it.
+    pub(crate) fn on_device(&self) -> &update::Kept {
+        self.keep.on_device.get_or_init(|| update::Kept::new(&self.keep, self.group))
+    }
+
     /// Erases the weight itself.
     fn apply(&self) -> Result<()> {
+        if let Some(gpu) = Gpu::of(self.var.as_tensor()) {
+            return update::erase(&gpu, self.var.as_tensor(), self.on_device());
+        }
         modify(self.var.as_tensor(), |values| self.erase(values))
     }
 
     /// Takes note of what is kept now.
     pub(super) fn explore(&mut self) {
-        self.explored.iter_mut().zip(&self.keep).for_each(|(explored, keep)| *explored |= keep);
+        self.explored.iter_mut().zip(self.keep.iter()).for_each(|(explored, keep)| *explored |= keep);
     }
 }
 
@@ -265,9 +308,9 @@ impl Unit {
 
     /// Share of groups that any path keeps.
     fn merged_density(&self) -> f64 {
-        let mut any = self.masks.first().map_or_else(Vec::new, |mask| mask.keep.clone());
+        let mut any = self.masks.first().map_or_else(Vec::new, |mask| mask.keep.to_vec());
         for mask in self.masks.iter().skip(1) {
-            any.iter_mut().zip(&mask.keep).for_each(|(any, keep)| *any |= keep);
+            any.iter_mut().zip(mask.keep.iter()).for_each(|(any, keep)| *any |= keep);
         }
         share(&any)
     }

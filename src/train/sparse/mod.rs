@@ -195,7 +195,7 @@ impl SparseTraining {
         match self.config.moments {
             Moments::Keep => Ok(()),
             Moments::Reset => {
-                optimizer.reset_pruned(&self.masks);
+                optimizer.reset_pruned(&self.masks)?;
                 Ok(())
             }
         }

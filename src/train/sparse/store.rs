@@ -38,7 +38,7 @@ impl Masks {
     /// If a file is missing or damaged, holds masks of another network or type, the two do not fit each other, or the
     /// masks do not fit the weights: a weight that they prune is not zero.
     pub fn load(&mut self, path: &Path, explored: &Path) -> Result<()> {
-        let kept = self.read(path, |mask, values| mask.keep = values)?;
+        let kept = self.read(path, |mask, values| mask.keep = values.into())?;
         let seen = self.read(explored, |mask, values| mask.explored = values)?;
         if kept != seen {
             return Err(Error::file(explored, format!("has {seen} masks, but {} has {kept}", path.display())));
@@ -96,7 +96,7 @@ impl Mask {
 
     /// Whether all pruned values are zero.
     fn fits(&self, values: &[f32]) -> bool {
-        let groups = values.chunks(self.group.max(1)).zip(&self.keep);
+        let groups = values.chunks(self.group.max(1)).zip(self.keep.iter());
         groups.filter(|(_, keep)| **keep == 0).all(|(values, _)| values.iter().all(|v| *v == 0.0))
     }
 }

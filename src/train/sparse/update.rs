@@ -1,6 +1,6 @@
 //! Updates of masks: pruning and growing.
 
-use super::masks::{Mask, Masks, Unit, count};
+use super::masks::{Keep, Mask, Masks, Unit, count};
 use super::{Random, group_sums};
 use crate::ops::storage::with_values;
 use crate::{Error, Result, profile};
@@ -70,11 +70,11 @@ impl Masks {
 impl Unit {
     fn update(&mut self, rate: f64, aligned: bool, grow: &Grow) -> Result<()> {
         if aligned {
-            let keep = updated(&self.masks, rate, grow)?;
-            self.masks.iter_mut().for_each(|mask| mask.keep.clone_from(&keep));
+            let keep = Keep::from(updated(&self.masks, rate, grow)?);
+            self.masks.iter_mut().for_each(|mask| mask.keep = keep.clone());
         } else {
             for mask in &mut self.masks {
-                mask.keep = updated(std::slice::from_ref(mask), rate, grow)?;
+                mask.keep = updated(std::slice::from_ref(mask), rate, grow)?.into();
             }
         }
         self.masks.iter_mut().for_each(Mask::explore);
@@ -85,7 +85,7 @@ impl Unit {
 /// The new mask of the first of some paths, by the magnitudes of all.
 fn updated(paths: &[Mask], rate: f64, grow: &Grow) -> Result<Vec<u8>> {
     let Some(first) = paths.first() else { return Ok(Vec::new()) };
-    let mut keep = first.keep.clone();
+    let mut keep = first.keep.to_vec();
     let removed = prune(&mut keep, &sums(paths, |mask| Some(mask.var.as_tensor()))?, rate);
     match grow {
         Grow::Random(random) => grow_randomly(&mut keep, removed, |count| random(&first.name, count)),

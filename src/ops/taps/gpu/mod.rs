@@ -5,6 +5,8 @@
 //! strides above 4), kernels without tiles take over.
 
 mod cells;
+mod division;
+mod squares;
 mod tables;
 mod tiling;
 
@@ -19,12 +21,15 @@ use tiling::{MOST_PHASES, Pattern, Problem, Tiling};
 /// Blocks of the weight gradient to aim at: several for every multiprocessor of the largest GPUs.
 const WEIGHT_BLOCKS: usize = 1024;
 
+/// Numbers of images from which on there is another plan.
+const BATCHES: [usize; 4] = [1, 8, 16, 32];
+
 /// The plans of the three passes of a convolution, each made when it is first needed.
 #[derive(Debug)]
 pub(super) struct Plans {
     table: Arc<TapTable>,
     geometry: Geometry,
-    passes: [OnceLock<Plan>; 3],
+    passes: [[OnceLock<Plan>; BATCHES.len()]; 3],
 }
 
 /// One pass.
@@ -38,7 +43,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(table: &TapTable, geometry: &Geometry, pass: Pass) -> Self {
+    fn new(table: &TapTable, geometry: &Geometry, pass: Pass, images: usize) -> Self {
         let planes = Planes::of(geometry, pass);
         let patterns: Vec<Vec<Pattern>> = table
             .groups()
@@ -50,7 +55,7 @@ impl Plan {
             .collect();
         let mut channels = vec![0; table.groups().len()];
         table.group_of_channel().iter().for_each(|&group| channels[group] += 1);
-        let problem = Problem { pass, planes, patterns: &patterns, channels: &channels };
+        let problem = Problem { pass, planes, patterns: &patterns, channels: &channels, images };
         let strides = [planes.phases(), planes.programs()];
         let tiling = if strides.iter().all(|&phases| phases <= MOST_PHASES) { problem.solve() } else { None };
         let built = tables::build(table, tiling.as_ref().map(|tiling| (tiling, &patterns[..], planes, pass)));
@@ -76,14 +81,18 @@ impl Plans {
         Plans { table, geometry, passes: Default::default() }
     }
 
-    fn plan(&self, pass: Pass) -> candle_core::Result<&Plan> {
-        let Geometry { input, output, .. } = self.geometry;
+    fn plan(&self, pass: Pass, images: usize) -> candle_core::Result<&Plan> {
+        let Geometry { input, output, stride } = self.geometry;
         let largest = [input.0, input.1, output.0, output.1].into_iter().max().unwrap_or(0);
         if largest >= 1 << 24 || self.table.channels() >= 1 << 24 {
             let given = format!("{} channels of {}x{} pixels", self.table.channels(), input.0, input.1);
             return Err(Error::argument("input", given, "fewer than 2^24 channels, rows and columns on a GPU").into());
         }
-        Ok(self.passes[pass as usize].get_or_init(|| Plan::new(&self.table, &self.geometry, pass)))
+        // Where there are strides, all are the same.
+        let several = input == output && stride == (1, 1);
+        let batch = BATCHES.iter().rposition(|&least| several && images >= least).unwrap_or(0);
+        Ok(self.passes[pass as usize][batch]
+            .get_or_init(|| Plan::new(&self.table, &self.geometry, pass, BATCHES[batch])))
     }
 
     /// `y = conv(x; w) + bias`, plus x if `residual`.
@@ -91,7 +100,7 @@ impl Plans {
         let Geometry { input, output, .. } = self.geometry;
         let images = x.len() / (self.table.channels() * input.0 * input.1);
         let count = images * self.table.channels() * output.0 * output.1;
-        let plan = self.plan(Pass::Forward)?;
+        let plan = self.plan(Pass::Forward, images)?;
         let call = Call { images, residual, with_bias: true, splits: 1, even: [x.start_is_even(), true] };
         if plan.tiling.is_some() {
             return self.convolve(gpu, plan, [x, w, bias], call, count);
@@ -110,7 +119,7 @@ impl Plans {
         let Geometry { input, output, .. } = self.geometry;
         let images = dy.len() / (self.table.channels() * output.0 * output.1);
         let count = images * self.table.channels() * input.0 * input.1;
-        let plan = self.plan(Pass::InputGrad)?;
+        let plan = self.plan(Pass::InputGrad, images)?;
         let call = Call { images, residual, with_bias: false, splits: 1, even: [dy.start_is_even(), true] };
         if plan.tiling.is_some() {
             return self.convolve(gpu, plan, [dy, w, w], call, count);
@@ -131,7 +140,7 @@ impl Plans {
         let Geometry { input, .. } = self.geometry;
         let images = x.len() / (channels * input.0 * input.1);
         let (mut dw, mut db) = (gpu.alloc(x.dtype(), channels * k)?, gpu.alloc(x.dtype(), channels)?);
-        let plan = self.plan(Pass::WeightGrad)?;
+        let plan = self.plan(Pass::WeightGrad, images)?;
         let tables = plan.tables.on(gpu)?;
         let tables = Values::all(&tables, plan.tables.len())?;
         let even = [x.start_is_even(), dy.start_is_even()];
@@ -218,7 +227,7 @@ impl Plans {
         let mut push = |numbers: &[usize]| words.extend(numbers.iter().map(|&number| number as i32));
         push(&[tile.0, tile.1, down, across, images_per_block, call.images.div_ceil(images_per_block)]);
         push(&[usize::from(call.residual), usize::from(call.with_bias)]);
-        push(&[layout.weights, layout.chunks, layout.source, layout.results]);
+        push(&[layout.weights, layout.chunks, layout.places, layout.source, layout.results]);
         push(&[layout.result_pitch, layout.result_image]);
         words.extend(Division::by(tile.1 * result_stride.1).words());
         words.extend(Division::by(tile.0 * result_stride.0).words());

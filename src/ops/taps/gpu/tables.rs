@@ -1,12 +1,14 @@
 //! The tables that the kernels read: `Group` and `Params` of `kernels/taps.cuh`, word by word.
 
-use super::cells::{Cell, Direction, MOST_CHUNK, Pass, Planes};
-use super::tiling::{Area, Division, Pattern, Tiling, per_bundle};
+use super::cells::{Cell, Direction, Extent, MOST_CHUNK, Pass, Planes};
+use super::division::{Area, Division, Order};
+use super::squares::{self, Square};
+use super::tiling::{Pattern, Tiling, per_bundle};
 use crate::ops::gpu;
 use crate::ops::taps::{TapGroup, TapTable};
 
 /// Words of the kernels' `Group`.
-pub(super) const GROUP_WORDS: usize = 62;
+pub(super) const GROUP_WORDS: usize = 74;
 
 /// Lists behind the groups; a place is a word of the whole tables.
 struct Lists {
@@ -68,7 +70,7 @@ fn push_tiled(
     tiling: &Tiling,
     (planes, pass): (Planes, Pass),
 ) {
-    let division = Division::new(pattern, tiling.tile, tiling.results);
+    let division = Division::new(pattern, tiling.tile, tiling.results, tiling.order);
     // Phases that no tap reads are not staged, but for a single one.
     let mut phase_words = vec![if planes.phases() == 1 { 0 } else { -1 }; planes.phases()];
     for cell in pattern.chunks.iter().flatten().flatten() {
@@ -80,11 +82,12 @@ fn push_tiled(
         image += division.source.words() as i32;
     }
     let entry = |chunk: &[Cell]| entry(chunk, pattern, &division.source, &phase_words);
+    let Extent { rows: (first_row, _), cols: (first_col, _) } = division.extent;
     let phases_at = lists.add(phase_words.iter().copied());
-    words.extend([pattern.direction as i32, pattern.extent.rows.0, pattern.extent.cols.0]);
+    words.extend([pattern.direction as i32, first_row, first_col]);
     push_area(words, &division.source, planes.source_stride);
     // Rows between the first one and the last one that are in the image.
-    let (first, rows) = (pattern.extent.rows.0, planes.source.0 as i32);
+    let (first, rows) = (first_row, planes.source.0 as i32);
     let height = (first + division.source.rows as i32).min(rows) - first.max(0);
     // Where a block has several images, it has whole planes.
     let several = tiling.tiles(&planes).0 == 1;
@@ -95,11 +98,17 @@ fn push_tiled(
     let numbers = [division.result_words, division.strips, division.lines, division.live];
     words.extend(numbers.map(|number| number as i32));
     words.extend(gpu::Division::by(division.lines).words());
-    words.extend(gpu::Division::by(division.positions()).words());
+    words.extend(gpu::Division::by(division.strips * division.lines).words());
+    let bands = division.bands().count();
+    words.extend([if let Order::Bands { band } = division.order { band as i32 } else { -1 }, bands as i32]);
+    words.extend(gpu::Division::by(bands).words());
+    words.extend(gpu::Division::by(bands * division.strips).words());
+    words.extend([division.lines_inside().0, division.lines_inside().1]);
+    let in_squares = if bands > 0 { pattern.squares(tiling.results, division.strips) } else { Vec::new() };
 
     // Weights and chunks, program by program.
     let (mut order, mut programs, mut entries) = (Vec::new(), Vec::new(), Vec::new());
-    for chunks in &pattern.chunks {
+    for chunks in pattern.chunks.iter().take(if bands > 0 { 0 } else { usize::MAX }) {
         let counts = (1..=MOST_CHUNK).rev().map(|length| chunks.iter().filter(|chunk| chunk.len() == length).count());
         programs.extend(counts.map(|count| count as i32));
         programs.extend([entries.len() as i32 / 2, order.len() as i32]);
@@ -108,6 +117,18 @@ fn push_tiled(
             order.extend(chunk.iter().map(|cell| Some(cell.slot)));
             order.resize(order.len().next_multiple_of(4), None);
         }
+    }
+    if bands > 0 {
+        programs = vec![0; MOST_CHUNK + 2];
+    }
+    let chunks = entries.len() as i32 / 2;
+    for square in &in_squares {
+        let step = |lines: i32| lines * division.source.pitch as i32;
+        // A line relative to the results' is relative to the first staged one here.
+        entries.extend([step(square.across + division.lines_inside().0), square.strips * tiling.results as i32]);
+        let end = order.len() + squares::words(tiling.results);
+        order.extend(square.slots.iter().copied());
+        order.resize(end, None);
     }
     // The weights of each place: a list from its start to that of the next.
     let mut weights_of = vec![Vec::new(); group.taps().len()];
@@ -124,14 +145,33 @@ fn push_tiled(
     let weight_lists = lists.add(starts.into_iter().chain([end]));
     let zero = group.taps().iter().position(|tap| (tap.dh, tap.dw) == (0, 0));
     let centre = order.iter().position(|place| place.is_some() && *place == zero).map_or(-1, |at| at as i32);
-    words.extend([order.len() as i32, weight_lists, centre, entries.len() as i32 / 2]);
-    words.push(lists.add(entries));
+    words.extend([order.len() as i32, weight_lists, centre, chunks]);
+    let entries = lists.add(entries);
+    words.push(entries);
     words.push(lists.add(programs));
-    if pass == Pass::WeightGrad {
+    if pass == Pass::WeightGrad && bands > 0 {
+        let none = lists.add([0; MOST_CHUNK + 1]);
+        words.extend([0, none, entries, none]);
+    } else if pass == Pass::WeightGrad {
         push_bundles(words, lists, pattern, entry);
     } else {
         words.extend([0; 4]);
     }
+    let places = square_places(&in_squares, group.taps().len(), tiling.results);
+    words.extend([in_squares.len() as i32, lists.add(places)]);
+}
+
+/// Where each tap has its sums: places in up to two squares, or -1.
+fn square_places(squares: &[Square], taps: usize, results: usize) -> Vec<i32> {
+    let mut places = vec![-1; 2 * taps];
+    for (index, square) in squares.iter().enumerate() {
+        for (distance, slot) in square.slots.iter().enumerate() {
+            let Some(slot) = *slot else { continue };
+            let free = usize::from(places[2 * slot] >= 0);
+            places[2 * slot + free] = (index * squares::words(results) + distance) as i32;
+        }
+    }
+    places
 }
 
 /// The bundles of the weight gradient: chunks of a length together, the last filled up by repetition.

@@ -2,6 +2,8 @@
 //! direction of every group, by a model of the time that a multiprocessor takes.
 
 use super::cells::{Cell, Direction, Extent, MOST_CHUNK, Pass, Planes, chunks};
+use super::division::{Division, Order};
+use super::squares;
 use crate::ops::gpu::{SHARED_BYTES, THREADS};
 use std::collections::BTreeSet;
 
@@ -13,6 +15,9 @@ pub(super) const MOST_PHASES: usize = 16;
 
 /// Shared memory of a multiprocessor in words, which its blocks share.
 const MULTIPROCESSOR_WORDS: usize = (160 << 10) / 4;
+
+/// Words of global memory per cycle and multiprocessor: 3.35 TB/s by 132 of them at 1.98 GHz.
+const WORDS_PER_CYCLE: f64 = 3.2;
 
 /// Threads of a multiprocessor above which waiting for memory is hidden.
 const ENOUGH_THREADS: f64 = 512.0;
@@ -62,9 +67,10 @@ impl Pattern {
         (1..=MOST_CHUNK)
             .map(|length| {
                 let mut reads = (results + length - 1 + length.div_ceil(4) + 1) as f64;
-                let mut others = 6.0;
+                // Addresses and loops, as compiled.
+                let mut others = 17.0;
                 if pass == Pass::WeightGrad {
-                    reads += results as f64 / per_bundle(length) as f64;
+                    reads += (results as f64 + 2.0) / per_bundle(length) as f64;
                     // The sums over a warp, for some positions each.
                     others += 8.0;
                 }
@@ -85,129 +91,6 @@ pub(super) fn per_bundle(length: usize) -> usize {
     }
 }
 
-/// Cells of a tile and where they lie in memory: the numbers of the kernels' `Area`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Area {
-    pub rows: usize,
-    pub cols: usize,
-    pub pitch: usize,
-    pub lines: usize,
-    pub bias: usize,
-}
-
-/// Banks of shared memory, and lanes of a warp.
-const BANKS: usize = 32;
-
-/// How the positions of a group lie in shared memory, as far as banks see it: the next line is a pitch of words further,
-/// the next strip Q words along the lines and, on a diagonal, Q lines back or ahead. Lanes meet in no bank if that is as
-/// if the lines went on: `Q = steps * pitch` modulo the banks.
-#[derive(Debug, Clone, Copy)]
-struct Banks {
-    direction: Direction,
-    results: usize,
-    strips: usize,
-    lines: usize,
-}
-
-impl Banks {
-    /// With a few lines of threads without work, if that lets a pitch be found: Q and the steps must have the same powers
-    /// of two.
-    fn of(direction: Direction, results: usize, strips: usize, live: usize) -> Self {
-        let banks = |lines| Banks { direction, results, strips, lines };
-        (live..live + 4).map(banks).find(Banks::fit).unwrap_or(banks(live))
-    }
-
-    /// Whether there is such a pitch.
-    fn fit(&self) -> bool {
-        self.strips == 1 || (self.steps() % BANKS).trailing_zeros() == self.results.trailing_zeros()
-    }
-
-    fn steps(&self) -> usize {
-        match self.direction {
-            Direction::AlongRows | Direction::AlongColumns => self.lines,
-            Direction::DownRight => self.lines + self.results,
-            Direction::DownLeft => self.lines - self.results,
-        }
-    }
-
-    fn is_diagonal(&self) -> bool {
-        matches!(self.direction, Direction::DownRight | Direction::DownLeft)
-    }
-
-    /// The smallest pitch for `along` words. It is odd, so that neighbouring lines are in different banks.
-    fn pitch(&self, along: usize) -> usize {
-        let pitches = (0..BANKS / 2).map(|i| (along | 1) + 2 * i);
-        let fits = |pitch: &usize| self.strips == 1 || (self.steps() * pitch) % BANKS == self.results % BANKS;
-        pitches.clone().find(fits).unwrap_or(along | 1)
-    }
-
-    /// `words` of an image, rounded up so that the next image goes on where this one's positions end.
-    fn image(&self, words: usize, pitch: usize) -> usize {
-        let positions = self.strips * self.lines * pitch;
-        words + (positions % BANKS + BANKS - words % BANKS) % BANKS
-    }
-}
-
-impl Area {
-    fn new(banks: Banks, rows: usize, cols: usize) -> Self {
-        let (along, lines) = if banks.direction == Direction::AlongRows { (cols, rows) } else { (rows, cols) };
-        // A diagonal that leaves the last line goes on in the first, in the next bank if there are whole rounds of lines.
-        let whole = lines.next_multiple_of(BANKS);
-        let lines = if banks.is_diagonal() && 2 * whole <= 3 * lines { whole } else { lines };
-        Area { rows, cols, pitch: banks.pitch(along), lines, bias: (rows + banks.results).next_multiple_of(lines) }
-    }
-
-    pub fn words(&self) -> usize {
-        self.lines * self.pitch
-    }
-}
-
-/// How a group's part of a tile is divided among threads.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Division {
-    pub strips: usize,
-    /// Lines of threads, of which those from `live` on have nothing to do.
-    pub lines: usize,
-    pub live: usize,
-    pub source: Area,
-    pub results: Area,
-    /// Words of all phases of one image, and of its results' gradients.
-    pub source_words: usize,
-    pub result_words: usize,
-    /// Cycles that a read of a warp takes, about.
-    pub conflicts: f64,
-}
-
-impl Division {
-    pub fn new(pattern: &Pattern, (rows, cols): (usize, usize), results: usize) -> Self {
-        let direction = pattern.direction;
-        let (strips, live) = match direction {
-            Direction::AlongRows => (cols.div_ceil(results), rows),
-            Direction::AlongColumns => (rows.div_ceil(results), cols),
-            _ => (rows.div_ceil(results), cols + results - 1),
-        };
-        let whole = strips * results;
-        let (rows, cols, lined) = match direction {
-            Direction::AlongRows => (rows, whole, whole),
-            Direction::AlongColumns => (whole, cols, cols),
-            _ => (whole, cols, live),
-        };
-        let (down, across) = pattern.extent.margin();
-        let banks = Banks::of(direction, results, strips, live);
-        let source = Area::new(banks, rows + down, cols + across);
-        let results = Area::new(banks, rows, lined);
-        let source_words = banks.image(pattern.phases * source.words(), source.pitch);
-        let result_words = banks.image(results.words(), results.pitch);
-        let conflicts =
-            if banks.fit() && (!banks.is_diagonal() || source.lines.is_multiple_of(BANKS)) { 1.0 } else { 1.6 };
-        Division { strips, lines: banks.lines, live, source, results, source_words, result_words, conflicts }
-    }
-
-    pub fn positions(&self) -> usize {
-        self.strips * self.lines
-    }
-}
-
 /// The decisions for a pass.
 #[derive(Debug, Clone)]
 pub(super) struct Tiling {
@@ -218,6 +101,7 @@ pub(super) struct Tiling {
     /// Images of a block, if there are as many.
     pub images: usize,
     pub threads: usize,
+    pub order: Order,
     /// Parts of a bundle's positions, in the weight gradient.
     pub parts: usize,
     /// For each group, which of its patterns.
@@ -246,6 +130,8 @@ impl Tiling {
 pub(super) struct SharedLayout {
     pub weights: usize,
     pub chunks: usize,
+    /// Of positions, in the weight gradient.
+    pub places: usize,
     pub source: usize,
     pub results: usize,
     pub words: usize,
@@ -262,6 +148,8 @@ pub(super) struct Problem<'a> {
     pub patterns: &'a [Vec<Pattern>],
     /// Channels of every group.
     pub channels: &'a [usize],
+    /// Images that there are at least.
+    pub images: usize,
 }
 
 impl Problem<'_> {
@@ -269,46 +157,71 @@ impl Problem<'_> {
     pub fn solve(&self) -> Option<Tiling> {
         let (rows, cols) = self.planes.cells();
         let mut best: Option<Tiling> = None;
+        let mut consider = |found: Option<Tiling>| {
+            best = match (best.take(), found) {
+                (Some(best), Some(found)) if found.cycles >= best.cycles => Some(best),
+                (best, found) => found.or(best),
+            };
+        };
         for results in RESULTS {
             for tile_rows in sides(rows, results) {
                 for tile_cols in sides(cols, results) {
-                    let found = self.divide(results, (tile_rows, tile_cols));
-                    best = match (best, found) {
-                        (Some(best), Some(found)) if found.cycles >= best.cycles => Some(best),
-                        (best, found) => found.or(best),
-                    };
+                    for filled in [true, false] {
+                        consider(self.divide(results, (tile_rows, tile_cols), Order::Lines { filled }));
+                    }
                 }
+            }
+            let squares = self.planes.source == self.planes.result && self.planes.phases() == 1;
+            let bands = [0, 1, 2, 3].map(|band| Order::Bands { band });
+            for order in bands.into_iter().filter(|order| squares && order.images() <= self.images) {
+                consider(self.divide(results, (rows, cols), order));
             }
         }
         best
     }
 
-    fn divide(&self, results: usize, tile: (usize, usize)) -> Option<Tiling> {
-        let phases = self.planes.phases();
+    fn divide(&self, results: usize, tile: (usize, usize), order: Order) -> Option<Tiling> {
+        let (phases, in_bands) = (self.planes.phases(), order.images() > 1);
         let mut patterns = Vec::with_capacity(self.patterns.len());
-        let (mut positions, mut source_words, mut result_words) = (0, 0, 0);
+        let (mut divisions, mut source_words, mut result_words) = (Vec::with_capacity(self.patterns.len()), 0, 0);
         let (mut weights, mut entries, mut bundles, mut cycles, mut channels) = (0, 0, 0, 0.0, 0);
+        let mut margins = [0.0; 2];
         for (group, &count) in self.patterns.iter().zip(self.channels) {
             let time = |pattern: &Pattern| {
-                let division = Division::new(pattern, tile, results);
+                let division = Division::new(pattern, tile, results, order);
                 // Instructions per cell: two pixels at once, or one by one with strides.
                 let per_cell = if phases == 1 { 8.0 } else { 30.0 };
                 let staged = per_cell / 128.0 * (phases * division.source.words()) as f64;
-                let warps = division.positions() as f64 / 32.0;
-                (
-                    staged + warps * (pattern.cycles(results, self.pass, division.conflicts) + 2.0 * results as f64),
-                    division,
-                )
+                let squares = if in_bands { pattern.squares(results, division.strips) } else { Vec::new() };
+                let (computed, warps) = if in_bands {
+                    let warps = division.strips * division.bands().count();
+                    let warps = warps as f64 / order.images() as f64;
+                    (pattern.square_cycles(&squares, &division, results, self.pass), warps)
+                } else {
+                    let warps = division.positions(1) as f64 / 32.0;
+                    (warps * pattern.cycles(results, self.pass, division.conflicts), warps)
+                };
+                (staged + computed + warps * 2.0 * results as f64, division, squares.len())
             };
-            let all = group.iter().enumerate().map(|(index, pattern)| (index, pattern, time(pattern)));
-            let (index, pattern, (time, division)) = all.min_by(|a, b| a.2.0.total_cmp(&b.2.0))?;
+            let fit = |pattern: &&Pattern| !in_bands || pattern.can_be_squares();
+            let all = group.iter().enumerate().filter(|(_, pattern)| fit(pattern));
+            let all = all.map(|(index, pattern)| (index, pattern, time(pattern)));
+            let (index, pattern, (time, division, squares)) = all.min_by(|a, b| a.2.0.total_cmp(&b.2.0))?;
             patterns.push(index);
-            positions = positions.max(division.positions());
+            let (down, across) = division.extent.margin();
+            margins = [margins[0] + (down * count) as f64, margins[1] + (across * count) as f64];
             source_words = source_words.max(division.source_words);
             result_words = result_words.max(division.result_words);
-            weights = weights.max(pattern.weight_words());
-            entries = entries.max(pattern.chunk_count().max(entry_count(pattern)));
-            bundles = bundles.max(pattern.bundles().iter().sum::<usize>());
+            if in_bands {
+                weights = weights.max(squares * squares::words(results));
+                entries = entries.max(squares);
+                bundles = bundles.max(squares);
+            } else {
+                weights = weights.max(pattern.weight_words());
+                entries = entries.max(pattern.chunk_count().max(entry_count(pattern)));
+                bundles = bundles.max(pattern.bundles().iter().sum::<usize>());
+            }
+            divisions.push(division);
             cycles += time * count as f64;
             channels += count;
         }
@@ -318,24 +231,31 @@ impl Problem<'_> {
         if self.pass != Pass::WeightGrad {
             result_words = result_image;
         }
+        let positions =
+            |images: usize| divisions.iter().map(|division| division.positions(images)).max().unwrap_or_default();
+        let sums_each = if in_bands { squares::words(results) } else { MOST_CHUNK };
         let fit = |images: usize| {
-            let threads = threads(images * positions);
+            let threads = threads(positions(images));
             let parts = parts(bundles, threads / 32);
-            let first = match self.pass {
-                Pass::WeightGrad => (bundles * parts * MOST_CHUNK).max(32),
-                _ => weights,
+            let (first, listed) = match self.pass {
+                Pass::WeightGrad => ((bundles * parts * sums_each).max(32), 2 * positions(images)),
+                _ => (weights, 0),
             };
             let chunks = first.next_multiple_of(4);
-            let source = chunks + (2 * entries).next_multiple_of(4);
+            let places = chunks + (2 * entries).next_multiple_of(4);
+            let source = places + listed.next_multiple_of(4);
             let results = source + (images * source_words).next_multiple_of(4);
             let words = results + (images * result_words).next_multiple_of(4);
-            let layout = SharedLayout { weights: 0, chunks, source, results, words, result_pitch, result_image };
+            let layout =
+                SharedLayout { weights: 0, chunks, places, source, results, words, result_pitch, result_image };
             (4 * words <= SHARED_BYTES).then_some((threads, parts, layout))
         };
         // Small planes share a block until it has threads enough.
-        let mut images = 1;
-        let (mut threads, mut parts, mut layout) = fit(1)?;
-        while images < 64 && images * positions < THREADS / 2 {
+        let mut images = order.images();
+        let (mut threads, mut parts, mut layout) = fit(images)?;
+        // The sums of squares over a warp are for the images of a block together.
+        let sums = in_bands && self.pass == Pass::WeightGrad;
+        while images < 64 && (sums || positions(images) < THREADS / 2) {
             let Some(more) = fit(2 * images).filter(|(_, _, layout)| 4 * layout.words <= SHARED_BYTES / 2) else {
                 break;
             };
@@ -345,13 +265,21 @@ impl Problem<'_> {
         let (rows, cols) = self.planes.cells();
         let tiles = rows.div_ceil(tile.0) * cols.div_ceil(tile.1);
         // Threads without a position, and multiprocessors with too few threads to hide that memory is slow.
-        let rounds = (images * positions).div_ceil(threads);
-        let idle = (rounds * threads) as f64 / (images * positions) as f64;
+        let rounds = positions(images).div_ceil(threads);
+        let idle = (rounds * threads) as f64 / positions(images) as f64;
         let resident = (MULTIPROCESSOR_WORDS / layout.words).min(REGISTERS.0 / REGISTERS.1 / threads).min(32) * threads;
         let waiting = (ENOUGH_THREADS / resident.max(1) as f64).max(1.0);
         let fixed = (weights + 300) as f64 * 0.2 / images as f64;
-        let cycles = (cycles / channels.max(1) as f64 * idle + fixed) * waiting * tiles as f64;
-        Some(Tiling { results, tile, images, threads, parts, patterns, layout, cycles })
+        let channels = channels.max(1) as f64;
+        let computing = (cycles / channels * idle + fixed) * waiting * tiles as f64;
+        // What is read twice by tiles that meet, and what is written or, in the weight gradient, read beside it.
+        let (down, across) = (rows.div_ceil(tile.0) - 1, cols.div_ceil(tile.1) - 1);
+        let source = self.planes.source;
+        let read = (source.0 as f64 + down as f64 * margins[0] / channels)
+            * (source.1 as f64 + across as f64 * margins[1] / channels);
+        let moving = (read + (self.planes.result.0 * self.planes.result.1) as f64) / WORDS_PER_CYCLE;
+        let cycles = computing.max(moving) + 0.1 * computing.min(moving);
+        Some(Tiling { results, tile, images, threads, order, parts, patterns, layout, cycles })
     }
 }
 
