@@ -11,11 +11,12 @@ const COMMAND: &str = "KERNELSCOPE_COMMAND";
 /// screen, or without the command, it says what to type elsewhere.
 pub fn open_viewer(path: &str) -> Shown {
     let full = std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
-    let typed = format!("kernelscope view {}", quoted(&full));
+    // What is typed in the notebook's folder; its own place differs from machine to machine.
+    let typed = format!("kernelscope view {}", quoted(Path::new(path)));
     let screen = cfg!(not(target_os = "linux"))
         || ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty()));
     if !screen {
-        return Shown::text(format!("There is no screen here. Where there is one: {typed}"));
+        return Shown::text(format!("There is no screen here. Where there is one, in this notebook's folder: {typed}"));
     }
     let command = std::env::var_os(COMMAND).unwrap_or_else(|| "kernelscope".into());
     let mut viewer = Command::new(&command);

@@ -112,7 +112,7 @@ fn stock(places: &Places) -> Result<(), String> {
     run(Command::new("cp").arg("-a").arg(places.work.join("cache/prepared")).arg(&session))?;
     let mut convert = places.command(places.python());
     convert.args(["-m", "nbconvert", "--to", "notebook", "--execute", "--inplace"]).arg(chosen);
-    convert.args(["--ExecutePreprocessor.kernel_name=rust", "--ExecutePreprocessor.startup_timeout=900"]);
+    convert.args(["--ExecutePreprocessor.kernel_name=rust", "--ExecutePreprocessor.startup_timeout=3600"]);
     convert.args(["--ExecutePreprocessor.timeout=1800"]).env("EVCXR_TMPDIR", &session);
     // Without the network, what is resolved are the versions that our lock file has brought here.
     convert.env("CARGO_NET_OFFLINE", "true");
