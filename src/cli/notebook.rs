@@ -148,10 +148,23 @@ fn lab(root: &Path, folder: Option<&Path>, no_browser: bool) -> Result<()> {
     add_sources();
     step(Command::new(&kernel).arg("install").arg("--prefix").arg(&venv).stdout(Stdio::null()), "see above")?;
     step(Command::new(&kernel).arg("setup"), "see above")?;
+    let folder = folder.map_or_else(|| root.join("notebooks"), Path::to_path_buf);
+    if folder == root.join("notebooks") {
+        trust(&jupyter, &folder)?;
+    }
     let mut lab = Command::new(jupyter);
-    lab.arg("lab").arg(folder.map_or_else(|| root.join("notebooks"), Path::to_path_buf));
+    lab.arg("lab").arg(folder);
     lab.args(no_browser.then_some("--no-browser"));
     become_program(lab)
+}
+
+/// Has Jupyter show the figures that were saved in this source tree's own notebooks: it leaves SVG out of files that were
+/// not run here, unless they are trusted.
+fn trust(jupyter: &Path, folder: &Path) -> Result<()> {
+    let items = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
+    let files = items.filter_map(|item| item.ok().map(|i| i.path()));
+    let notebooks: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|e| e == "ipynb")).collect();
+    step(Command::new(jupyter).arg("trust").args(notebooks).stdout(Stdio::null()), "see above")
 }
 
 /// A folder for what is not the user's.
