@@ -310,23 +310,32 @@ template <int Q> __device__ __forceinline__ Reach reach_of(const Group& g, int i
     return {across, -strip * Q, uint32_t((g.end_line - 1 - line) * g.source.pitch - across), uint32_t((g.strips - 1) * Q)};
 }
 
+// The least multiple of four that has room for N words.
+template <int N> constexpr int FOURS = (N + 3) / 4 * 4;
+
+// Reads consecutive words four at a time.
+template <int N> __device__ __forceinline__ void load_fours(float (&words)[N], Shared<float> from, int at) {
+    static_assert(N % 4 == 0, "words are read in fours");
+#pragma unroll
+    for (int i = 0; i < N; i += 4) {
+        const float4 four = load4(from, at + i);
+        words[i] = four.x;
+        words[i + 1] = four.y;
+        words[i + 2] = four.z;
+        words[i + 3] = four.w;
+    }
+}
+
 // Words of the weights of a square: those of 2 Q - 1 distances, filled up.
 template <int Q> constexpr int SQUARE_WORDS = (2 * Q - 1 + 7) / 8 * 8;
 
 // Q pixels next to each other: acc[j] += w[Q - 1 + i - j] * x[i], whether or not they are around the results.
 template <int Q>
 __device__ __forceinline__ void square(float (&acc)[Q], Shared<float> x, int at, Shared<float> weights, int weight) {
-    float pixels[Q], w[(2 * Q + 2) / 4 * 4];
+    float pixels[Q], w[FOURS<2 * Q - 1>];
 #pragma unroll
     for (int i = 0; i < Q; ++i) pixels[i] = x[at + i];
-#pragma unroll
-    for (int i = 0; i < (2 * Q + 2) / 4; ++i) {
-        const float4 four = load4(weights, weight + 4 * i);
-        w[4 * i] = four.x;
-        w[4 * i + 1] = four.y;
-        w[4 * i + 2] = four.z;
-        w[4 * i + 3] = four.w;
-    }
+    load_fours(w, weights, weight);
 #pragma unroll
     for (int d = 0; d < 2 * Q - 1; ++d)
 #pragma unroll
@@ -337,15 +346,8 @@ __device__ __forceinline__ void square(float (&acc)[Q], Shared<float> x, int at,
 // U consecutive taps: acc[j] += w[u] * x[j + u].
 template <int Q, int U>
 __device__ __forceinline__ void chunk(float (&acc)[Q], Shared<float> x, int at, Shared<float> weights, int weight) {
-    float pixels[Q + U - 1], w[(U + 3) / 4 * 4];
-#pragma unroll
-    for (int i = 0; i < (U + 3) / 4; ++i) {
-        const float4 four = load4(weights, weight + 4 * i);
-        w[4 * i] = four.x;
-        w[4 * i + 1] = four.y;
-        w[4 * i + 2] = four.z;
-        w[4 * i + 3] = four.w;
-    }
+    float pixels[Q + U - 1], w[FOURS<U>];
+    load_fours(w, weights, weight);
 #pragma unroll
     for (int i = 0; i < Q + U - 1; ++i) pixels[i] = x[at + i];
 #pragma unroll

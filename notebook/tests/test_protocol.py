@@ -1,10 +1,14 @@
 """The kernel as a Jupyter client sees it."""
 
 import os
+import platform
+import subprocess
+import sys
 import tempfile
 import time
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from client import PATIENCE, Kernel
 
@@ -224,6 +228,36 @@ class Sessions(unittest.TestCase):
             for kernel, cell, value in ((a, first, "1"), (b, second, "2.5")):
                 results = [m for m in kernel.messages(cell) if m["msg_type"] == "execute_result"]
                 self.assertEqual(results[0]["content"]["data"]["text/plain"].strip(), value)
+        self.wait_until_only(before)
+
+    def test_a_client_that_is_killed_leaves_nothing(self):
+        before = sessions()
+        code = "import sys; from client import Kernel; k = Kernel(); print('ready', flush=True); sys.stdin.read()"
+        here = Path(__file__).parent
+        client = subprocess.Popen([sys.executable, "-c", code], cwd=here, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.assertEqual(client.stdout.readline(), b"ready\n")
+        self.assertEqual(len(sessions() - before), 1)
+        client.kill()
+        client.communicate()
+        self.wait_until_only(before)
+
+    def test_types_that_analysis_does_not_read_at_first_are_found(self):
+        # The library has these crates below it, of which rust-analyzer reads nothing at first.
+        with Kernel() as kernel:
+            kernel.run("let kept = 7;")
+            lanes = "let lanes = unsafe { std::arch::x86_64::_mm_setzero_ps() };"
+            cell = kernel.run(lanes if platform.machine() == "x86_64" else "let lanes = 1;")
+            self.assertEqual(cell.reply["status"], "ok", cell.error)
+            cell = kernel.run("std::mem::size_of_val(&lanes) + kept")
+            self.assertEqual(cell.reply["status"], "ok", cell.error)
+        # Its version is the library's, which is there.
+        with mock.patch.dict(os.environ, CARGO_NET_OFFLINE="true"), Kernel() as kernel:
+            cell = kernel.run(':dep either = "1"\nlet side = either::Either::<i32, f32>::Left(3); let x = side.left().unwrap();')
+            self.assertEqual(cell.reply["status"], "ok", cell.error)
+            results = kernel.run("x + 1").of("execute_result")
+            self.assertEqual(results[0]["data"]["text/plain"].strip(), "4")
+
+    def wait_until_only(self, before):
         end = time.monotonic() + 30
         while sessions() - before and time.monotonic() < end:
             time.sleep(0.2)

@@ -93,33 +93,20 @@ pub(crate) fn write<T: Copy>(to: &mut [MaybeUninit<T>], values: impl Iterator<It
     }
 }
 
-/// Calls `f` with the values of `target`, to be changed in place, and those of `source`. Both are f32; every tensor on
-/// the storage of `target` sees the change. Values of an accelerator are copied to the CPU and back.
-pub(crate) fn update(target: &Tensor, source: &Tensor, f: impl FnOnce(&mut [f32], &[f32])) -> Result<()> {
-    if source.dims() != target.dims() {
-        let (given, allowed) = (format!("shape {:?}", source.dims()), format!("{:?}", target.dims()));
-        return Err(Error::argument("source of an update", given, allowed));
+/// Checks that an update of `target` by `source` finds a value for each of its values.
+pub(crate) fn check_source(target: &Tensor, source: &Tensor) -> Result<()> {
+    if source.dims() == target.dims() {
+        return Ok(());
     }
-    if !target.device().is_cpu() {
-        return with_copy(target, |target| {
-            with_values(source, |source| {
-                f(target, source);
-                Ok(())
-            })?;
-            Ok(())
-        });
-    }
-    Ok(target.inplace_op2(&source.contiguous()?, &Update(Cell::new(Some(f))))?)
+    let (given, allowed) = (format!("shape {:?}", source.dims()), format!("{:?}", target.dims()));
+    Err(Error::argument("source of an update", given, allowed))
 }
 
-/// Calls `f` with a copy of the values of `target`, which then becomes its values.
-fn with_copy(target: &Tensor, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
-    let mut values = target.flatten_all()?.to_vec1::<f32>()?;
-    f(&mut values)?;
-    let count = values.len();
-    // A contiguous tensor's view shares its storage.
-    target.reshape(count)?.slice_set(&Tensor::from_vec(values, count, target.device())?, 0, 0)?;
-    Ok(())
+/// Calls `f` with the values of `target`, to be changed in place, and those of `source`. Both are f32 and on the CPU;
+/// every tensor on the storage of `target` sees the change.
+pub(crate) fn update(target: &Tensor, source: &Tensor, f: impl FnOnce(&mut [f32], &[f32])) -> Result<()> {
+    check_source(target, source)?;
+    Ok(target.inplace_op2(&source.contiguous()?, &Update(Cell::new(Some(f))))?)
 }
 
 struct Update<F>(Cell<Option<F>>);
@@ -145,14 +132,9 @@ impl<F: FnOnce(&mut [f32], &[f32])> InplaceOp2 for Update<F> {
     }
 }
 
-/// Calls `f` with the values of `target`, f32, to be changed in place; every tensor on its storage sees the change.
+/// Calls `f` with the values of `target`, f32 and on the CPU, to be changed in place; every tensor on its storage sees
+/// the change.
 pub(crate) fn modify(target: &Tensor, f: impl FnOnce(&mut [f32])) -> Result<()> {
-    if !target.device().is_cpu() {
-        return with_copy(target, |values| {
-            f(values);
-            Ok(())
-        });
-    }
     Ok(target.inplace_op1(&Modify(Cell::new(Some(f))))?)
 }
 

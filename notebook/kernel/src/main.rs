@@ -22,6 +22,7 @@
 // A test stops at the first surprise.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod analysis;
 mod answers;
 mod errors;
 mod exec;
@@ -36,6 +37,7 @@ mod server;
 mod session;
 mod sources;
 
+use analysis::View;
 use clap::{Parser, Subcommand};
 use places::SessionFolder;
 use std::path::{Path, PathBuf};
@@ -162,6 +164,11 @@ fn begin() -> Result<SessionFolder> {
         // SAFETY: as above.
         unsafe { std::env::set_var(name, folder.path()) };
     }
+    // Without links, as on some systems, rust-analyzer reads everything, and the first answer takes longer.
+    for (name, value) in View::create(folder.path()).iter().flat_map(View::environment) {
+        // SAFETY: as above.
+        unsafe { std::env::set_var(name, value) };
+    }
     Ok(folder)
 }
 
@@ -174,7 +181,11 @@ fn compile() -> Result<ExitCode> {
     prepared.copy_lock_to(&folder)?;
     let cell = prepared.first_cell();
     match context.execute(&cell) {
-        Ok(_) => Ok(ExitCode::SUCCESS),
+        Ok(_) => {
+            // Where a variable has no type, evcxr asks Cargo for the reason, and that checks all crates once.
+            let _ = context.execute("let unknown = no_such_function();");
+            Ok(ExitCode::SUCCESS)
+        }
         Err(error) => Err(Error::Other(errors::Failure::of_evcxr(error, &cell).text())),
     }
 }

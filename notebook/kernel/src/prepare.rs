@@ -3,7 +3,7 @@
 
 use crate::frames::SESSION;
 use crate::{Error, Result};
-use crate::{places, sources};
+use crate::{analysis, places, sources};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -13,9 +13,11 @@ use std::process::{Command, Stdio};
 ///
 /// evcxr's own profile is for short compile times, and makes tensor code three times slower. Errors are shown with
 /// `Display`: kernelscope's are sentences.
-fn first_cell(root: &Path) -> String {
+fn first_cell(root: &Path, cargo_home: &Path) -> String {
     let path = root.join("notebook").display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
     let mut lines: Vec<String> = BUILD_ENV.iter().map(|(name, value)| format!(":build_env {name}={value}")).collect();
+    // This process may have another one, for rust-analyzer.
+    lines.push(format!(":build_env CARGO_HOME={}", cargo_home.display()));
     lines.push(":efmt {}".into());
     lines.push(format!(":dep kernelscope-notebook = {{ path = \"{path}\" }}"));
     lines.push("use kernelscope_notebook::prelude::*;".into());
@@ -65,7 +67,12 @@ impl Prepared {
 
     /// What every session begins with.
     pub fn first_cell(&self) -> String {
-        first_cell(&self.sources())
+        first_cell(&self.sources(), &analysis::cargo_home())
+    }
+
+    /// Where the build is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Compiles what has changed; nothing, usually.
@@ -77,12 +84,14 @@ impl Prepared {
         let lock = self.folder.join("lock");
         let _guard = places::lock(&lock)?;
         let (changed, compiler) = (sources::sync(&self.root, &self.sources())?, sources::compiler()?);
-        if !changed && fs::read_to_string(self.stamp()).is_ok_and(|found| found == compiler) {
+        let complete = || fs::read_to_string(self.stamp()).is_ok_and(|found| found == compiler);
+        if !changed && complete() && analysis::is_prepared(&self.folder) {
             return Ok(());
         }
         progress("preparing Rust: compiling kernelscope and candle, once");
         let _ = fs::remove_file(self.stamp());
         self.compile(progress)?;
+        analysis::prepare(&self.folder)?;
         fs::write(self.stamp(), compiler).map_err(Error::io("write", &self.stamp()))
     }
 
@@ -92,6 +101,8 @@ impl Prepared {
         let mut child = Command::new(program)
             .arg("compile")
             .env("EVCXR_TMPDIR", &self.folder)
+            .env("CARGO_HOME", analysis::cargo_home())
+            .env_remove("RUST_SRC_PATH")
             // It runs one cell that nobody listens to.
             .env_remove(SESSION)
             .envs(places::library_path().map(|path| (places::LIBRARY_PATH, path)))
@@ -130,8 +141,8 @@ impl Prepared {
         copy_tree(&self.folder.join("target"), &session.join("target"))
     }
 
-    /// Gives a session the versions of all crates, those that the command is built with. evcxr starts with a project without dependencies, for which Cargo
-    /// removes them again, so this comes after.
+    /// Gives a session the versions of all crates, those that the command is built with. evcxr starts with a project
+    /// without dependencies, for which Cargo removes them again, so this comes after.
     ///
     /// # Errors
     /// If the file cannot be copied.
@@ -150,7 +161,7 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     for item in fs::read_dir(from).map_err(Error::io("read", from))? {
         let path = item.map_err(Error::io("read", from))?.path();
         let Some(name) = path.file_name() else { continue };
-        if is_of_cells(&name.to_string_lossy()) {
+        if is_left_out(&name.to_string_lossy()) {
             continue;
         }
         let target = to.join(name);
@@ -173,9 +184,11 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file is of the cells that the prepared build compiled, and not of what they use.
-fn is_of_cells(name: &str) -> bool {
-    ["ctx-", "ctx.", "libctx", "libcode_"].iter().any(|start| name.starts_with(start)) || name == "incremental"
+/// Whether sessions do without a file: it is of the cells that the prepared build compiled, or says why something was
+/// compiled, which Cargo reads only to compile it again. Of those there are as many as of all others.
+fn is_left_out(name: &str) -> bool {
+    let of_cells = ["ctx-", "ctx.", "libctx", "libcode_"].iter().any(|start| name.starts_with(start));
+    of_cells || name == "incremental" || name.ends_with(".d") || (name.ends_with(".json") && !name.starts_with('.'))
 }
 
 #[cfg(test)]
@@ -187,24 +200,25 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("kernelscope-copy-{}", std::process::id()));
         let from = dir.join("from");
         fs::create_dir_all(from.join("deps")).unwrap();
-        for name in ["libcandle.rlib", "candle.d", "libctx.so", "ctx-1.d"] {
+        for name in ["libcandle.rlib", "candle", "candle.d", "libctx.so", "ctx-1.d"] {
             fs::write(from.join("deps").join(name), name).unwrap();
         }
         let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
-        let file = fs::File::options().write(true).open(from.join("deps/candle.d")).unwrap();
+        let file = fs::File::options().write(true).open(from.join("deps/candle")).unwrap();
         file.set_modified(long_ago).unwrap();
         copy_tree(&from, &dir.join("to")).unwrap();
         let deps = dir.join("to/deps");
-        assert_eq!(fs::metadata(deps.join("candle.d")).unwrap().modified().unwrap(), long_ago);
+        assert_eq!(fs::metadata(deps.join("candle")).unwrap().modified().unwrap(), long_ago);
         assert!(deps.join("libcandle.rlib").exists());
-        assert!(!deps.join("libctx.so").exists() && !deps.join("ctx-1.d").exists());
+        assert!(!deps.join("libctx.so").exists() && !deps.join("ctx-1.d").exists() && !deps.join("candle.d").exists());
         places::remove(&dir);
     }
 
     #[test]
     fn the_first_cell_names_the_source_tree() {
-        let cell = first_cell(Path::new("/a b"));
+        let cell = first_cell(Path::new("/a b"), Path::new("/home/a b/.cargo"));
         assert!(cell.contains(":dep kernelscope-notebook = { path = \"/a b/notebook\" }"), "{cell}");
-        assert!(cell.lines().count() == BUILD_ENV.len() + 5);
+        assert!(cell.lines().count() == BUILD_ENV.len() + 6);
+        assert!(cell.lines().any(|line| line == ":build_env CARGO_HOME=/home/a b/.cargo"), "{cell}");
     }
 }

@@ -23,6 +23,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Name of the display that tells what goes on before the session is ready.
 const WARM_UP: &str = "kernelscope-warm-up";
+/// Set by clients with which the kernel shall end.
+#[cfg(unix)]
+const PARENT: &str = "JPY_PARENT_PID";
 
 /// Serves until a client asks to shut down.
 pub fn run(connection: &Path, folder: SessionFolder) -> Result<ExitCode> {
@@ -107,11 +110,12 @@ impl Shared {
     }
 
     /// Ends the kernel: no process and no file of it stays.
-    fn clean_up(&self) {
+    fn end(&self) -> ! {
         if let Some(interrupter) = locked(&self.interrupter).take() {
             interrupter.kill();
         }
         drop(locked(&self.folder).take());
+        std::process::exit(0)
     }
 }
 
@@ -149,10 +153,8 @@ async fn serve(info: &zmq::ConnectionInfo, folder: SessionFolder) -> Result<Exit
     });
     let on_signal = shared.clone();
     // Without a handler the folder is left for the next session to remove.
-    let _ = ctrlc::set_handler(move || {
-        on_signal.clean_up();
-        std::process::exit(0);
-    });
+    let _ = ctrlc::set_handler(move || on_signal.end());
+    tokio::spawn(end_with_parent(shared.clone()));
     shared.publish("status", json!({ "execution_state": "starting" }), None);
     let (work, queue) = unbounded();
     let worker = shared.clone();
@@ -183,9 +185,20 @@ async fn serve(info: &zmq::ConnectionInfo, folder: SessionFolder) -> Result<Exit
         if last {
             // What is in the queues is small; clients do not wait for more.
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            shared.clean_up();
-            std::process::exit(0);
+            shared.end();
         }
+    }
+}
+
+/// Ends the kernel when the client that started it is gone without a word.
+async fn end_with_parent(shared: Arc<Shared>) {
+    #[cfg(unix)]
+    if std::env::var_os(PARENT).is_some() {
+        let parent = rustix::process::getppid();
+        while rustix::process::getppid() == parent {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        shared.end();
     }
 }
 

@@ -1,5 +1,6 @@
 //! One evcxr context, and what it says while cells run.
 
+use crate::analysis::{View, cargo_home};
 use crate::errors::Failure;
 use crate::frames::{Bundle, Frame, INTERRUPT, PIPE};
 use crate::last::presented;
@@ -19,6 +20,8 @@ use std::time::Duration;
 const STDERR_DELAY: Duration = Duration::from_millis(60);
 /// A cell that ran has said so by then.
 const COMPLETE_WITHIN: Duration = Duration::from_millis(250);
+/// What evcxr says of a variable for which rust-analyzer found no type.
+const TYPE_UNKNOWN: &str = "automatically determine type";
 
 /// Compiles and runs cells.
 pub struct Session {
@@ -27,6 +30,8 @@ pub struct Session {
     stderr: Arc<Mutex<String>>,
     visible: Sender<Frame>,
     interrupter: Interrupter,
+    /// What rust-analyzer reads, while that is not everything.
+    view: Option<View>,
     /// Whether a cell has defined a display of its own for a type.
     own_displays: bool,
 }
@@ -117,16 +122,23 @@ impl Session {
         progress("starting Rust");
         prepared.copy_to(path)?;
         let control = open_pipe(&path.join(PIPE), visible.clone())?;
+        let view = View::of(path);
+        let show = |show: fn(&View, &Path) -> Result<()>| view.as_ref().map_or(Ok(()), |v| show(v, prepared.folder()));
+        show(View::show_nothing)?;
         let (context, outputs) = start_evcxr()?;
+        show(View::show_named)?;
         prepared.copy_lock_to(path)?;
         let stderr = Arc::new(Mutex::new(String::new()));
         delay_stderr(outputs.stderr, stderr.clone(), visible.clone())?;
         forward_stdout(outputs.stdout, visible.clone())?;
         let interrupter =
             Interrupter { flag: path.join(INTERRUPT), process: context.process_handle(), state: Arc::default() };
-        let mut session = Session { context, control, stderr, visible, interrupter, own_displays: false };
+        let mut session = Session { context, control, stderr, visible, interrupter, view: None, own_displays: false };
         match session.execute(&prepared.first_cell()) {
-            Outcome::Ok(_) => Ok(session),
+            Outcome::Ok(_) => {
+                session.view = view;
+                Ok(session)
+            }
             Outcome::Failed(failure) => Err(Error::Other(failure.text())),
         }
     }
@@ -174,9 +186,28 @@ impl Session {
         })
     }
 
+    /// Runs the cell. Where rust-analyzer has not read what it needs, it reads everything.
+    fn run(&mut self, code: &str) -> std::result::Result<evcxr::EvalOutputs, evcxr::Error> {
+        // What a cell depends on may be what the prelude depends on, of which nothing is read.
+        if code.lines().any(|line| line.trim_start().starts_with(":dep")) {
+            self.widen();
+        }
+        match self.run_presented(code) {
+            Err(error) if error.to_string().contains(TYPE_UNKNOWN) && self.widen() => self.run_presented(code),
+            result => result,
+        }
+    }
+
+    /// Lets rust-analyzer read everything; says whether it did not before.
+    fn widen(&mut self) -> bool {
+        let Some(view) = self.view.take() else { return false };
+        // evcxr starts anew when its manifest changes, here in a line that the environment of builds makes void.
+        view.show_everything().is_ok() && self.context.execute(":opt 3").is_ok()
+    }
+
     /// Runs the cell with its last expression presented; as it is where that does not compile, so that the compiler's
     /// words are about what was written.
-    fn run(&mut self, code: &str) -> std::result::Result<evcxr::EvalOutputs, evcxr::Error> {
+    fn run_presented(&mut self, code: &str) -> std::result::Result<evcxr::EvalOutputs, evcxr::Error> {
         // Types may have evcxr's display, which only evcxr finds.
         self.own_displays |= code.contains("fn evcxr_display");
         let presented = presented(code).filter(|_| !self.own_displays);
@@ -256,6 +287,8 @@ impl Session {
 fn start_evcxr() -> Result<(CommandContext, EvalContextOutputs)> {
     let program = std::env::current_exe().map_err(Error::io("find", Path::new("this program")))?;
     let mut command = Command::new(program);
+    // What is for rust-analyzer is not for the programs that cells start.
+    command.env("CARGO_HOME", cargo_home()).env_remove("RUST_SRC_PATH");
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let started = EvalContext::with_subprocess_command(command);

@@ -1,6 +1,7 @@
 //! Launches of `kernels/update.cu`: parameters that are changed in place, in f32.
 
 use super::{Arg, Division, Gpu, Held, Launch, THREADS, Tables, Target, Values, planes};
+use crate::ops::storage;
 use crate::{Error, Result};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -137,10 +138,7 @@ fn change_with(
     source: &Tensor,
     f: impl FnOnce(Target, Values) -> candle_core::Result<()>,
 ) -> Result<()> {
-    if source.dims() != target.dims() {
-        let (given, allowed) = (format!("shape {:?}", source.dims()), format!("{:?}", target.dims()));
-        return Err(Error::argument("source of an update", given, allowed));
-    }
+    storage::check_source(target, source)?;
     check_f32("source of an update", source.dtype())?;
     Ok(target.inplace_op2(&source.contiguous()?, &InPlace(Cell::new(Some(f))))?)
 }
