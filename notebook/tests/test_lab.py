@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 import urllib.request
@@ -16,7 +17,6 @@ from pathlib import Path
 import websocket
 
 from client import PATIENCE
-
 
 
 def chromium():
@@ -103,12 +103,12 @@ class Lab(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as profile:
             (Path(folder) / "first.ipynb").write_text(json.dumps(notebook()))
             command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--port=0",
-                       f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None", f"--notebook-dir={folder}"]
+                       f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
+                       f"--notebook-dir={folder}"]
             server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
             try:
                 port = next(m[1] for line in server.stderr if (m := re.search(r"http://127\.0\.0\.1:(\d+)/lab", line)))
                 # The server goes on writing.
-                import threading
                 threading.Thread(target=lambda: [None for _ in server.stderr], daemon=True).start()
                 browser = Browser(profile)
                 try:

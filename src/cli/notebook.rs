@@ -63,9 +63,7 @@ pub fn run(args: &Args) -> Result<()> {
             become_program(install)
         }
         Verb::Setup => {
-            let kernel = kernel(&root)?;
-            add_sources();
-            let mut setup = Command::new(kernel);
+            let mut setup = Command::new(kernel(&root)?);
             setup.arg("setup");
             become_program(setup)
         }
@@ -118,22 +116,6 @@ fn kernel(root: &Path) -> Result<PathBuf> {
     }
 }
 
-/// rust-analyzer reads the standard library's sources for completion and for the types of variables.
-fn add_sources() {
-    let has = Command::new("rustc").args(["--print", "sysroot"]).output().ok().is_some_and(|output| {
-        let sysroot = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim().to_string());
-        sysroot.join("lib/rustlib/src/rust/library/std").is_dir()
-    });
-    if !has {
-        let added = Command::new("rustup").args(["component", "add", "rust-src"]).status();
-        if !added.is_ok_and(|status| status.success()) {
-            note(
-                "the sources of Rust's standard library are missing (rustup component add rust-src): no completion of it",
-            );
-        }
-    }
-}
-
 fn lab(root: &Path, folder: Option<&Path>, no_browser: bool) -> Result<()> {
     let venv = cache()?.join("venv");
     let jupyter = venv.join("bin/jupyter");
@@ -145,7 +127,6 @@ fn lab(root: &Path, folder: Option<&Path>, no_browser: bool) -> Result<()> {
         step(pip.args(["-m", "pip", "install", "--quiet", JUPYTERLAB]), "pip needs the network")?;
     }
     let kernel = kernel(root)?;
-    add_sources();
     step(Command::new(&kernel).arg("install").arg("--prefix").arg(&venv).stdout(Stdio::null()), "see above")?;
     step(Command::new(&kernel).arg("setup"), "see above")?;
     let folder = folder.map_or_else(|| root.join("notebooks"), Path::to_path_buf);

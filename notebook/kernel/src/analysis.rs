@@ -10,7 +10,7 @@ use cargo_metadata::camino::Utf8Path;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// The crates that public signatures of kernelscope, candle and plotters name.
 const NAMED: [&str; 21] = [
@@ -46,6 +46,14 @@ const FOLDER: &str = "target/analysis";
 const UNPACKED: &str = "registry/src";
 /// The link to Cargo's home beside that of a view.
 const TRUE_HOME: &str = "true-home";
+
+/// Sees to it that the standard library's sources are there: types of variables come from them.
+pub fn add_library() -> bool {
+    let mut rustup = Command::new("rustup");
+    // Standard output may be a pipe to somebody else.
+    rustup.args(["component", "add", "rust-src"]).stdout(Stdio::null()).stderr(Stdio::null());
+    library().is_some() || rustup.status().is_ok_and(|status| status.success())
+}
 
 /// Makes what sessions can link to, in the folder of the prepared build.
 ///

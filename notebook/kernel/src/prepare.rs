@@ -88,6 +88,9 @@ impl Prepared {
         if !changed && complete() && analysis::is_prepared(&self.folder) {
             return Ok(());
         }
+        if !analysis::add_library() {
+            progress("the sources of Rust's standard library are missing (rustup component add rust-src)");
+        }
         progress("preparing Rust: compiling kernelscope and candle, once");
         let _ = fs::remove_file(self.stamp());
         self.compile(progress)?;
