@@ -244,7 +244,7 @@ class Sessions(unittest.TestCase):
     def test_types_that_analysis_does_not_read_at_first_are_found(self):
         # The library has these crates below it, of which rust-analyzer reads nothing at first.
         with Kernel() as kernel:
-            kernel.run("let kept = 7;")
+            kernel.run("let kept = 7_usize;")
             lanes = "let lanes = unsafe { std::arch::x86_64::_mm_setzero_ps() };"
             cell = kernel.run(lanes if platform.machine() == "x86_64" else "let lanes = 1;")
             self.assertEqual(cell.reply["status"], "ok", cell.error)
