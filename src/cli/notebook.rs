@@ -136,6 +136,9 @@ fn lab(root: &Path, folder: Option<&Path>, no_browser: bool) -> Result<()> {
     let mut lab = Command::new(jupyter);
     lab.arg("lab").arg(folder);
     lab.args(no_browser.then_some("--no-browser"));
+    // In a container everybody is root, and JupyterLab refuses to start; it listens to this machine alone.
+    let id = Command::new("id").arg("-u").output();
+    lab.args(id.is_ok_and(|id| id.stdout.trim_ascii() == b"0").then_some("--allow-root"));
     become_program(lab)
 }
 
