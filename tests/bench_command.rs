@@ -36,13 +36,15 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn operators_are_measured_into_a_table_and_a_file() {
     let folder = tempfile::tempdir().unwrap();
-    let rest = ["2", "--filter", "1x7 45deg 8x14x14", "--threads", "2", "--out", "results/deep"];
+    let rest = ["2", "--filter", "1x7 45deg 8x14x14", "--threads", "2", "--rounds", "2", "--out", "results/deep"];
     let (table, progress) = run(folder.path(), &[&TINY[..], &rest].concat());
-    for part in ["case", "GMAC/s", "roofline/%", "1x7 45deg 8x14x14", "forward and gradients", "threads: 2", "GB/s"] {
+    for part in ["case", "GMAC/s", "roofline/%", "1x7 45deg 8x14x14", "through backward()", "threads: 2", "GB/s"] {
         assert!(table.contains(part), "no {part:?} in: {table}");
     }
     assert!(!table.contains("torch"), "{table}");
-    assert!(progress.contains("[1/1] 1x7 45deg 8x14x14, forward\n"), "{progress}");
+    for part in ["[1/2] 1x7 45deg 8x14x14, forward\n", "[2/2] 1x7 45deg 8x14x14, through backward()\n"] {
+        assert!(progress.contains(part), "no {part:?} in: {progress}");
+    }
 
     let out = folder.path().join("results/deep");
     let files = names(&out);
@@ -59,19 +61,20 @@ fn operators_are_measured_into_a_table_and_a_file() {
     let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).from_reader(text.as_bytes());
     let columns = reader.headers().unwrap().clone();
     let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
-    assert_eq!(rows.len(), 2, "{text}");
+    assert_eq!(rows.len(), 3, "{text}");
     let value = |row: usize, name: &str| {
         let column = columns.iter().position(|c| c == name).unwrap_or_else(|| panic!("no column {name}"));
         rows[row][column].to_string()
     };
-    assert_eq!((value(0, "pass"), value(1, "pass")), ("forward".into(), "forward and gradients".into()));
+    let passes = [0, 1, 2].map(|row| value(row, "pass"));
+    assert_eq!(passes, ["forward", "forward and gradients", "through backward()"]);
     // 45 degrees truncate to offsets 2, 1 and 0 (three times) on each side: five pixels of a diagonal.
     let inside = |d: i32| u64::from(14 - d.unsigned_abs()).pow(2);
     let macs: u64 = 2 * 8 * (-2..=2).map(inside).sum::<u64>();
-    assert_eq!((value(0, "macs"), value(1, "macs")), (macs.to_string(), (3 * macs).to_string()));
+    assert_eq!([0, 1, 2].map(|row| value(row, "macs")), [macs, 3 * macs, 3 * macs].map(|macs| macs.to_string()));
     assert_eq!(value(0, "bytes"), (4 * (2 * 2 * 8 * 14 * 14 + 8 * 7)).to_string());
     let number = |row: usize, name: &str| value(row, name).parse::<f64>().unwrap();
-    for row in 0..2 {
+    for row in 0..3 {
         assert!(number(row, "min_ms") > 0.0 && number(row, "min_ms") <= number(row, "median_ms"), "{text}");
         let share = number(row, "bound_ms") / number(row, "min_ms");
         assert!((number(row, "roofline_share") / share - 1.0).abs() < 1e-4, "{text}");

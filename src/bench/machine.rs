@@ -39,6 +39,15 @@ impl Machine {
         })
     }
 
+    /// The same machine measured again: what it can do is the best that it did.
+    pub fn best(self, again: &Machine) -> Self {
+        Machine {
+            bandwidth_gb_per_s: self.bandwidth_gb_per_s.max(again.bandwidth_gb_per_s),
+            peak_gmac_per_s: self.peak_gmac_per_s.max(again.peak_gmac_per_s),
+            ..self
+        }
+    }
+
     /// The processor's name in lower-case words joined by hyphens, for file names.
     pub fn slug(&self) -> String {
         slug(&self.processor)
@@ -132,6 +141,19 @@ fn peak(effort: Effort) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_two_measurements_the_best_of_each_limit_counts() {
+        let machine = |bandwidth_gb_per_s, peak_gmac_per_s| Machine {
+            processor: "test".into(),
+            cores: 2,
+            threads: 2,
+            bandwidth_gb_per_s,
+            peak_gmac_per_s,
+        };
+        assert_eq!(machine(30.0, 110.0).best(&machine(40.0, 100.0)), machine(40.0, 110.0));
+        assert_eq!(machine(40.0, 100.0).best(&machine(30.0, 110.0)), machine(40.0, 110.0));
+    }
 
     #[test]
     fn names_of_processors_become_file_names() {

@@ -1,4 +1,8 @@
-//! Measures the depthwise convolutions: forward alone, and with the gradients of input and weights.
+//! Measures the depthwise convolutions: forward alone, with the gradients of input and weights, and the same as a training
+//! step with candle has it.
+//!
+//! Other programs on a shared machine slow down whatever happens to run, for seconds or minutes. So all cases can be gone
+//! through several times: the shortest run of all rounds counts, on both sides of a comparison.
 
 use super::cases::{Case, Prepared};
 use super::machine::Machine;
@@ -6,11 +10,13 @@ use super::peer::{MemoryLayout, Peer, PeerTime};
 use super::roofline::Work;
 use super::timing::{Effort, Timing, measure};
 use super::{Progress, Watcher, results, values};
-use crate::Result;
+use crate::ops::taps::TapConv;
+use crate::{Error, Result};
 use candle_core::{Device, Tensor, Var};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::hint::black_box;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// What is measured, and how.
@@ -22,6 +28,8 @@ pub struct Settings {
     pub threads: Option<usize>,
     /// Fewer repetitions, for a first impression.
     pub quick: bool,
+    /// How often to go through all cases.
+    pub rounds: NonZeroUsize,
     /// The Python with PyTorch to compare with.
     pub python: Option<PathBuf>,
     /// The command line that asks for it, for the report.
@@ -34,24 +42,32 @@ pub enum Pass {
     /// The output.
     #[serde(rename = "forward")]
     Forward,
-    /// The output, and from ones at the output the gradients of input and weights.
+    /// The output, and from a given gradient of the output those of input and weights.
     #[serde(rename = "forward and gradients")]
     Gradients,
+    /// The same through candle's tape, from ones at the output: for each argument, candle makes a tensor of zeros and adds
+    /// the gradient to it.
+    #[serde(rename = "through backward()")]
+    Tape,
 }
 
 impl Pass {
+    /// All passes.
+    pub const ALL: [Pass; 3] = [Pass::Forward, Pass::Gradients, Pass::Tape];
+
     /// For tables.
     pub fn label(self) -> &'static str {
         match self {
             Pass::Forward => "forward",
             Pass::Gradients => "forward and gradients",
+            Pass::Tape => "through backward()",
         }
     }
 
     fn work(self, forward: Work) -> Work {
         match self {
             Pass::Forward => forward,
-            Pass::Gradients => forward.with_gradients(),
+            Pass::Gradients | Pass::Tape => forward.with_gradients(),
         }
     }
 }
@@ -172,7 +188,7 @@ pub struct Report {
 }
 
 /// Measures the machine, then case after case; with a peer, each pass of a case here and then there. PyTorch has no
-/// oriented kernels, so that it would run the same row for each angle: such a row is timed once.
+/// oriented kernels, so that it would run the same row for each angle: such a row is timed once per round.
 ///
 /// # Errors
 /// If a case cannot be built, or the peer fails. Whether the peer can start is found out first.
@@ -181,79 +197,145 @@ pub fn run(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
 }
 
 fn measure_all(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
-    let count = settings.cases.len();
     let mut peer = match &settings.python {
         Some(python) => Some(Peer::start(python, rayon::current_num_threads())?),
         None => None,
     };
-    let (ours, theirs) = if settings.quick { (Effort::QUICK, Effort::QUICK) } else { (Effort::OPERATOR, Effort::PEER) };
-    watch(Progress { done: 0, count, next: "copy bandwidth and arithmetic peak" });
-    let machine = Machine::measure(if settings.quick { Effort::QUICK } else { Effort::OPERATOR })?;
-    let mut known = HashMap::new();
-    let mut measurements = Vec::new();
-    for (done, case) in settings.cases.iter().enumerate() {
-        let name = case.to_string();
-        let inputs = Inputs::new(case)?;
-        for pass in [Pass::Forward, Pass::Gradients] {
-            watch(Progress { done, count, next: &format!("{name}, {}", pass.label()) });
-            let timing = inputs.measure(pass, ours)?;
-            let mut row = Measurement::new(case, pass, pass.work(inputs.prepared.work), timing, &machine);
-            if let Some(peer) = &mut peer {
-                let key = (case.kernel.dense_shape(), case.images, case.channels, case.side, case.stride, pass);
-                let time = match known.get(&key) {
-                    Some(&time) => time,
-                    None => {
-                        watch(Progress { done, count, next: &format!("{name}, {}, PyTorch", pass.label()) });
-                        peer.convolution(case, pass == Pass::Gradients, theirs)?
-                    }
-                };
-                known.insert(key, time);
-                row = row.with_peer(time);
-            }
-            measurements.push(row);
+    let mut machine: Option<Machine> = None;
+    let mut rows: Vec<Row<'_>> = Vec::new();
+    for round in 0..settings.rounds.get() {
+        let measured = measure_round(settings, round, peer.as_mut(), watch)?;
+        machine = Some(machine.map_or(measured.machine.clone(), |machine| machine.best(&measured.machine)));
+        if rows.is_empty() {
+            rows = measured.rows;
+        } else {
+            rows.iter_mut().zip(measured.rows).for_each(|(row, again)| row.add(again));
         }
     }
+    let Some(machine) = machine else { return Err(Error::argument("rounds", 0, "at least one")) };
     Ok(Report {
         command: settings.command.clone(),
         date: results::now(),
         version: env!("CARGO_PKG_VERSION"),
         dtype: "f32",
         layout: MemoryLayout::Nchw,
+        measurements: rows.iter().map(|row| row.measurement(&machine)).collect(),
         machine,
         torch: peer.map(|peer| peer.version().to_string()),
-        measurements,
     })
+}
+
+/// The times of one pass of one case.
+struct Row<'a> {
+    case: &'a Case,
+    pass: Pass,
+    work: Work,
+    ours: Timing,
+    theirs: Option<PeerTime>,
+}
+
+impl Row<'_> {
+    /// Takes another round into account.
+    fn add(&mut self, again: Row<'_>) {
+        self.ours = self.ours.with(again.ours);
+        self.theirs = self.theirs.zip(again.theirs).map(|(time, again)| time.with(again));
+    }
+
+    fn measurement(&self, machine: &Machine) -> Measurement {
+        let measurement = Measurement::new(self.case, self.pass, self.work, self.ours, machine);
+        match self.theirs {
+            Some(peer) => measurement.with_peer(peer),
+            None => measurement,
+        }
+    }
+}
+
+/// The machine and all cases, once.
+struct Round<'a> {
+    machine: Machine,
+    rows: Vec<Row<'a>>,
+}
+
+fn measure_round<'a>(
+    settings: &'a Settings,
+    round: usize,
+    mut peer: Option<&mut Peer>,
+    watch: Watcher<'_>,
+) -> Result<Round<'a>> {
+    let before = round * settings.cases.len();
+    let count = settings.rounds.get() * settings.cases.len();
+    let (ours, theirs) = if settings.quick { (Effort::QUICK, Effort::QUICK) } else { (Effort::OPERATOR, Effort::PEER) };
+    watch(Progress { done: before, count, next: "copy bandwidth and arithmetic peak" });
+    let machine = Machine::measure(if settings.quick { Effort::QUICK } else { Effort::OPERATOR })?;
+    let mut known = HashMap::new();
+    let mut rows = Vec::new();
+    for (done, case) in (before..).zip(&settings.cases) {
+        let name = case.to_string();
+        let inputs = Inputs::new(case)?;
+        for pass in Pass::ALL {
+            watch(Progress { done, count, next: &format!("{name}, {}", pass.label()) });
+            let work = pass.work(inputs.prepared.work);
+            let mut row = Row { case, pass, work, ours: inputs.measure(pass, ours)?, theirs: None };
+            if let Some(peer) = &mut peer {
+                let gradients = pass != Pass::Forward;
+                let key = (case.kernel.dense_shape(), case.images, case.channels, case.side, case.stride, gradients);
+                let time = match known.get(&key) {
+                    Some(&time) => time,
+                    None => {
+                        watch(Progress { done, count, next: &format!("{name}, {}, PyTorch", pass.label()) });
+                        peer.convolution(case, gradients, theirs)?
+                    }
+                };
+                known.insert(key, time);
+                row.theirs = Some(time);
+            }
+            rows.push(row);
+        }
+    }
+    Ok(Round { machine, rows })
 }
 
 /// A case with values.
 struct Inputs {
     prepared: Prepared,
+    /// The operator without candle around it.
+    conv: TapConv,
     x: Var,
     w: Var,
+    /// The values of x and w, and the gradient of the output.
+    values: [Vec<f32>; 3],
 }
 
 impl Inputs {
     fn new(case: &Case) -> Result<Self> {
         let prepared = case.prepare()?;
-        let var = |name: &str, shape: &[usize]| -> Result<Var> {
-            let values = values(&format!("{case} {name}"), shape.iter().product());
-            Ok(Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?)?)
+        let conv = TapConv::new(prepared.table.clone(), prepared.geometry, false)?;
+        let (rows, cols) = prepared.geometry.output;
+        let output = [case.images, case.channels, rows, cols];
+        let values = [("input", &prepared.input[..]), ("weights", &prepared.weights), ("gradient", &output)]
+            .map(|(name, shape)| values(&format!("{case} {name}"), shape.iter().product()));
+        let var = |values: &[f32], shape: &[usize]| -> Result<Var> {
+            Ok(Var::from_tensor(&Tensor::from_slice(values, shape, &Device::Cpu)?)?)
         };
-        Ok(Inputs { x: var("input", &prepared.input)?, w: var("weights", &prepared.weights)?, prepared })
+        let (x, w) = (var(&values[0], &prepared.input)?, var(&values[1], &prepared.weights)?);
+        Ok(Inputs { prepared, conv, x, w, values })
     }
 
     fn measure(&self, pass: Pass, effort: Effort) -> Result<Timing> {
         let apply = &self.prepared.apply;
+        // Detached, so that nothing is recorded for gradients.
+        let (x, w) = (self.x.as_detached_tensor(), self.w.as_detached_tensor());
         match pass {
-            Pass::Forward => {
-                // Detached, so that nothing is recorded for gradients.
-                let (x, w) = (self.x.as_detached_tensor(), self.w.as_detached_tensor());
-                measure(effort, || {
-                    black_box(apply(black_box(&x), black_box(&w))?);
-                    Ok(())
-                })
-            }
+            Pass::Forward => measure(effort, || {
+                black_box(apply(black_box(&x), black_box(&w))?);
+                Ok(())
+            }),
             Pass::Gradients => measure(effort, || {
+                black_box(apply(black_box(&x), black_box(&w))?);
+                black_box(self.conv.cpu_gradients(black_box(&self.values).each_ref().map(Vec::as_slice)));
+                Ok(())
+            }),
+            Pass::Tape => measure(effort, || {
                 black_box(apply(black_box(self.x.as_tensor()), black_box(self.w.as_tensor()))?.backward()?);
                 Ok(())
             }),
@@ -305,6 +387,7 @@ mod tests {
             cases: vec![case("1x7 45deg 8x14x14"), case("taps 31x31 25% one pattern 8x56x56")],
             threads: Some(2),
             quick: true,
+            rounds: NonZeroUsize::MIN.saturating_add(1),
             python: None,
             command: "test".into(),
         };
@@ -312,13 +395,16 @@ mod tests {
         let report = run(&settings, &mut |p: Progress<'_>| told.push((p.done, p.next.to_string()))).unwrap();
         let rows: Vec<(&str, Pass)> = report.measurements.iter().map(|m| (m.case.as_str(), m.pass)).collect();
         let (first, second) = ("1x7 45deg 8x14x14", "taps 31x31 25% one pattern 8x56x56");
-        let (forward, both) = (Pass::Forward, Pass::Gradients);
-        assert_eq!(rows, [(first, forward), (first, both), (second, forward), (second, both)]);
+        assert_eq!(rows, [first, second].map(|case| Pass::ALL.map(|pass| (case, pass))).concat());
         for row in &report.measurements {
             assert!(row.min_ms > 0.0 && row.min_ms <= row.median_ms && row.roofline_share > 0.0, "{row:?}");
+            // At least two runs in each of two rounds.
+            assert!(row.runs >= 4, "{row:?}");
         }
-        assert_eq!(report.measurements[1].macs, 3 * report.measurements[0].macs);
+        for row in 1..3 {
+            assert_eq!(report.measurements[row].macs, 3 * report.measurements[0].macs);
+        }
         assert_eq!((report.machine.threads, &report.torch), (2, &None));
-        assert_eq!(told.last().unwrap(), &(1, format!("{second}, forward and gradients")));
+        assert_eq!(told.last().unwrap(), &(3, format!("{second}, through backward()")));
     }
 }

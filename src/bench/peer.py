@@ -60,7 +60,7 @@ def measure(run, effort):
 
 
 def time_convolution(request, layout, effort):
-    """A depthwise convolution: its forward pass, or that and the gradients of input and weights from ones."""
+    """A depthwise convolution: its forward pass, or that and the gradients of input and weights from a given one."""
     n, c, side = request["images"], request["channels"], request["side"]
     kh, kw = request["kernel"]
     stride, padding = request["stride"], (kh // 2, kw // 2)
@@ -72,10 +72,10 @@ def time_convolution(request, layout, effort):
         return F.conv2d(x, w, None, stride, padding, groups=c)
 
     def forward_and_gradients():
-        y = forward()
-        torch.autograd.grad(y, (x, w), torch.ones_like(y))
+        torch.autograd.grad(forward(), (x, w), dy)
 
     if request["gradients"]:
+        dy = torch.ones_like(forward())
         x.requires_grad_()
         w.requires_grad_()
         return measure(forward_and_gradients, effort)

@@ -56,6 +56,17 @@ impl Timing {
     }
 }
 
+impl Timing {
+    /// The same measurement taken again: the shortest run of both, the lower median and all runs.
+    pub fn with(self, again: Timing) -> Self {
+        Timing {
+            min_s: self.min_s.min(again.min_s),
+            median_s: self.median_s.min(again.median_s),
+            runs: self.runs + again.runs,
+        }
+    }
+}
+
 /// Repeats `run` with the given effort. The first run warms up (caches, allocator, threads) and does not count, unless
 /// it alone takes up the effort's limit.
 ///
@@ -88,6 +99,13 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_two_measurements_the_least_disturbed_counts() {
+        let timing = |min_s, median_s, runs| Timing { min_s, median_s, runs };
+        assert_eq!(timing(1.0, 4.0, 5).with(timing(2.0, 3.0, 7)), timing(1.0, 3.0, 12));
+        assert_eq!(timing(2.0, 3.0, 7).with(timing(1.0, 4.0, 5)), timing(1.0, 3.0, 12));
+    }
     use std::time::Duration;
 
     #[test]

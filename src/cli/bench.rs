@@ -7,6 +7,7 @@ use crate::{Error, Result};
 use clap::{Subcommand, ValueEnum};
 use indicatif::ProgressBar;
 use std::io::IsTerminal;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -84,11 +85,12 @@ impl Common {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     kernelscope bench ops --quick --filter 56x56\n  \
-    kernelscope bench ops --peer torch --out results/\n  \
+    kernelscope bench ops --peer torch --rounds 3 --out results/\n  \
     kernelscope bench ops --list\n\n\
     The machine's copy bandwidth and arithmetic peak are measured first. `roofline` is the share of the time that they\n\
     alone would take: above 100 % the images stay in the cache between repetitions. Only multiply-adds that read inside\n\
-    the image count. PyTorch runs a row in place of an oriented kernel, and the whole square in place of a pruned one.\n\
+    the image count. `forward and gradients` are the operator's own passes; `through backward()` adds what candle does\n\
+    with gradients. PyTorch runs a row in place of an oriented kernel, and the whole square in place of a pruned one.\n\
     With --device cuda every pass is timed by itself, by the GPU's clock, after a check against the CPU's result.\n\n\
     The results also go to a CSV file, named after the machine; to one that ends in `-part` if not all cases were\n\
     measured, or not as listed, or quickly. It is written at the end.")]
@@ -101,6 +103,9 @@ struct OpsArgs {
     list: bool,
     #[command(flatten)]
     common: Common,
+    /// Go through all cases so often and keep each one's shortest run: for machines that others use too
+    #[arg(long, value_name = "N", default_value = "1")]
+    rounds: NonZeroUsize,
     /// Folder for the CSV file
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
@@ -149,6 +154,9 @@ pub fn run(args: &Args, device: Option<&str>) -> Result<()> {
     match &args.what {
         What::Ops(args) if device.is_cpu() && args.dtype != DtypeName::F32 => {
             Err(Error::argument("--dtype", format!("{:?} on the CPU", args.dtype), "f32; others with --device cuda"))
+        }
+        What::Ops(args) if !device.is_cpu() && args.rounds > NonZeroUsize::MIN => {
+            Err(Error::argument("--rounds", format!("{} on a GPU", args.rounds), "1; others without --device cuda"))
         }
         What::Ops(args) if device.is_cpu() => run_ops(args),
         What::Ops(args) => run_ops_on_gpu(args, device),
@@ -254,6 +262,7 @@ fn run_ops(args: &OpsArgs) -> Result<()> {
         cases,
         threads: args.common.threads(),
         quick: args.common.quick,
+        rounds: args.rounds,
         python: args.common.python(),
         command: command_line(),
     };

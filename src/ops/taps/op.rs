@@ -124,6 +124,11 @@ impl TapConv {
         Ok(self.plan.gpu.weight_grad(gpu, arguments)?.into())
     }
 
+    /// The gradients of input and weights from x, weights and dy, on the CPU.
+    pub(crate) fn cpu_gradients(&self, arguments: [&[f32]; 3]) -> Gradients<f32> {
+        self.plan.gradients(arguments, self.residual, [true, true, false])
+    }
+
     /// The result of the forward pass (0), the input's gradient (1), or the weights' and the bias's (2), on the CPU.
     pub(crate) fn cpu_pass(&self, pass: usize, [x, w, b]: [&[f32]; 3], dy: &[f32]) -> Vec<f32> {
         let gradients = |wanted| self.plan.gradients([x, w, dy], self.residual, wanted);

@@ -53,6 +53,8 @@ struct Block {
     /// Whose taps the block computes: an index into the bundles.
     bundle: usize,
     channels: Vec<usize>,
+    /// The channel in each lane; lanes that are left over repeat the first.
+    lanes: [usize; MAX_LANES],
     /// For each channel, where its group's taps are among those of the bundle; none where they are the same.
     places: Option<Vec<Vec<u32>>>,
 }
@@ -119,10 +121,12 @@ impl Lanes {
                 let own = table.group_of(channel).taps();
                 own.iter().filter_map(|tap| index.get(tap).copied()).collect::<Vec<_>>()
             };
+            assert!(channels.iter().all(|&channel| channel < table.channels()));
             for channels in channels.chunks(set.lanes()) {
                 let same = channels.iter().all(|&channel| table.group_of(channel).taps() == taps);
                 let places = (!same).then(|| channels.iter().map(places).collect());
-                blocks.push(Block { bundle, channels: channels.to_vec(), places });
+                let lanes = std::array::from_fn(|lane| *channels.get(lane).unwrap_or(&channels[0]));
+                blocks.push(Block { bundle, channels: channels.to_vec(), lanes, places });
             }
         }
         let taps = bundles.into_iter().map(|bundle| bundle.taps).collect();
@@ -217,10 +221,7 @@ impl Lanes {
         let mut merged = Aligned::zeros(taps.len() * lanes);
         if [taps.len(), group.slots().len()] == [k; 2] && block.channels.len() == lanes && block.places.is_none() {
             // Each tap has a weight of its own, so the weights are only transposed, like planes of one row.
-            let planes = std::array::from_fn(|lane| {
-                let channel = block.channels.get(lane).unwrap_or(&block.channels[0]);
-                weights[channel * k..][..k].as_ptr()
-            });
+            let planes = block.lanes.map(|channel| weights[channel * k..][..k].as_ptr());
             let task = TransposeTask { planes, sheet: Sheet { rows: 1, cols: k, halo: 0 }, to: merged.as_mut() };
             // SAFETY: the instruction set is available; the planes have k values each, and there is room for all.
             unsafe { dispatch(self.set, task) };
@@ -259,34 +260,27 @@ impl Lanes {
     }
 
     fn planes<T: Stored>(&self, block: &Block, image: usize, values: &[T], len: usize) -> Planes<T> {
-        std::array::from_fn(|lane| {
-            let channel = block.channels.get(lane).unwrap_or(&block.channels[0]);
-            values[(image * self.table.channels() + channel) * len..][..len].as_ptr()
-        })
+        let size = self.table.channels() * len;
+        let image = values[image * size..][..size].as_ptr();
+        // Inside the image, since every channel is one of the table.
+        block.lanes.map(|channel| image.wrapping_add(channel * len))
     }
 
-    /// The planes of results of one block, for `total` values in all.
-    ///
-    /// # Safety
-    /// `results` is valid for writes of `total` values, which are whole images of planes of `len` values.
-    unsafe fn targets<T: Stored>(
+    /// The planes of results of one block, for `total` values in all: whole images of planes of `len` values.
+    fn targets<T: Stored>(
         &self,
         block: &Block,
         image: usize,
         (results, total): (Results<T>, usize),
         len: usize,
     ) -> Targets<T> {
-        let plane = |lane: usize| {
-            let channel = block.channels.get(lane).unwrap_or(&block.channels[0]);
-            let start = (image * self.table.channels() + channel) * len;
-            assert!(start + len <= total);
-            // SAFETY: inside the results, by the assertion.
-            unsafe { results.0.add(start) }
-        };
+        let size = self.table.channels() * len;
+        assert!((image + 1) * size <= total);
+        let image = results.0.wrapping_add(image * size);
         let width = self.set.lanes() * size_of::<T>();
         let aligned = results.0.addr().is_multiple_of(width) && len.is_multiple_of(self.set.lanes());
         Targets {
-            planes: std::array::from_fn(plane),
+            planes: block.lanes.map(|channel| image.wrapping_add(channel * len)),
             count: block.channels.len(),
             stream: T::STREAMS && aligned && total * size_of::<T>() >= STREAM_BYTES,
         }
@@ -324,8 +318,7 @@ impl Lanes {
                 *to = bias[channel];
             }
             let planes = self.planes(block, image, x, self.in_len());
-            // SAFETY: y has room for the results, and no other unit has this block and image.
-            let targets = unsafe { self.targets(block, image, results, self.out_len()) };
+            let targets = self.targets(block, image, results, self.out_len());
             let next =
                 self.next_unit(index, image, images).map(|(block, image)| self.planes(block, image, x, self.in_len()));
             if let Some(split) = &plan.splits[block.bundle] {
@@ -340,7 +333,7 @@ impl Lanes {
                 let ahead = Ahead::new(next, self.in_len(), gathers.iter());
                 let task = ForwardTask { gathers, source: &plan.x, target: &target, buffers, planes, targets, ahead };
                 // SAFETY: the instruction set is available; the buffers have the sizes of the sheets, and the plan was
-                // made for them.
+                // made for them. No other unit writes the planes of this block and image.
                 unsafe { dispatch(self.set, task) };
             });
         });
@@ -387,8 +380,7 @@ impl Lanes {
             let (x, dy) = (self.planes(block, image, x, self.in_len()), self.planes(block, image, dy, self.out_len()));
             // One vector per tap, and one for the bias.
             let mut unit_sums = wants_sums.then(|| Aligned::zeros((self.taps[block.bundle].len() + 1) * lanes));
-            // SAFETY: as in the forward pass.
-            let mut targets = results.map(|results| unsafe { self.targets(block, image, results, self.in_len()) });
+            let mut targets = results.map(|results| self.targets(block, image, results, self.in_len()));
             let mut wanted_sums = unit_sums.as_mut().map(Aligned::as_mut);
             if let Some(split) = &plan.split_gathers[block.bundle]
                 && let Some(targets) = targets.take()
