@@ -179,7 +179,7 @@ impl View {
         view.folder.join(TRUE_HOME).is_symlink().then_some(view)
     }
 
-    /// Makes the view: of everything, as it would be without one.
+    /// Makes the view. What it shows is said before rust-analyzer reads.
     ///
     /// # Errors
     /// If a link cannot be made.
@@ -197,7 +197,6 @@ impl View {
         for name in names(&home.join("registry")).filter(|name| name != "src") {
             link(&home.join("registry").join(&name), &self.home().join("registry").join(&name))?;
         }
-        self.show_everything()?;
         link(&home, &self.folder.join(TRUE_HOME))
     }
 
