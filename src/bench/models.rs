@@ -397,6 +397,14 @@ mod tests {
             );
             assert_eq!((&config["merged"], &config["merge_form"]), (&merged.into(), &"rectangles".into()));
         }
+        for (name, body) in [("sw-v1-t", "v1"), ("sw-v2-t", "v2")] {
+            for (task, merged) in [(Task::Training, "none"), (Task::Inference, "cross")] {
+                let config = Subject::new(name, task).unwrap().config;
+                let numbers = ["small_kernel", "width", "layer_scale", "ghost_ratio"];
+                check(&config, "shiftwise", &numbers, &["body", "merged", "head_norm"]);
+                assert_eq!((&config["body"], &config["merged"]), (&body.into(), &merged.into()));
+            }
+        }
         // What the peer reads as no small kernel.
         assert_eq!(Subject::new("replknet-xl", Task::Training).unwrap().config["small_kernel"], "none");
     }

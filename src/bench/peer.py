@@ -346,6 +346,107 @@ class SLaK(ConvNeXt):
             self.norm = nn.BatchNorm2d(dims[-1])
 
 
+class ShiftWiseKernel(nn.Module):
+    """Rows and columns of kernels and a small square, whole in place of put together from small kernels: PyTorch has no
+    such operator. Some of the channels pass by. When merged, the square is part of the others, as one bias is."""
+
+    def __init__(self, dim, kernel, config):
+        super().__init__()
+        if config["body"] == "v1":
+            self.large = dim - int(dim * config["ghost_ratio"])
+        else:
+            self.large = int(dim * (1 - config["ghost_ratio"])) // 2 * 2
+        small = config["small_kernel"]
+        # A kernel of an even number of rows or columns would change the size.
+        long = -(-kernel // small) * small // 2 * 2 + 1
+        if config["merged"] == "cross":
+            shapes = [(small, long), (long, small)]
+            branches = [depthwise(self.large, sides, bias=index == 0) for index, sides in enumerate(shapes)]
+        else:
+            shapes = [(small, long), (long, small), (small, small)]
+            branches = [
+                nn.Sequential(depthwise(self.large, sides, bias=False), nn.BatchNorm2d(self.large)) for sides in shapes
+            ]
+        self.branches = nn.ModuleList(branches)
+        self.with_identity = config["merged"] != "cross"
+
+    def forward(self, x):
+        large, ghost = x[:, : self.large], x[:, self.large :]
+        first, *others = [branch(large) for branch in self.branches]
+        y = sum(others, large + first if self.with_identity else first)
+        return torch.cat([y, ghost], 1)
+
+
+class SqueezeExcite(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        inner = max(dim // 4, 1)
+        self.gate = nn.Sequential(nn.Conv2d(dim, inner, 1), nn.ReLU(), nn.Conv2d(inner, dim, 1), nn.Sigmoid())
+
+    def forward(self, x):
+        return x * self.gate(x.mean((2, 3), keepdim=True))
+
+
+class ResponseNorm(nn.Module):
+    """Global response normalisation over the positions of (N, H, W, C)."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.zeros(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x):
+        norm = x.norm(dim=(1, 2), keepdim=True)
+        return (self.gamma * (norm / (norm.mean(-1, keepdim=True) + 1e-6)) + 1) * x + self.beta
+
+
+class ShiftWiseBlock(nn.Module):
+    """The block of the second version."""
+
+    def __init__(self, dim, kernel, config, rate):
+        super().__init__()
+        self.large = ShiftWiseKernel(dim, kernel, config)
+        self.before = nn.Sequential(nn.BatchNorm2d(dim), SqueezeExcite(dim))
+        self.hidden = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), ResponseNorm(4 * dim))
+        self.project = nn.Linear(4 * dim, dim, bias=False)
+        self.last = nn.BatchNorm2d(dim)
+        scale = config["layer_scale"]
+        self.gamma = nn.Parameter(torch.full((dim, 1, 1), scale)) if scale > 0 else None
+        self.rate = rate
+
+    def forward(self, x):
+        f = self.before(self.large(x)).permute(0, 2, 3, 1)
+        f = self.last(self.project(self.hidden(f)).permute(0, 3, 1, 2))
+        if self.gamma is not None:
+            f = self.gamma * f
+        return x + drop_path(f, self.rate, self.training)
+
+
+class ShiftWiseNet(ConvNeXt):
+    """The second version; the first is a ConvNeXt with other depthwise convolutions."""
+
+    def __init__(self, config):
+        dims = [int(dim * config["width"]) for dim in config["dims"]]
+        like = {"dims": dims, "variant": "2d", "norm": "layer", "stem": "patch", "stem_channels": 0}
+        super().__init__({**config, **like})
+        stages = [stage for stage, depth in enumerate(config["depths"]) for _ in range(depth)]
+        if config["body"] == "v1":
+            blocks = [layer for layer in self.layers if isinstance(layer, ConvNeXtBlock)]
+            for stage, block in zip(stages, blocks):
+                block.dwconv = ShiftWiseKernel(dims[stage], config["kernel"][stage], config)
+        else:
+            first, rates = dims[0], drop_rates(config)
+            layers = [nn.Conv2d(3, first // 2, 3, 2, 1), LayerNorm(first // 2), nn.GELU()]
+            layers += [nn.Conv2d(first // 2, first, 3, 2, 1), LayerNorm(first)]
+            for stage, (dim, kernel) in enumerate(zip(dims, config["kernel"])):
+                if stage > 0:
+                    layers += [nn.Conv2d(dims[stage - 1], dim, 3, 2, 1), LayerNorm(dim)]
+                layers += [ShiftWiseBlock(dim, kernel, config, next(rates)) for _ in range(config["depths"][stage])]
+            self.layers = nn.Sequential(*layers)
+        if config["head_norm"] == "batch":
+            self.norm = nn.BatchNorm2d(dims[-1])
+
+
 def build(config):
     torch.manual_seed(0)
     if config["family"] == "convnext":
@@ -354,6 +455,8 @@ def build(config):
         return RepLKNet(config)
     if config["family"] == "slak":
         return SLaK(config)
+    if config["family"] == "shiftwise":
+        return ShiftWiseNet(config)
     raise Unsupported(config["family"])
 
 

@@ -126,8 +126,8 @@ struct OpsArgs {
     kernelscope bench models convnext-t convnext-t-1d --train --peer torch\n  \
     kernelscope bench models convnext-t-1d --batch 1 --threads 1 --profile\n\n\
     Inference runs with frozen weights; a training step is a forward pass, the loss, all gradients and AdamW. PyTorch\n\
-    runs ConvNeXt, with rows in place of oriented kernels, RepLKNet and SLaK. Inference runs the merged forms of the\n\
-    latter two.")]
+    runs ConvNeXt, with rows in place of oriented kernels, RepLKNet, SLaK and the shift-wise networks, with whole rows\n\
+    and columns of kernels in place of small ones. Inference runs the merged forms, where there are such.")]
 struct ModelsArgs {
     /// Registered networks (see `kernelscope models`)
     #[arg(default_value = "convnext-t-1d")]
@@ -331,7 +331,7 @@ fn run_models(args: &ModelsArgs, device: candle_core::Device) -> Result<()> {
     say(models_table(&report))?;
     say(format_args!("Images of {0}x{0} per step: {1}; threads: {2}", args.size, args.batch, report.threads))?;
     if report.torch.is_some() && report.measurements.iter().any(|m| m.torch.is_none()) {
-        say("– : PyTorch is compared for ConvNeXt, RepLKNet and SLaK only")?;
+        say("– : PyTorch is compared for ConvNeXt, RepLKNet, SLaK and shift-wise networks only")?;
     }
     for measurement in &report.measurements {
         let operators = &measurement.ours.operators;

@@ -1,6 +1,6 @@
 //! What the feature `cuda` needs on a machine without a GPU, from Python wheels, and the kernels' use of registers.
 
-use crate::run;
+use crate::{run, target};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,11 +26,13 @@ const LIBRARIES: [&str; 5] = ["cudart", "cublas", "cublasLt", "curand", "nvrtc"]
 const KERNELS: [&str; 6] = ["taps", "layer_norm", "planes", "elementwise", "update", "probe"];
 
 /// Where `cuda-toolchain` installs, unless it is told.
-const FOLDER: &str = "target/cuda-toolchain";
+fn usual_folder() -> PathBuf {
+    target().join("cuda-toolchain")
+}
 
 /// Installs the wheels into `folder`, `target/cuda-toolchain` by default, and writes `env.sh` there.
 pub fn toolchain(folder: Option<&str>) -> Result<(), String> {
-    let folder = PathBuf::from(folder.unwrap_or(FOLDER));
+    let folder = folder.map_or_else(usual_folder, PathBuf::from);
     fs::create_dir_all(&folder).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
     let folder = folder.canonicalize().map_err(|e| format!("cannot find {}: {e}", folder.display()))?;
     let pip = folder.join("venv/bin/pip");
@@ -68,7 +70,7 @@ fn environment(home: &Path) -> [(&'static str, String, bool); 4] {
 
 /// Where CUDA is: `CUDA_HOME`, or what `cuda-toolchain` has installed.
 pub fn home() -> Option<PathBuf> {
-    let installed = || home_in(&Path::new(FOLDER).canonicalize().ok()?.join("venv/lib")).ok();
+    let installed = || home_in(&usual_folder().canonicalize().ok()?.join("venv/lib")).ok();
     std::env::var_os("CUDA_HOME").map(PathBuf::from).or_else(installed)
 }
 

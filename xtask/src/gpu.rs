@@ -1,6 +1,6 @@
 //! Checks of the feature `cuda`, with and without a GPU, and what is carried to a machine with one.
 
-use crate::{cargo, cuda, run};
+use crate::{cargo, cuda, run, target};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,8 +42,7 @@ pub fn cuda_check() -> Result<(), String> {
 /// Builds the program with the feature; its path.
 fn build() -> Result<PathBuf, String> {
     run(cuda::with_toolchain(cargo().args(["build", "--release", "--features", "cuda"])))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(PathBuf::from("target"), PathBuf::from);
-    Ok(target.join("release/kernelscope"))
+    Ok(target().join("release/kernelscope"))
 }
 
 /// Runs the tiny case with the libraries of the wheels, and a stub in place of the driver.

@@ -3,16 +3,17 @@
 //! - `cargo xtask test [ARGS...]`: runs the tests, those of the GPU kernels emulated; arguments go to `cargo test`. They
 //!   need nothing but Rust and a C and C++ compiler. The smoke test of the viewer's window needs Xvfb and OpenGL in
 //!   software besides; where they are missing and `apt-get` can be used, they are installed, and elsewhere that test is
-//!   left out. Without arguments the notebooks follow.
+//!   left out. Without arguments `cuda-check` and the notebooks follow.
 //! - `cargo xtask notebooks`: runs the notebooks and tests their kernel, with a Jupyter client, in JupyterLab and beside the
 //!   stock Rust kernel. Python 3 and Chromium are installed in the same way; Jupyter comes from PyPI into the target folder.
 //! - `cargo xtask check`: formatting, lints and documentation, with warnings as errors.
 //!
-//! For NVIDIA GPUs; none of these is part of the above:
+//! For NVIDIA GPUs:
 //!
 //! - `cargo xtask cuda-toolchain [FOLDER]`: installs what the feature `cuda` needs to compile and link, without a GPU.
 //! - `cargo xtask kernels`: compiles the kernels and reports registers; fails if one spills.
-//! - `cargo xtask cuda-check`: the same, lints and builds the feature `cuda`, and runs the program without a GPU.
+//! - `cargo xtask cuda-check`: the same, lints and builds the feature `cuda`, and runs the program without a GPU. The tests
+//!   install the toolchain for it; where that fails, they leave it out and say so.
 //! - `cargo xtask gpu-check`: on a machine with a GPU, the kernels' tests there, also under compute-sanitizer.
 //! - `cargo xtask gpu-bundle`: packs a program and a script that checks and measures a GPU elsewhere.
 
@@ -24,6 +25,7 @@ mod gpu;
 mod notebooks;
 mod packages;
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const USAGE: &str = "usage: cargo xtask test [ARGS for cargo test...] | notebooks | check | cuda-toolchain [FOLDER] | \
@@ -59,7 +61,20 @@ fn test(arguments: &[String]) -> Result<(), String> {
     }
     // The notebook kernel has a profile of its own.
     run(cargo().args(["test", "--release", "--workspace", "--exclude", "kernelscope-kernel"]).args(arguments))?;
-    if arguments.is_empty() { notebooks::test() } else { Ok(()) }
+    if !arguments.is_empty() {
+        return Ok(());
+    }
+    match packages::python().and_then(|()| cuda::toolchain(None)) {
+        Ok(()) => gpu::cuda_check()?,
+        Err(message) => eprintln!("xtask: the feature cuda will not be compiled: {message}"),
+    }
+    notebooks::test()
+}
+
+/// Where cargo puts what it builds.
+fn target() -> PathBuf {
+    let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(usual, PathBuf::from)
 }
 
 fn check() -> Result<(), String> {

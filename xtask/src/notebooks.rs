@@ -22,8 +22,7 @@ impl Places {
     fn new() -> Result<Self, String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let root = root.canonicalize().map_err(|e| format!("cannot find the source tree: {e}"))?;
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        let target = std::path::absolute(&target).map_err(|e| format!("cannot find the target folder: {e}"))?;
+        let target = std::path::absolute(crate::target()).map_err(|e| format!("cannot find the target folder: {e}"))?;
         Ok(Places { work: target.join("notebooks"), root, target })
     }
 
