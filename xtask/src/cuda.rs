@@ -57,14 +57,17 @@ pub fn toolchain(folder: Option<&str>) -> Result<(), String> {
 }
 
 /// Variables for compiling and linking, and whether they add to a list of folders.
-fn environment(home: &Path) -> [(&'static str, String, bool); 4] {
+fn environment(home: &Path) -> [(&'static str, String, bool); 5] {
     let home = home.display();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     [
         ("CUDA_HOME", format!("{home}"), false),
         ("PATH", format!("{home}/bin"), true),
         // candle's code, which drivers compile for the GPU they find; our own kernels have machine code as well.
         ("CUDA_COMPUTE_CAP", "80".to_string(), false),
         ("LIBRARY_PATH", format!("{home}/lib:{home}/stub"), true),
+        // Files that candle's build compiles at a time; half of the cores otherwise.
+        ("CUDAFORGE_THREADS", threads.to_string(), false),
     ]
 }
 

@@ -12,6 +12,9 @@ const TINY: [&str; 8] =
 /// Largest size of the bundle, compressed.
 const MOST_BYTES: u64 = 60 << 20;
 
+/// The program is only run to see that it starts: half of the time would go into its optimisation.
+const UNOPTIMISED: [&str; 2] = ["--config", "profile.release.package.kernelscope.opt-level=0"];
+
 /// Compiles the kernels, lints and builds the feature `cuda`, and runs the program with and without `--device cpu` where
 /// there is no GPU.
 pub fn cuda_check() -> Result<(), String> {
@@ -19,7 +22,7 @@ pub fn cuda_check() -> Result<(), String> {
     let features = ["--release", "--features", "kernelscope/cuda"];
     let lint = ["clippy", "--package", "kernelscope", "--all-targets"];
     run(cuda::with_toolchain(cargo().args(lint).args(features).args(["--", "-D", "warnings"])))?;
-    let program = build()?;
+    let program = build(&UNOPTIMISED)?;
     if has_gpu() {
         println!("there is a GPU: `cargo xtask gpu-check` runs the kernels on it");
         return Ok(());
@@ -40,8 +43,8 @@ pub fn cuda_check() -> Result<(), String> {
 }
 
 /// Builds the program with the feature; its path.
-fn build() -> Result<PathBuf, String> {
-    run(cuda::with_toolchain(cargo().args(["build", "--release", "--features", "cuda"])))?;
+fn build(more: &[&str]) -> Result<PathBuf, String> {
+    run(cuda::with_toolchain(cargo().args(["build", "--release", "--features", "cuda"]).args(more)))?;
     Ok(target().join("release/kernelscope"))
 }
 
@@ -93,7 +96,7 @@ pub fn gpu_check() -> Result<(), String> {
 
 /// Packs the stripped program and a script into `target/gpu-bundle.tar.gz`.
 pub fn bundle() -> Result<(), String> {
-    let program = build()?;
+    let program = build(&[])?;
     let folder = Path::new("target/gpu-bundle");
     fs::create_dir_all(folder).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
     let packed = folder.join("kernelscope");

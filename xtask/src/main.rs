@@ -3,7 +3,7 @@
 //! - `cargo xtask test [ARGS...]`: runs the tests, those of the GPU kernels emulated; arguments go to `cargo test`. They
 //!   need nothing but Rust and a C and C++ compiler. The smoke test of the viewer's window needs Xvfb and OpenGL in
 //!   software besides; where they are missing and `apt-get` can be used, they are installed, and elsewhere that test is
-//!   left out. Without arguments `cuda-check` and the notebooks follow.
+//!   left out. Without arguments `cuda-check` comes before and the notebooks follow.
 //! - `cargo xtask notebooks`: runs the notebooks and tests their kernel, with a Jupyter client, in JupyterLab and beside the
 //!   stock Rust kernel. Python 3 and Chromium are installed in the same way; Jupyter comes from PyPI into the target folder.
 //! - `cargo xtask check`: formatting, lints and documentation, with warnings as errors.
@@ -56,19 +56,19 @@ fn main() -> ExitCode {
 
 /// Runs the tests in release mode, like the command itself: the networks' reference values are computed at full size.
 fn test(arguments: &[String]) -> Result<(), String> {
+    // First, so that the program that is left in the target folder is the usual one.
+    if arguments.is_empty() {
+        match packages::python().and_then(|()| cuda::toolchain(None)) {
+            Ok(()) => gpu::cuda_check()?,
+            Err(message) => eprintln!("xtask: the feature cuda will not be compiled: {message}"),
+        }
+    }
     if let Err(message) = packages::display() {
         eprintln!("xtask: the viewer's window will not be tried: {message}");
     }
     // The notebook kernel has a profile of its own.
     run(cargo().args(["test", "--release", "--workspace", "--exclude", "kernelscope-kernel"]).args(arguments))?;
-    if !arguments.is_empty() {
-        return Ok(());
-    }
-    match packages::python().and_then(|()| cuda::toolchain(None)) {
-        Ok(()) => gpu::cuda_check()?,
-        Err(message) => eprintln!("xtask: the feature cuda will not be compiled: {message}"),
-    }
-    notebooks::test()
+    if arguments.is_empty() { notebooks::test() } else { Ok(()) }
 }
 
 /// Where cargo puts what it builds.
