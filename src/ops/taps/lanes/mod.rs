@@ -150,10 +150,12 @@ impl Lanes {
     fn forward_plan(&self) -> &Forward {
         self.forward.get_or_init(|| {
             let taps = self.planned_taps();
-            let outlines: Vec<_> = taps.iter().map(|taps| Outline::forward(taps, &self.geometry)).collect();
+            let many = self.set.has_many_registers();
+            let outlines: Vec<_> =
+                taps.iter().map(|taps| Outline::forward(taps, &self.geometry).for_registers(many)).collect();
             let x = Outline::source_sheet(&outlines.iter().collect::<Vec<_>>(), self.geometry.input, self.set.lanes());
             let gathers: Vec<Gather> =
-                outlines.iter().map(|o| o.resolve(&x, self.set.lanes(), self.set.has_many_registers())).collect();
+                outlines.iter().map(|o| o.resolve(&x, self.set.lanes(), many)).collect();
             let splits: Vec<_> = taps.iter().map(|taps| SplitSums::new(self.set, taps, &self.geometry)).collect();
             tracing::debug!(
                 target: "kernelscope::ops",
@@ -180,16 +182,20 @@ impl Lanes {
     fn backward_plan(&self) -> &Backward {
         self.backward.get_or_init(|| {
             let taps = self.planned_taps();
-            let outlines: Vec<_> = taps.iter().map(|taps| Outline::backward(taps, &self.geometry)).collect();
+            let many = self.set.has_many_registers();
+            let outlines: Vec<Vec<_>> = taps
+                .iter()
+                .map(|taps| {
+                    Outline::backward(taps, &self.geometry).into_iter().map(|o| o.for_registers(many)).collect()
+                })
+                .collect();
             let chunks: Vec<_> = taps.iter().map(|taps| Chunks::new(taps, &self.geometry)).collect();
             let lanes = self.set.lanes();
             let dy = Outline::source_sheet(&outlines.iter().flatten().collect::<Vec<_>>(), self.geometry.output, lanes);
             let halo = chunks.iter().map(Chunks::halo).max().unwrap_or(0);
             let x = Sheet { halo, ..Sheet::bare(self.geometry.input) };
-            let gathers: Vec<Vec<Gather>> = outlines
-                .iter()
-                .map(|phases| phases.iter().map(|o| o.resolve(&dy, lanes, self.set.has_many_registers())).collect())
-                .collect();
+            let gathers: Vec<Vec<Gather>> =
+                outlines.iter().map(|phases| phases.iter().map(|o| o.resolve(&dy, lanes, many)).collect()).collect();
             let chunks: Vec<Vec<Chunk>> = chunks.into_iter().map(|chunks| chunks.resolve(&x, lanes)).collect();
             tracing::debug!(
                 target: "kernelscope::ops",

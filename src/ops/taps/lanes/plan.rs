@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 /// feature maps of 224-pixel images; fewer where a narrower tile reads fewer taps beside the image.
 const WIDTHS: [usize; 6] = [14, 8, 7, 4, 2, 1];
 
+/// Widest tile of which two rows are computed at a time: sums of wider ones would leave no registers for what is read.
+const PAIRED_WIDTH: usize = 7;
+
 /// A tap of a tile takes at least as long as with so many sums, since fewer wait for each other and for their weights;
 /// and the same where the loop goes through the pixels of whole rows.
 const LEAST_SUMS: (usize, usize) = (6, 4);
@@ -100,13 +103,16 @@ pub(super) struct Tile {
 /// Taps of two neighbouring rows of outputs: what the upper row reads with one tap, the lower one reads with another,
 /// which lies one row higher and at most one column aside. Offsets lead from the source pixel of the upper row.
 #[derive(Debug)]
-pub(super) struct Pairs {
+pub(super) struct Pairs<R = Runs> {
     /// Both in the same column; the lower row's a column to the right; or to the left. The first weight is that of the
     /// upper row, and offsets are those of the left tap.
-    pub shared: [Runs; 3],
+    pub shared: [R; 3],
     /// Taps that share nothing, of the upper and of the lower row.
-    pub single: [Runs; 2],
+    pub single: [R; 2],
 }
+
+/// A [`Run`] before the layout of its source is known: its first tap, the index of its weight and that of the next one.
+type Unresolved = (Tap, u32, u32);
 
 /// The runs of one length.
 #[derive(Debug)]
@@ -176,9 +182,21 @@ impl Outline {
     ) -> Self {
         taps.sort_unstable();
         let mut outline = Outline { source, grid, stride, start, step, taps, width: 1 };
-        let fitting = WIDTHS.into_iter().filter(|&width| width <= grid.1);
-        outline.width = fitting.min_by_key(|&width| outline.cost(width)).unwrap_or(1);
+        outline.width = outline.best_width(grid.1);
         outline
+    }
+
+    fn best_width(&self, widest: usize) -> usize {
+        let fitting = WIDTHS.into_iter().filter(|&width| width <= widest.min(self.grid.1));
+        fitting.min_by_key(|&width| self.cost(width)).unwrap_or(1)
+    }
+
+    /// The same with narrower tiles where instructions with many registers compute two rows at a time.
+    pub(super) fn for_registers(mut self, many: bool) -> Self {
+        if many && self.pair_up(&self.taps).is_some() {
+            self.width = self.best_width(PAIRED_WIDTH);
+        }
+        self
     }
 
     fn tile_starts(&self, width: usize) -> impl Iterator<Item = usize> {
@@ -311,9 +329,8 @@ impl Outline {
         slices
     }
 
-    /// Runs from their first taps, the index of the first weight and that of the next.
-    fn resolve_runs(&self, runs: &[(Tap, u32, u32)], sheet: &Sheet, lanes: usize) -> Runs {
-        let resolve = |&(tap, index, next): &(Tap, u32, u32)| Run {
+    fn resolve_runs(&self, runs: &[Unresolved], sheet: &Sheet, lanes: usize) -> Runs {
+        let resolve = |&(tap, index, next): &Unresolved| Run {
             offset: sheet.offset(tap, lanes),
             weight: index * lanes as u32,
             weight_step: (i64::from(next) - i64::from(index)) as i32 * lanes as i32,
@@ -328,7 +345,7 @@ impl Outline {
     }
 
     /// Two rows at a time, if most taps then share their loads and neighbours in a row would not.
-    fn pairs(&self, taps: &[Numbered], sheet: &Sheet, lanes: usize) -> Option<Pairs> {
+    fn pair_up(&self, taps: &[Numbered]) -> Option<Pairs<Vec<Unresolved>>> {
         if self.stride != (1, 1) || self.grid.0 < 2 {
             return None;
         }
@@ -363,7 +380,12 @@ impl Outline {
         }
         let saved = shared.iter().map(Vec::len).sum::<usize>();
         let in_runs = taps.windows(2).filter(|pair| follows(pair)).count();
-        (saved > 2 * in_runs && 2 * saved > taps.len()).then(|| Pairs {
+        (saved > 2 * in_runs && 2 * saved > taps.len()).then_some(Pairs { shared, single })
+    }
+
+    fn pairs(&self, taps: &[Numbered], sheet: &Sheet, lanes: usize) -> Option<Pairs> {
+        let Pairs { shared, single } = self.pair_up(taps)?;
+        Some(Pairs {
             shared: shared.map(|runs| self.resolve_runs(&runs, sheet, lanes)),
             single: single.map(|runs| self.resolve_runs(&runs, sheet, lanes)),
         })
@@ -394,7 +416,7 @@ impl Outline {
 }
 
 /// Cuts sorted taps into runs of up to four neighbours whose weights are evenly spaced; lists by length.
-fn split_runs(taps: &[Numbered], runs: bool) -> [Vec<(Tap, u32, u32)>; MAX_RUN] {
+fn split_runs(taps: &[Numbered], runs: bool) -> [Vec<Unresolved>; MAX_RUN] {
     let mut by_length: [Vec<_>; MAX_RUN] = Default::default();
     let mut rest = taps;
     while !rest.is_empty() {
@@ -415,7 +437,7 @@ fn same_row(a: &Numbered, b: &Numbered) -> bool {
 }
 
 /// A row of taps as a run that begins where its taps read the first column of the image for a tile's first output.
-fn whole_row(row: &[Numbered], first: usize) -> (Tap, u32, u32) {
+fn whole_row(row: &[Numbered], first: usize) -> Unresolved {
     let dw = -(first as i32);
     let index = |dw: i32| row[(dw - row[0].0.dw).clamp(0, row.len() as i32 - 1) as usize].1;
     (Tap { dh: row[0].0.dh, dw }, index(dw), index(dw + 1))
@@ -688,6 +710,7 @@ mod tests {
                     let forward = Outline::forward(&taps, &geometry);
                     let sheet = Sheet { halo: forward.halo(), ..Sheet::bare(input) };
                     paired += usize::from(check_gather(&forward, &sheet));
+                    check_gather(&forward.for_registers(true), &sheet);
                     for outline in Outline::backward(&taps, &geometry) {
                         check_gather(&outline, &Outline::source_sheet(&[&outline], output, LANES));
                     }

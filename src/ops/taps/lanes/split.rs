@@ -148,9 +148,10 @@ impl SplitSums {
     fn of(set: InstructionSet, choice: Choice, geometry: &Geometry) -> Self {
         let lanes = set.lanes();
         choice.resolve(geometry, |taps, part| {
-            let outline = Outline::forward(taps, part);
+            let many = set.has_many_registers();
+            let outline = Outline::forward(taps, part).for_registers(many);
             let sheet = Outline::source_sheet(&[&outline], part.input, lanes);
-            (sheet, outline.resolve(&sheet, lanes, set.has_many_registers()))
+            (sheet, outline.resolve(&sheet, lanes, many))
         })
     }
 

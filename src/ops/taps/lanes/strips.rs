@@ -227,17 +227,19 @@ impl Sums {
         source: (usize, usize),
         target: (usize, usize),
     ) -> Self {
-        let lanes = set.lanes();
+        let (lanes, many) = (set.lanes(), set.has_many_registers());
         let lot = Lot::new(images, target.0, lanes);
         let shifted: Vec<_> = taps.iter().map(|taps| Shifted::new(taps, lot, source.0)).collect();
-        let outline = |list: &Shifted| Outline::forward(&list.taps, &list.geometry(lot, (source.1, target.1)));
+        let outline = |list: &Shifted| {
+            Outline::forward(&list.taps, &list.geometry(lot, (source.1, target.1))).for_registers(many)
+        };
         let outlines: Vec<_> = shifted.iter().map(|list| list.as_ref().map(outline)).collect();
         // One margin for all, so that it stays zero from channel to channel.
         let halo = outlines.iter().flatten().map(Outline::halo).max().unwrap_or(0);
         let resolve = |(list, outline): (&Option<Shifted>, Option<Outline>)| {
             let (list, outline) = (list.as_ref()?, outline?);
             let sheet = Sheet { rows: list.rows, cols: source.1, halo };
-            Some((list.above, sheet, outline.resolve(&sheet, lanes, set.has_many_registers())))
+            Some((list.above, sheet, outline.resolve(&sheet, lanes, many)))
         };
         let groups: Vec<_> = shifted.iter().zip(outlines).map(resolve).collect();
         let sheet = groups.iter().flatten().map(|(_, sheet, _)| sheet.len()).max().unwrap_or(0);
