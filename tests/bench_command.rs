@@ -91,7 +91,7 @@ fn json_has_the_machine_and_the_measurements() {
     assert!(report["machine"]["bandwidth_gb_per_s"].as_f64().unwrap() > 0.0, "{text}");
     assert!(report["machine"]["peak_gmac_per_s"].as_f64().unwrap() > 0.0, "{text}");
     let measurements = report["measurements"].as_array().unwrap();
-    assert_eq!(measurements.len(), 2, "{text}");
+    assert_eq!(measurements.len(), 3, "{text}");
     assert_eq!(measurements[0]["case"], "taps 31x31 25% one pattern 8x56x56");
     assert!(measurements[1]["gmac_per_s"].as_f64().unwrap() > 0.0, "{text}");
     assert!(report["torch"].is_null() && measurements[0]["torch_ratio"].is_null(), "{text}");

@@ -11,6 +11,7 @@ use crate::{Error, Result, profile, rng};
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 use std::hint::black_box;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -31,6 +32,8 @@ pub struct Settings {
     pub profile: bool,
     /// Fewer repetitions, for a first impression.
     pub quick: bool,
+    /// How often to go through all networks; the shortest step of all rounds counts, on both sides.
+    pub rounds: NonZeroUsize,
     /// The Python with PyTorch to compare with, on the same device.
     pub python: Option<PathBuf>,
     /// Where the networks run.
@@ -180,38 +183,77 @@ fn measure_all(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
         Some(python) => Some(Peer::start(python, rayon::current_num_threads())?),
         None => None,
     };
-    let effort = if settings.quick { Effort::QUICK } else { Effort::NETWORK };
-    let count = subjects.len();
-    let mut measurements = Vec::new();
-    for (done, (subject, macs)) in subjects.iter().zip(macs).enumerate() {
-        let task = subject.task;
-        let name = format!("{}, {}", subject.spec.name, task.label());
-        watch(Progress { done, count, next: &name });
-        let mut step = Step::new(subject, (batch, size), &settings.device)?;
-        if !settings.device.is_cpu() {
-            step.check(subject)?;
+    let mut taken: Vec<Taken> = Vec::new();
+    let count = settings.rounds.get() * subjects.len();
+    for done in 0..count {
+        let index = done % subjects.len();
+        let once = take(&subjects[index], settings, peer.as_mut(), &mut |next| watch(Progress { done, count, next }))?;
+        match taken.get_mut(index) {
+            Some(taken) => taken.add(once),
+            None => taken.push(once),
         }
-        let timing = measure(effort, || step.run())?;
-        let allocated_bytes = step.memory()?;
-        let operators = if settings.profile { step.profile(effort.runs)? } else { Vec::new() };
-        let images_per_s = batch as f64 / timing.min_s;
-        let passes = if task == Task::Training { 3.0 } else { 1.0 };
-        let gmac_per_s = 1e-9 * passes * macs as f64 * images_per_s;
-        let ours = Speed { timing, images_per_s, gmac_per_s, operators };
-        let torch = match &mut peer {
-            Some(peer) => {
-                watch(Progress { done, count, next: &format!("{name}, PyTorch") });
-                let how = (task == Task::Training, !settings.device.is_cpu());
-                peer.network(&subject.config, how, batch, size, effort)?
-            }
-            None => None,
-        };
-        let torch_ratio = torch.map(|torch| torch.timing.min_s / ours.timing.min_s);
-        let network = subject.spec.name.clone();
-        measurements.push(Measurement { network, task, size, batch, ours, allocated_bytes, torch, torch_ratio });
     }
+    let measurement = |((subject, macs), taken): ((&Subject, u64), Taken)| {
+        let Taken { timing, allocated_bytes, operators, torch } = taken;
+        let images_per_s = batch as f64 / timing.min_s;
+        let passes = if subject.task == Task::Training { 3.0 } else { 1.0 };
+        let gmac_per_s = 1e-9 * passes * macs as f64 * images_per_s;
+        Measurement {
+            network: subject.spec.name.clone(),
+            task: subject.task,
+            size,
+            batch,
+            ours: Speed { timing, images_per_s, gmac_per_s, operators },
+            allocated_bytes,
+            torch,
+            torch_ratio: torch.map(|torch| torch.timing.min_s / timing.min_s),
+        }
+    };
+    let measurements = subjects.iter().zip(macs).zip(taken).map(measurement).collect();
     let torch = peer.map(|peer| peer.version().to_string());
     Ok(Report { threads: rayon::current_num_threads(), torch, measurements })
+}
+
+/// What is measured of one network doing one task.
+struct Taken {
+    timing: Timing,
+    allocated_bytes: Option<u64>,
+    operators: Vec<OperatorTime>,
+    torch: Option<PeerTime>,
+}
+
+impl Taken {
+    /// Takes another round into account. The time per operator is that of the round with the shortest step.
+    fn add(&mut self, again: Taken) {
+        if again.timing.min_s < self.timing.min_s {
+            self.operators = again.operators;
+        }
+        self.timing = self.timing.with(again.timing);
+        self.torch = self.torch.zip(again.torch).map(|(time, again)| time.with(again));
+    }
+}
+
+fn take(subject: &Subject, settings: &Settings, peer: Option<&mut Peer>, watch: &mut dyn FnMut(&str)) -> Result<Taken> {
+    let &Settings { batch, size, ref device, .. } = settings;
+    let effort = if settings.quick { Effort::QUICK } else { Effort::NETWORK };
+    let name = format!("{}, {}", subject.spec.name, subject.task.label());
+    watch(&name);
+    let mut step = Step::new(subject, (batch, size), device)?;
+    if !device.is_cpu() {
+        step.check(subject)?;
+    }
+    let timing = measure(effort, || step.run())?;
+    let allocated_bytes = step.memory()?;
+    let operators = if settings.profile { step.profile(effort.runs)? } else { Vec::new() };
+    let torch = match peer {
+        Some(peer) => {
+            watch(&format!("{name}, PyTorch"));
+            let how = (subject.task == Task::Training, !device.is_cpu());
+            peer.network(&subject.config, how, batch, size, effort)?
+        }
+        None => None,
+    };
+    Ok(Taken { timing, allocated_bytes, operators, torch })
 }
 
 /// Multiply-adds of one image, which also tells whether the network takes the size.
@@ -324,6 +366,7 @@ mod tests {
             train: true,
             profile: false,
             quick: true,
+            rounds: NonZeroUsize::MIN,
             python: None,
             device: Device::Cpu,
         }
@@ -333,7 +376,8 @@ mod tests {
     fn networks_are_measured_in_both_tasks() {
         let mut told = Vec::new();
         let watch = &mut |p: Progress<'_>| told.push((p.done, p.count, p.next.to_string()));
-        let report = run(&settings(&["nano-1d"]), watch).unwrap();
+        let rounds = NonZeroUsize::MIN.saturating_add(1);
+        let report = run(&Settings { rounds, ..settings(&["nano-1d"]) }, watch).unwrap();
         assert_eq!(report.threads, 2);
         let tasks: Vec<Task> = report.measurements.iter().map(|m| m.task).collect();
         assert_eq!(tasks, [Task::Inference, Task::Training]);
@@ -342,13 +386,15 @@ mod tests {
             let expected = 2.0 / ours.timing.min_s;
             assert!((ours.images_per_s / expected - 1.0).abs() < 1e-9 && ours.gmac_per_s > 0.0, "{row:?}");
             assert_eq!((row.torch, row.torch_ratio), (None, None));
+            // At least two steps in each of two rounds.
+            assert!(ours.timing.runs >= 4, "{row:?}");
             assert!(
                 ours.operators.is_empty(),
                 "the collector of times belongs to the process: see the command's tests"
             );
         }
-        let labels: Vec<(usize, usize, String)> =
-            vec![(0, 2, "nano-1d, inference".into()), (1, 2, "nano-1d, training step".into())];
+        let labels = ["nano-1d, inference", "nano-1d, training step"].repeat(2);
+        let labels: Vec<_> = labels.into_iter().enumerate().map(|(done, label)| (done, 4, label.to_string())).collect();
         assert_eq!(told, labels);
     }
 

@@ -10,8 +10,8 @@ use super::peer::{MemoryLayout, Peer, PeerTime};
 use super::roofline::Work;
 use super::timing::{Effort, Timing, measure};
 use super::{Progress, Watcher, results, values};
+use crate::Result;
 use crate::ops::taps::TapConv;
-use crate::{Error, Result};
 use candle_core::{Device, Tensor, Var};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -201,18 +201,12 @@ fn measure_all(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
         Some(python) => Some(Peer::start(python, rayon::current_num_threads())?),
         None => None,
     };
-    let mut machine: Option<Machine> = None;
-    let mut rows: Vec<Row<'_>> = Vec::new();
-    for round in 0..settings.rounds.get() {
-        let measured = measure_round(settings, round, peer.as_mut(), watch)?;
-        machine = Some(machine.map_or(measured.machine.clone(), |machine| machine.best(&measured.machine)));
-        if rows.is_empty() {
-            rows = measured.rows;
-        } else {
-            rows.iter_mut().zip(measured.rows).for_each(|(row, again)| row.add(again));
-        }
+    let Round { mut machine, mut rows } = measure_round(settings, 0, peer.as_mut(), watch)?;
+    for round in 1..settings.rounds.get() {
+        let again = measure_round(settings, round, peer.as_mut(), watch)?;
+        machine = machine.best(&again.machine);
+        rows.iter_mut().zip(again.rows).for_each(|(row, again)| row.add(again));
     }
-    let Some(machine) = machine else { return Err(Error::argument("rounds", 0, "at least one")) };
     Ok(Report {
         command: settings.command.clone(),
         date: results::now(),

@@ -38,6 +38,9 @@ struct Common {
     /// Repeat less often, for a first impression
     #[arg(long)]
     quick: bool,
+    /// Go through everything so often and keep the shortest runs: for machines that others use too
+    #[arg(long, value_name = "N", default_value = "1")]
+    rounds: NonZeroUsize,
     /// Measure the same with another library, with as many threads
     #[arg(long, value_enum)]
     peer: Option<PeerName>,
@@ -103,9 +106,6 @@ struct OpsArgs {
     list: bool,
     #[command(flatten)]
     common: Common,
-    /// Go through all cases so often and keep each one's shortest run: for machines that others use too
-    #[arg(long, value_name = "N", default_value = "1")]
-    rounds: NonZeroUsize,
     /// Folder for the CSV file
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
@@ -155,8 +155,9 @@ pub fn run(args: &Args, device: Option<&str>) -> Result<()> {
         What::Ops(args) if device.is_cpu() && args.dtype != DtypeName::F32 => {
             Err(Error::argument("--dtype", format!("{:?} on the CPU", args.dtype), "f32; others with --device cuda"))
         }
-        What::Ops(args) if !device.is_cpu() && args.rounds > NonZeroUsize::MIN => {
-            Err(Error::argument("--rounds", format!("{} on a GPU", args.rounds), "1; others without --device cuda"))
+        What::Ops(args) if !device.is_cpu() && args.common.rounds > NonZeroUsize::MIN => {
+            let given = format!("{} on a GPU", args.common.rounds);
+            Err(Error::argument("--rounds", given, "1; others without --device cuda"))
         }
         What::Ops(args) if device.is_cpu() => run_ops(args),
         What::Ops(args) => run_ops_on_gpu(args, device),
@@ -262,7 +263,7 @@ fn run_ops(args: &OpsArgs) -> Result<()> {
         cases,
         threads: args.common.threads(),
         quick: args.common.quick,
-        rounds: args.rounds,
+        rounds: args.common.rounds,
         python: args.common.python(),
         command: command_line(),
     };
@@ -319,6 +320,7 @@ fn run_models(args: &ModelsArgs, device: candle_core::Device) -> Result<()> {
         train: args.train,
         profile: args.profile,
         quick: args.common.quick,
+        rounds: args.common.rounds,
         python: args.common.python(),
         device,
     };
