@@ -12,17 +12,23 @@ const TINY: [&str; 8] =
 /// Largest size of the bundle, compressed.
 const MOST_BYTES: u64 = 60 << 20;
 
-/// The program is only run to see that it starts: half of the time would go into its optimisation.
-const UNOPTIMISED: [&str; 2] = ["--config", "profile.release.package.kernelscope.opt-level=0"];
+/// Compiles the kernels and lints the feature `cuda`.
+///
+/// What candle's kernels do does not matter here, so they are compiled with few optimisations: in a third of the time, and
+/// into a folder of its own, so that no program is made of them.
+pub fn lint() -> Result<(), String> {
+    cuda::kernels()?;
+    let mut clippy = cargo();
+    clippy.args(["clippy", "--package", "kernelscope", "--all-targets", "--features", "kernelscope/cuda"]);
+    clippy.arg("--target-dir").arg(target().join("cuda-lint")).args(["--", "-D", "warnings"]);
+    run(cuda::with_toolchain(clippy.env("NVCC_APPEND_FLAGS", "-Xcicc -O1 -Xptxas -O1")))
+}
 
 /// Compiles the kernels, lints and builds the feature `cuda`, and runs the program with and without `--device cpu` where
 /// there is no GPU.
 pub fn cuda_check() -> Result<(), String> {
-    cuda::kernels()?;
-    let features = ["--release", "--features", "kernelscope/cuda"];
-    let lint = ["clippy", "--package", "kernelscope", "--all-targets"];
-    run(cuda::with_toolchain(cargo().args(lint).args(features).args(["--", "-D", "warnings"])))?;
-    let program = build(&UNOPTIMISED)?;
+    lint()?;
+    let program = build()?;
     if has_gpu() {
         println!("there is a GPU: `cargo xtask gpu-check` runs the kernels on it");
         return Ok(());
@@ -43,8 +49,8 @@ pub fn cuda_check() -> Result<(), String> {
 }
 
 /// Builds the program with the feature; its path.
-fn build(more: &[&str]) -> Result<PathBuf, String> {
-    run(cuda::with_toolchain(cargo().args(["build", "--release", "--features", "cuda"]).args(more)))?;
+fn build() -> Result<PathBuf, String> {
+    run(cuda::with_toolchain(cargo().args(["build", "--release", "--features", "cuda"])))?;
     Ok(target().join("release/kernelscope"))
 }
 
@@ -96,7 +102,7 @@ pub fn gpu_check() -> Result<(), String> {
 
 /// Packs the stripped program and a script into `target/gpu-bundle.tar.gz`.
 pub fn bundle() -> Result<(), String> {
-    let program = build(&[])?;
+    let program = build()?;
     let folder = Path::new("target/gpu-bundle");
     fs::create_dir_all(folder).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
     let packed = folder.join("kernelscope");

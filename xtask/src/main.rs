@@ -3,7 +3,7 @@
 //! - `cargo xtask test [ARGS...]`: runs the tests, those of the GPU kernels emulated; arguments go to `cargo test`. They
 //!   need nothing but Rust and a C and C++ compiler. The smoke test of the viewer's window needs Xvfb and OpenGL in
 //!   software besides; where they are missing and `apt-get` can be used, they are installed, and elsewhere that test is
-//!   left out. Without arguments `cuda-check` comes before and the notebooks follow.
+//!   left out. Without arguments `cuda-lint` and the notebooks follow.
 //! - `cargo xtask notebooks`: runs the notebooks and tests their kernel, with a Jupyter client, in JupyterLab and beside the
 //!   stock Rust kernel. Python 3 and Chromium are installed in the same way; Jupyter comes from PyPI into the target folder.
 //! - `cargo xtask check`: formatting, lints and documentation, with warnings as errors.
@@ -12,8 +12,9 @@
 //!
 //! - `cargo xtask cuda-toolchain [FOLDER]`: installs what the feature `cuda` needs to compile and link, without a GPU.
 //! - `cargo xtask kernels`: compiles the kernels and reports registers; fails if one spills.
-//! - `cargo xtask cuda-check`: the same, lints and builds the feature `cuda`, and runs the program without a GPU. The tests
-//!   install the toolchain for it; where that fails, they leave it out and say so.
+//! - `cargo xtask cuda-lint`: the same, and compiles the feature `cuda` with warnings as errors. The tests install the
+//!   toolchain for it; where that fails, they leave it out and say so.
+//! - `cargo xtask cuda-check`: the same, builds the program and runs it without a GPU.
 //! - `cargo xtask gpu-check`: on a machine with a GPU, the kernels' tests there, also under compute-sanitizer.
 //! - `cargo xtask gpu-bundle`: packs a program and a script that checks and measures a GPU elsewhere.
 
@@ -29,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const USAGE: &str = "usage: cargo xtask test [ARGS for cargo test...] | notebooks | check | cuda-toolchain [FOLDER] | \
-                     kernels | cuda-check | gpu-check | gpu-bundle";
+                     kernels | cuda-lint | cuda-check | gpu-check | gpu-bundle";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Some((verb, [])) if verb == "cuda-toolchain" => cuda::toolchain(None),
         Some((verb, [folder])) if verb == "cuda-toolchain" => cuda::toolchain(Some(folder)),
         Some((verb, [])) if verb == "kernels" => cuda::kernels(),
+        Some((verb, [])) if verb == "cuda-lint" => gpu::lint(),
         Some((verb, [])) if verb == "cuda-check" => gpu::cuda_check(),
         Some((verb, [])) if verb == "gpu-check" => gpu::gpu_check(),
         Some((verb, [])) if verb == "gpu-bundle" => gpu::bundle(),
@@ -56,19 +58,19 @@ fn main() -> ExitCode {
 
 /// Runs the tests in release mode, like the command itself: the networks' reference values are computed at full size.
 fn test(arguments: &[String]) -> Result<(), String> {
-    // First, so that the program that is left in the target folder is the usual one.
-    if arguments.is_empty() {
-        match packages::python().and_then(|()| cuda::toolchain(None)) {
-            Ok(()) => gpu::cuda_check()?,
-            Err(message) => eprintln!("xtask: the feature cuda will not be compiled: {message}"),
-        }
-    }
     if let Err(message) = packages::display() {
         eprintln!("xtask: the viewer's window will not be tried: {message}");
     }
     // The notebook kernel has a profile of its own.
     run(cargo().args(["test", "--release", "--workspace", "--exclude", "kernelscope-kernel"]).args(arguments))?;
-    if arguments.is_empty() { notebooks::test() } else { Ok(()) }
+    if !arguments.is_empty() {
+        return Ok(());
+    }
+    match packages::python().and_then(|()| cuda::toolchain(None)) {
+        Ok(()) => gpu::lint()?,
+        Err(message) => eprintln!("xtask: the feature cuda will not be compiled: {message}"),
+    }
+    notebooks::test()
 }
 
 /// Where cargo puts what it builds.
