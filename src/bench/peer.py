@@ -334,6 +334,8 @@ class SLaKKernel(nn.Module):
 class SLaK(ConvNeXt):
     """A ConvNeXt with other depthwise convolutions and wider stages."""
 
+    large_kernel = SLaKKernel
+
     def __init__(self, config):
         dims = [int(dim * config["width"]) for dim in config["dims"]]
         like = {"dims": dims, "variant": "2d", "norm": "layer", "stem": "patch", "stem_channels": 0}
@@ -341,7 +343,7 @@ class SLaK(ConvNeXt):
         stages = [stage for stage, depth in enumerate(config["depths"]) for _ in range(depth)]
         blocks = [layer for layer in self.layers if isinstance(layer, ConvNeXtBlock)]
         for stage, block in zip(stages, blocks):
-            block.dwconv = SLaKKernel(dims[stage], config["kernel"][stage], config)
+            block.dwconv = self.large_kernel(dims[stage], config["kernel"][stage], config)
         if config["head_norm"] == "batch":
             self.norm = nn.BatchNorm2d(dims[-1])
 
@@ -422,29 +424,24 @@ class ShiftWiseBlock(nn.Module):
         return x + drop_path(f, self.rate, self.training)
 
 
-class ShiftWiseNet(ConvNeXt):
-    """The second version; the first is a ConvNeXt with other depthwise convolutions."""
+class ShiftWiseNet(SLaK):
+    """The first version is SLaK's body with other large kernels, the second has blocks of its own."""
+
+    large_kernel = ShiftWiseKernel
 
     def __init__(self, config):
-        dims = [int(dim * config["width"]) for dim in config["dims"]]
-        like = {"dims": dims, "variant": "2d", "norm": "layer", "stem": "patch", "stem_channels": 0}
-        super().__init__({**config, **like})
-        stages = [stage for stage, depth in enumerate(config["depths"]) for _ in range(depth)]
+        super().__init__(config)
         if config["body"] == "v1":
-            blocks = [layer for layer in self.layers if isinstance(layer, ConvNeXtBlock)]
-            for stage, block in zip(stages, blocks):
-                block.dwconv = ShiftWiseKernel(dims[stage], config["kernel"][stage], config)
-        else:
-            first, rates = dims[0], drop_rates(config)
-            layers = [nn.Conv2d(3, first // 2, 3, 2, 1), LayerNorm(first // 2), nn.GELU()]
-            layers += [nn.Conv2d(first // 2, first, 3, 2, 1), LayerNorm(first)]
-            for stage, (dim, kernel) in enumerate(zip(dims, config["kernel"])):
-                if stage > 0:
-                    layers += [nn.Conv2d(dims[stage - 1], dim, 3, 2, 1), LayerNorm(dim)]
-                layers += [ShiftWiseBlock(dim, kernel, config, next(rates)) for _ in range(config["depths"][stage])]
-            self.layers = nn.Sequential(*layers)
-        if config["head_norm"] == "batch":
-            self.norm = nn.BatchNorm2d(dims[-1])
+            return
+        dims = [int(dim * config["width"]) for dim in config["dims"]]
+        first, rates = dims[0], drop_rates(config)
+        layers = [nn.Conv2d(3, first // 2, 3, 2, 1), LayerNorm(first // 2), nn.GELU()]
+        layers += [nn.Conv2d(first // 2, first, 3, 2, 1), LayerNorm(first)]
+        for stage, (dim, kernel) in enumerate(zip(dims, config["kernel"])):
+            if stage > 0:
+                layers += [nn.Conv2d(dims[stage - 1], dim, 3, 2, 1), LayerNorm(dim)]
+            layers += [ShiftWiseBlock(dim, kernel, config, next(rates)) for _ in range(config["depths"][stage])]
+        self.layers = nn.Sequential(*layers)
 
 
 def build(config):

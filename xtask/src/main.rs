@@ -75,7 +75,7 @@ fn test(arguments: &[String]) -> Result<(), String> {
 
 /// Where cargo puts what it builds.
 fn target() -> PathBuf {
-    let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target");
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(usual, PathBuf::from)
 }
 
