@@ -11,7 +11,7 @@
 use candle_core::Device;
 use kernelscope::analysis::erf::{Erf, Probe, THRESHOLDS, area_ratios};
 use kernelscope::analysis::{kernels::kernel_layers, orientation::orientations};
-use kernelscope::data::{Cue, Dataset, EvalTransform, Normalize, ShapesTextures};
+use kernelscope_lab::data::{Cue, Dataset, EvalTransform, Normalize, ShapesTextures};
 use kernelscope::nn::BuildOptions;
 use kernelscope::weights;
 use kernelscope::zoo::{ModelSpec, Network};

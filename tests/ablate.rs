@@ -5,9 +5,9 @@
 mod common;
 
 use common::files;
-use kernelscope::ablate::{Ablation, Grid, Job, Shard, State, Watch};
-use kernelscope::run::{DataSource, RunFolder};
-use kernelscope::train::{Observer, Silent, Trainer};
+use kernelscope_lab::ablate::{Ablation, Grid, Job, Shard, State, Watch};
+use kernelscope_lab::run::{DataSource, RunFolder};
+use kernelscope_lab::train::{Observer, Silent, Trainer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -524,7 +524,7 @@ fn an_axis_of_tables_has_its_labels_in_the_table_of_runs() {
     assert_eq!(rows.iter().map(|row| row["train.sparse"].as_str()).collect::<Vec<_>>(), ["half", "most"]);
     let density = |row: &Row| {
         let run = RunFolder::open(&bench.path("out/runs").join(&row["run"])).unwrap();
-        let rows = kernelscope::run::read_mask_rows(&run.mask_rows_path()).unwrap();
+        let rows = kernelscope_lab::run::read_mask_rows(&run.mask_rows_path()).unwrap();
         rows.iter().map(|row| row.density).sum::<f64>() / rows.len() as f64
     };
     assert!(density(&rows[0]) > density(&rows[1]) + 0.05, "each run has its own sparsity");

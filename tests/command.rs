@@ -5,9 +5,9 @@ mod common;
 
 use assert_cmd::Command;
 use common::{files, random, values};
-use kernelscope::data::{Cue, Dataset, Normalize, ShapesTextures};
+use kernelscope_lab::data::{Cue, Dataset, Normalize, ShapesTextures};
 use kernelscope::nn::BuildOptions;
-use kernelscope::run::RunFolder;
+use kernelscope_lab::run::RunFolder;
 use kernelscope::weights::{self, TensorMap};
 use kernelscope::zoo::{ModelSpec, Network, registry};
 use predicates::prelude::*;

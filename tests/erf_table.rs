@@ -8,7 +8,7 @@ use common::{files, values};
 use kernelscope::analysis::erf::{Definition, THRESHOLDS, area_ratios};
 use kernelscope::analysis::erf_table::{ErfTable, Measured, PUBLISHED, RowSource, file_stem};
 use kernelscope::analysis::report::ErfMap;
-use kernelscope::data::{Cue, Dataset, ShapesTextures};
+use kernelscope_lab::data::{Cue, Dataset, ShapesTextures};
 use kernelscope::nn::BuildOptions;
 use kernelscope::weights;
 use kernelscope::zoo::{ModelSpec, Network};

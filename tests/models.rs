@@ -9,7 +9,7 @@ use common::{bits, max_abs_diff, prints_as, random, values};
 use kernelscope::Error;
 use kernelscope::nn::{BatchNorm, BuildOptions, Builder, DropPath, FeatureShape, Kind, Mode, Params, Pass, Trace};
 use kernelscope::ops::oriented1d::channel_angles;
-use kernelscope::train::AdamW;
+use kernelscope_lab::train::AdamW;
 use kernelscope::weights::{self, Checkpoint, TensorMap};
 use kernelscope::zoo::{Merge, ModelConfig, ModelSpec, Network, registry};
 use std::collections::{BTreeMap, BTreeSet};

@@ -11,7 +11,7 @@ use kernelscope::analysis::report::{Direction, Granularity, LayerSparsity, Spars
 use kernelscope::analysis::sparsity::{check_masks, kept_shifts, read_history, sparsity, stage_means, stage_of};
 use kernelscope::nn::BuildOptions;
 use kernelscope::ops::shiftwise::ShiftWise;
-use kernelscope::plot::{self, DensityBars, GroupMaps, KeptGroupHistograms, MaskCurves, ShiftMaps, TapShares};
+use kernelscope_lab::plot::{self, DensityBars, GroupMaps, KeptGroupHistograms, MaskCurves, ShiftMaps, TapShares};
 use kernelscope::weights::{self, Checkpoint, TensorMap};
 use kernelscope::zoo::{Merge, ModelConfig, ModelSpec, Network, registry};
 use kernelscope::{Error, Result};

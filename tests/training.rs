@@ -8,11 +8,11 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 use common::{array, files, fill_signed, golden, integer, max_abs_diff, max_rel_diff, random, values};
 use kernelscope::Error;
-use kernelscope::data::{Augment, Image, MixConfig, Normalize, ShapesTexturesConfig};
+use kernelscope_lab::data::{Augment, Image, MixConfig, Normalize, ShapesTexturesConfig};
 use kernelscope::nn::{BuildOptions, Builder, Init, Kind, Params, Scope};
-use kernelscope::run::metrics::read_rows;
-use kernelscope::run::{DataConfig, DataSource, Row, RowKind, RunConfig, RunFolder, TrainConfig};
-use kernelscope::train::{
+use kernelscope_lab::run::metrics::read_rows;
+use kernelscope_lab::run::{DataConfig, DataSource, Row, RowKind, RunConfig, RunFolder, TrainConfig};
+use kernelscope_lab::train::{
     AdamW, AdamWConfig, CosineSchedule, Ema, EpochReport, Observer, Silent, StepReport, Trainer, accuracy,
     soft_cross_entropy,
 };

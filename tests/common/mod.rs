@@ -9,7 +9,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 use kernelscope::nn::{BuildOptions, Kind, Mode, Param};
 use kernelscope::ops::gpu::{self, Launch};
-use kernelscope::train::{AdamW, AdamWConfig, soft_cross_entropy};
+use kernelscope_lab::train::{AdamW, AdamWConfig, soft_cross_entropy};
 use kernelscope::weights::TensorMap;
 use kernelscope::zoo::{ModelSpec, Network};
 use kernelscope_emulator::{Argument, Size};

@@ -7,7 +7,7 @@ use crate::common::{
 use candle_core::{DType, Device, Tensor};
 use kernelscope::nn::{BuildOptions, Mode, Pass};
 use kernelscope::ops::shiftwise::{ChannelSplit, Padding, Window, small_convolutions};
-use kernelscope::train::{AdamW, AdamWConfig};
+use kernelscope_lab::train::{AdamW, AdamWConfig};
 use kernelscope::weights::{self, Checkpoint, TensorMap};
 use kernelscope::zoo::shiftwise::{Merged, ShiftWiseConfig};
 use kernelscope::zoo::{Merge, ModelConfig, ModelSpec, Network, entry};

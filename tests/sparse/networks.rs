@@ -2,11 +2,11 @@
 
 use crate::common::{array, fill_kind, fill_signed, golden, integers, numbers, text};
 use candle_core::{Device, Tensor};
-use kernelscope::data::{Batch, Normalize, ShapesTexturesConfig};
+use kernelscope_lab::data::{Batch, Normalize, ShapesTexturesConfig};
 use kernelscope::nn::BuildOptions;
-use kernelscope::run::{DataConfig, DataSource, RunConfig, RunFolder, TrainConfig, read_mask_rows};
-use kernelscope::train::sparse::{Masks, SparseConfig, SparseInit, SparseKind, snip_scores};
-use kernelscope::train::{Silent, Trainer};
+use kernelscope_lab::run::{DataConfig, DataSource, RunConfig, RunFolder, TrainConfig, read_mask_rows};
+use kernelscope_lab::train::sparse::{Masks, SparseConfig, SparseInit, SparseKind, snip_scores};
+use kernelscope_lab::train::{Silent, Trainer};
 use kernelscope::zoo::{ModelSpec, Network};
 
 /// The batch of the golden file: 2 images of 64 x 64 pixels, labels 1 and 3 of 10.

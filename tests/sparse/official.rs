@@ -3,7 +3,7 @@
 use crate::common::{array, fill_kind, fill_u, golden, integer, integers, numbers, text};
 use crate::support::{move_weights, names, params};
 use kernelscope::nn::Kind;
-use kernelscope::train::sparse::{Grow, Masks, PruneRate, SparseConfig, SparseKind};
+use kernelscope_lab::train::sparse::{Grow, Masks, PruneRate, SparseConfig, SparseKind};
 use std::collections::{BTreeMap, HashMap};
 
 /// The masks of a golden file, by name.

@@ -5,9 +5,9 @@ use crate::official::golden_masks;
 use crate::support::{config, drawn, gradients, keeps, move_weights, names, noise, params, shift_wise};
 use candle_core::{Device, Tensor};
 use kernelscope::nn::{Kind, Params};
-use kernelscope::run::MaskRow;
-use kernelscope::train::sparse::{Grow, Masks, SparseConfig, SparseInit, SparseKind, erk_densities, snip_sparsities};
-use kernelscope::train::{AdamW, AdamWConfig, Ema};
+use kernelscope_lab::run::MaskRow;
+use kernelscope_lab::train::sparse::{Grow, Masks, SparseConfig, SparseInit, SparseKind, erk_densities, snip_sparsities};
+use kernelscope_lab::train::{AdamW, AdamWConfig, Ema};
 use kernelscope::weights::TensorMap;
 use std::collections::{BTreeMap, HashMap};
 

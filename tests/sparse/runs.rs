@@ -2,11 +2,11 @@
 
 use crate::common::{files, values};
 use candle_core::{DType, Device, Tensor};
-use kernelscope::data::{Augment, MixConfig, Normalize, ShapesTexturesConfig};
+use kernelscope_lab::data::{Augment, MixConfig, Normalize, ShapesTexturesConfig};
 use kernelscope::nn::Kind;
-use kernelscope::run::{DataConfig, DataSource, MaskRow, RunConfig, RunFolder, TrainConfig, read_mask_rows};
-use kernelscope::train::sparse::{Growth, Moments, SparseConfig, SparseInit, SparseKind};
-use kernelscope::train::{EpochReport, Observer, Silent, StepReport, Trainer};
+use kernelscope_lab::run::{DataConfig, DataSource, MaskRow, RunConfig, RunFolder, TrainConfig, read_mask_rows};
+use kernelscope_lab::train::sparse::{Growth, Moments, SparseConfig, SparseInit, SparseKind};
+use kernelscope_lab::train::{EpochReport, Observer, Silent, StepReport, Trainer};
 use kernelscope::weights::{self, TensorMap};
 use kernelscope::zoo::ModelSpec;
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@ use crate::common::{fill_signed, fill_u};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use kernelscope::nn::{BuildOptions, Builder, Init, Kind, Params};
-use kernelscope::train::sparse::{Masks, SparseConfig, SparseKind};
+use kernelscope_lab::train::sparse::{Masks, SparseConfig, SparseKind};
 
 /// Parameters of these names and shapes, with values that follow from the names.
 pub fn params<'a>(list: impl IntoIterator<Item = (&'a str, Vec<usize>, Kind)>) -> Params {

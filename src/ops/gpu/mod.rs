@@ -9,9 +9,11 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 mod emulator;
+mod measure;
 pub(crate) mod planes;
 pub(crate) mod update;
 
+pub use measure::{ArithmeticProbe, MemoryUse, Meter};
 pub use emulator::{Argument, Emulator, emulated};
 
 use crate::{Error, Result};
