@@ -82,9 +82,9 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// The source tree: cells are compiled against it.
 fn source_root() -> Result<PathBuf> {
-    let root = std::env::var_os("KERNELSCOPE_SOURCE").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    let root = PathBuf::from(root);
-    if root.join("notebook/kernel/Cargo.toml").is_file() {
+    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_path_buf();
+    let root = std::env::var_os("KERNELSCOPE_SOURCE").map_or_else(built, PathBuf::from);
+    if root.join("crates/jupyter/Cargo.toml").is_file() {
         return Ok(root);
     }
     Err(Error::file(root, "is not kernelscope's source tree, which notebooks need; set KERNELSCOPE_SOURCE to it"))
@@ -97,12 +97,12 @@ fn kernel(root: &Path) -> Result<PathBuf> {
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let target = std::path::absolute(&target).map_err(Error::io("find", &target))?;
-    let kernel = target.join("kernel").join(format!("kernelscope-kernel{}", std::env::consts::EXE_SUFFIX));
+    let kernel = target.join("kernel").join(format!("kernelscope-jupyter{}", std::env::consts::EXE_SUFFIX));
     if !kernel.is_file() {
         note("building the notebook kernel; this takes about 10 minutes, once");
     }
     let mut build = Command::new("cargo");
-    build.args(["build", "--profile", "kernel", "--package", "kernelscope-kernel"]).current_dir(root);
+    build.args(["build", "--profile", "kernel", "--package", "kernelscope-jupyter"]).current_dir(root);
     build.args(kernel.is_file().then_some("--quiet"));
     match build.env("CARGO_TARGET_DIR", &target).stdout(Stdio::null()).status() {
         Ok(status) if status.success() => Ok(kernel),

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Begins a line of standard output that is a frame. The same text is in `notebook/src/show/wire.rs`.
+/// Begins a line of standard output that is a frame. The same text is in `crates/prelude/src/show/wire.rs`.
 pub const MARK: &str = "\u{1}kernelscope ";
 
 /// Environment variable that holds the folder of the session; the wrapper crate reads it, too.

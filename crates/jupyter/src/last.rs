@@ -6,7 +6,7 @@ use ra_ap_syntax::{AstNode, Edition, SourceFile, TextRange};
 /// What stands around the cell while it is parsed.
 const BEFORE: &str = "fn cell() {";
 
-/// The cell with its last expression wrapped in `kernelscope_notebook::present`, which chooses the form of the value by
+/// The cell with its last expression wrapped in `kernelscope_prelude::present`, which chooses the form of the value by
 /// its type; evcxr's own way needs another compilation for values without a display, and loses the display of values that
 /// were moved into the expression. `None` if the cell ends with no expression, or is not only Rust.
 pub fn presented(code: &str) -> Option<String> {
@@ -17,7 +17,7 @@ pub fn presented(code: &str) -> Option<String> {
     let range = last_expression(code)?;
     let (start, end) = (usize::from(range.start()), usize::from(range.end()));
     let (before, expression, after) = (code.get(..start)?, code.get(start..end)?, code.get(end..)?);
-    Some(format!("{before}kernelscope_notebook::present!({expression}\n);{after}"))
+    Some(format!("{before}kernelscope_prelude::present!({expression}\n);{after}"))
 }
 
 fn last_expression(code: &str) -> Option<TextRange> {
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     fn check(before: &str, expression: &str, after: &str) {
-        let expected = format!("{before}kernelscope_notebook::present!({expression}\n);{after}");
+        let expected = format!("{before}kernelscope_prelude::present!({expression}\n);{after}");
         assert_eq!(presented(&format!("{before}{expression}{after}")), Some(expected));
     }
 

@@ -4,7 +4,7 @@
 //! Jupyter <- ZeroMQ -> server -> session -> evcxr -> rustc, rust-analyzer
 //!                        ^                    |
 //!                        |                    v
-//!                        +----- frames ---- relay | the process that runs cells: kernelscope-notebook, kernelscope, candle
+//!                        +----- frames ---- relay | the process that runs cells: kernelscope-prelude, kernelscope, candle
 //! ```
 //!
 //! | module | does |
@@ -77,7 +77,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// The Jupyter kernel of kernelscope.
 #[derive(Debug, Parser)]
-#[command(name = "kernelscope-kernel", version, arg_required_else_help = true)]
+#[command(name = "kernelscope-jupyter", version, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -114,14 +114,14 @@ const ENVIRONMENT: [(&str, &str); 5] = [
 
 fn main() -> ExitCode {
     if let Err(error) = relay::start_in_runtime() {
-        eprintln!("kernelscope-kernel: cannot reach the kernel: {error}");
+        eprintln!("kernelscope-jupyter: cannot reach the kernel: {error}");
         return ExitCode::FAILURE;
     }
     evcxr::runtime_hook();
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("kernelscope-kernel: {error}");
+            eprintln!("kernelscope-jupyter: {error}");
             ExitCode::FAILURE
         }
     }

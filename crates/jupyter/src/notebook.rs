@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_file_keeps_what_is_not_an_output() {
-        let path = std::env::temp_dir().join(format!("kernelscope-notebook-{}.ipynb", std::process::id()));
+        let path = std::env::temp_dir().join(format!("kernelscope-prelude-{}.ipynb", std::process::id()));
         let cell = json!({ "cell_type": "code", "id": "a", "metadata": { "x": 1 }, "source": ["let a = 1;\n", "a"],
             "outputs": [{}], "execution_count": 9 });
         let text = json!({ "cells": [{ "cell_type": "markdown", "id": "m", "metadata": {}, "source": "# T" }, cell],

@@ -23,7 +23,7 @@ pub fn source_root() -> Result<PathBuf> {
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."),
     };
     match root.canonicalize() {
-        Ok(root) if root.join("notebook/Cargo.toml").is_file() => Ok(root),
+        Ok(root) if root.join("crates/prelude/Cargo.toml").is_file() => Ok(root),
         _ => Err(Error::Other(format!(
             "{} is not kernelscope's source tree, which cells are compiled against; set {SOURCE} to it",
             root.display()

@@ -14,13 +14,13 @@ use std::process::{Command, Stdio};
 /// evcxr's own profile is for short compile times, and makes tensor code three times slower. Errors are shown with
 /// `Display`: kernelscope's are sentences.
 fn first_cell(root: &Path, cargo_home: &Path) -> String {
-    let path = root.join("notebook").display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
+    let path = root.join("crates/prelude").display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
     let mut lines: Vec<String> = BUILD_ENV.iter().map(|(name, value)| format!(":build_env {name}={value}")).collect();
     // This process may have another one, for rust-analyzer.
     lines.push(format!(":build_env CARGO_HOME={}", cargo_home.display()));
     lines.push(":efmt {}".into());
-    lines.push(format!(":dep kernelscope-notebook = {{ path = \"{path}\" }}"));
-    lines.push("use kernelscope_notebook::prelude::*;".into());
+    lines.push(format!(":dep kernelscope-prelude = {{ path = \"{path}\" }}"));
+    lines.push("use kernelscope_prelude::prelude::*;".into());
     // The question mark is known to be allowed from here on; otherwise the first cell with one is compiled twice.
     lines.push(format!("{START} Ok::<(), String>(())?;"));
     // The types of variables are rust-analyzer's to find, and its first look at the standard library takes seconds.
@@ -29,7 +29,7 @@ fn first_cell(root: &Path, cargo_home: &Path) -> String {
 }
 
 /// Prepares a process that runs cells.
-pub const START: &str = "kernelscope_notebook::start();";
+pub const START: &str = "kernelscope_prelude::start();";
 
 /// Settings of Cargo's profile for cells and all they use.
 pub const BUILD_ENV: [(&str, &str); 4] = [
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn the_first_cell_names_the_source_tree() {
         let cell = first_cell(Path::new("/a b"), Path::new("/home/a b/.cargo"));
-        assert!(cell.contains(":dep kernelscope-notebook = { path = \"/a b/notebook\" }"), "{cell}");
+        assert!(cell.contains(":dep kernelscope-prelude = { path = \"/a b/crates/prelude\" }"), "{cell}");
         assert!(cell.lines().count() == BUILD_ENV.len() + 6);
         assert!(cell.lines().any(|line| line == ":build_env CARGO_HOME=/home/a b/.cargo"), "{cell}");
     }

@@ -204,7 +204,7 @@ async fn end_with_parent(shared: Arc<Shared>) {
 
 /// Says that a message was of no use. A channel that is broken for good must not keep a core busy.
 async fn ignored(error: &zmq::RuntimeError) {
-    eprintln!("kernelscope-kernel: a message was ignored: {error}");
+    eprintln!("kernelscope-jupyter: a message was ignored: {error}");
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
 }
 
@@ -214,7 +214,7 @@ where
 {
     while let Some(message) = queue.recv().await {
         if let Err(error) = connection.send_message(message).await {
-            eprintln!("kernelscope-kernel: a message could not be sent: {error}");
+            eprintln!("kernelscope-jupyter: a message could not be sent: {error}");
         }
     }
 }

@@ -9,21 +9,28 @@ use std::process::Command;
 
 /// Folders that Cargo reads, and whether cells use what is in them. The others are there because a workspace is not read
 /// without its members.
-const FOLDERS: [(&str, bool); 6] =
-    [("src", true), ("kernels", true), ("notebook", true), ("viewer", false), ("xtask", false), ("benches", false)];
+const FOLDERS: [(&str, bool); 9] = [
+    ("src", true),
+    ("kernels", true),
+    ("crates/lab", true),
+    ("crates/prelude", true),
+    ("crates/cli", false),
+    ("crates/jupyter", false),
+    ("viewer", false),
+    ("xtask", false),
+    ("benches", false),
+];
 /// Files of the root.
 const FILES: [&str; 3] = ["Cargo.toml", "Cargo.lock", "build.rs"];
 /// Folders inside those that are left out.
 const LEFT_OUT: [&str; 3] = ["target", "tests", "__pycache__"];
-/// The kernel itself, which cells do not use.
-const KERNEL: &str = "notebook/kernel";
 /// The manifest of what cells depend on.
-const MANIFEST: &str = "notebook/Cargo.toml";
+const MANIFEST: &str = "crates/prelude/Cargo.toml";
 /// The package of this manifest.
-const PACKAGE: &str = "kernelscope-notebook";
+const PACKAGE: &str = "kernelscope-prelude";
 /// A package that the copy has besides, and what is added to that manifest.
-const PINS: &str = "notebook/pins/Cargo.toml";
-const NO_PINS: &str = "notebook/pins/src/lib.rs";
+const PINS: &str = "crates/prelude/pins/Cargo.toml";
+const NO_PINS: &str = "crates/prelude/pins/src/lib.rs";
 const WITH_PINS: &str = "\n[dependencies.kernelscope-pins]\npath = \"pins\"\n";
 
 /// Makes the copy equal to the source tree; files with the same content keep their times. Says whether anything that
@@ -51,7 +58,7 @@ pub fn sync(root: &Path, copy: &Path) -> Result<bool> {
                 content.extend_from_slice(WITH_PINS.as_bytes());
             }
             let differs = write_changed(&content, &copy.join(&file))?;
-            changed |= differs && used && !file.starts_with(KERNEL);
+            changed |= differs && used;
             kept.insert(file);
         }
         let mut copies = Vec::new();
@@ -173,7 +180,7 @@ mod tests {
     const LOCK: &str = r#"
 version = 4
 [[package]]
-name = "kernelscope-notebook"
+name = "kernelscope-prelude"
 version = "0.1.0"
 dependencies = ["png 0.18.1", "toml"]
 [[package]]
@@ -225,12 +232,12 @@ source = "registry+https://github.com/rust-lang/crates.io-index"
             write(name, &format!("# {name}"));
         }
         write("Cargo.lock", LOCK);
-        write("notebook/tests/big.txt", "left out");
-        write("notebook/kernel/src/main.rs", "1");
+        write("crates/prelude/tests/big.txt", "left out");
+        write("crates/jupyter/src/main.rs", "1");
         assert!(sync(&root, &copy).unwrap());
-        assert!(!sync(&root, &copy).unwrap() && !copy.join("notebook/tests").exists());
+        assert!(!sync(&root, &copy).unwrap() && !copy.join("crates/prelude/tests").exists());
         let manifest = fs::read_to_string(copy.join(MANIFEST)).unwrap();
-        assert!(manifest.starts_with("# notebook/Cargo.toml\n[dependencies."), "{manifest}");
+        assert!(manifest.starts_with("# crates/prelude/Cargo.toml\n[dependencies."), "{manifest}");
         assert!(copy.join(PINS).is_file() && copy.join(NO_PINS).is_file());
         let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let file = fs::File::options().write(true).open(copy.join("src/lib.rs")).unwrap();
@@ -239,7 +246,7 @@ source = "registry+https://github.com/rust-lang/crates.io-index"
         assert!(!sync(&root, &copy).unwrap());
         assert_eq!(fs::metadata(copy.join("src/lib.rs")).unwrap().modified().unwrap(), long_ago);
         write("xtask/src/main.rs", "2");
-        write("notebook/kernel/src/main.rs", "2");
+        write("crates/jupyter/src/main.rs", "2");
         assert!(!sync(&root, &copy).unwrap());
         assert_eq!(fs::read_to_string(copy.join("xtask/src/main.rs")).unwrap(), "2");
         write("src/ops/a.rs", "2");

@@ -6,7 +6,7 @@
 //! library is loaded once; therefore cells depend on this crate alone, and find the others in it.
 //!
 //! ```text
-//! use kernelscope_notebook::prelude::*;       // every session starts with it
+//! use kernelscope_prelude::prelude::*;       // every session starts with it
 //!
 //! let run = train("nano-1d")?;                // a curve that grows while the cell runs
 //! run.erf(8)?                                 // the last expression shows itself
@@ -38,6 +38,7 @@ pub mod viewer;
 pub use candle_core;
 pub use candle_nn;
 pub use kernelscope;
+pub use kernelscope_lab;
 pub use plotters;
 pub use toml;
 

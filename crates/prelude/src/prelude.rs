@@ -1,4 +1,4 @@
-//! What every cell can use without naming its place: `use kernelscope_notebook::prelude::*;`.
+//! What every cell can use without naming its place: `use kernelscope_prelude::prelude::*;`.
 
 pub use crate::grid::{Background, GridBuilder, grid};
 pub use crate::interrupt::interrupted;
@@ -9,7 +9,7 @@ pub use crate::training::{Training, train, training};
 pub use crate::viewer::open_viewer;
 
 // The crates, so that cells can write `use kernelscope::ops::...`.
-pub use crate::{candle_core, candle_nn, kernelscope, plotters, toml};
+pub use crate::{candle_core, candle_nn, kernelscope, kernelscope_lab, plotters, toml};
 
 pub use candle_core::{D, DType, Device, IndexOp, Module, Tensor, Var};
 // Traits behind `dyn`: variables that hold one are not kept otherwise.

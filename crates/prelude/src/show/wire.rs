@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
 
-/// Begins a line of standard output that is a frame. The same text is in `notebook/kernel/src/frames.rs`.
+/// Begins a line of standard output that is a frame. The same text is in `crates/jupyter/src/frames.rs`.
 const MARK: &str = "\u{1}kernelscope ";
 /// Environment variable that holds the folder of the session, set by the kernel.
 const SESSION: &str = "KERNELSCOPE_SESSION";
