@@ -11,10 +11,10 @@
 use candle_core::Device;
 use kernelscope::analysis::erf::{Erf, Probe, THRESHOLDS, area_ratios};
 use kernelscope::analysis::{kernels::kernel_layers, orientation::orientations};
-use kernelscope_lab::data::{Cue, Dataset, EvalTransform, Normalize, ShapesTextures};
 use kernelscope::nn::BuildOptions;
 use kernelscope::weights;
 use kernelscope::zoo::{ModelSpec, Network};
+use kernelscope_lab::data::{Cue, Dataset, EvalTransform, Normalize, ShapesTextures};
 
 fn main() -> kernelscope::Result<()> {
     let network = match std::env::args().nth(1) {

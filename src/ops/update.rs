@@ -184,15 +184,13 @@ pub fn adamw(parameter: &Tensor, gradient: &Tensor, moments: &mut Moments, step:
             let (gpu, values) = &mut **device;
             on_gpu::adamw(gpu, parameter, gradient, values, step)
         }
-        Place::Host([m, v]) if m.len() == count && v.len() == count => {
-            storage::update(parameter, gradient, |p, g| {
-                let moments = m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK));
-                let values = p.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK));
-                values.zip(moments).for_each(|((p, g), (m, v))| {
-                    pulp::Arch::new().dispatch(Update { step, p, g, m, v });
-                });
-            })
-        }
+        Place::Host([m, v]) if m.len() == count && v.len() == count => storage::update(parameter, gradient, |p, g| {
+            let moments = m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK));
+            let values = p.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK));
+            values.zip(moments).for_each(|((p, g), (m, v))| {
+                pulp::Arch::new().dispatch(Update { step, p, g, m, v });
+            });
+        }),
         Place::Host([m, v]) => {
             let given = format!("{} and {} values", m.len(), v.len());
             Err(Error::argument("moments", given, format!("{count} of each, as the parameter has")))

@@ -217,9 +217,9 @@ pub fn set_field<C: Serialize + for<'de> Deserialize<'de>>(config: &mut C, key: 
         return Err(Error::Unknown { what: "field".into(), name: key.to_string(), known });
     }
     table.insert(key.to_string(), parse_value(value));
-    *config = table.try_into().map_err(|e: toml::de::Error| {
-        Error::argument(key, format!("\"{value}\""), e.message().to_string())
-    })?;
+    *config = table
+        .try_into()
+        .map_err(|e: toml::de::Error| Error::argument(key, format!("\"{value}\""), e.message().to_string()))?;
     Ok(())
 }
 

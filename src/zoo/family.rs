@@ -323,7 +323,9 @@ impl<'de> Deserialize<'de> for ModelConfig {
         let mut table = toml::Table::deserialize(deserializer)?;
         let family = match table.remove(FAMILY_KEY) {
             Some(toml::Value::String(name)) => name,
-            Some(other) => return Err(D::Error::custom(format!("{FAMILY_KEY}: got {other}, allowed: a family's name"))),
+            Some(other) => {
+                return Err(D::Error::custom(format!("{FAMILY_KEY}: got {other}, allowed: a family's name")));
+            }
             None => return Err(D::Error::missing_field(FAMILY_KEY)),
         };
         let registry = Registry::current();

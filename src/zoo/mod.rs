@@ -21,8 +21,8 @@ pub use registry::{Entry, Preprocessing, Published, Registry, entry, registry};
 pub use spec::ModelSpec;
 
 use crate::nn::{BuildOptions, Builder, Mode, Params, Pass, Scope, Trace};
-use crate::weights::keys::unwrap_downstream;
 use crate::weights::Checkpoint;
+use crate::weights::keys::unwrap_downstream;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};

@@ -2,10 +2,10 @@
 
 use super::convmixer::ConvMixerConfig;
 use super::convnext::{ConvNextConfig, Variant};
+use super::family::FamilyReader;
 use super::mobilenet_v2::MobileNetV2Config;
 use super::mobilenet_v3::MobileNetV3Config;
 use super::replknet::RepLkNetConfig;
-use super::family::FamilyReader;
 use super::{Family, ModelConfig, PerStage, slak};
 use crate::weights::Checkpoint;
 use crate::{Error, Result};
@@ -224,11 +224,25 @@ fn convnext(name: &'static str, config: fn() -> ModelConfig, published: Publishe
 }
 
 pub(super) fn nano(name: &'static str, config: fn() -> ModelConfig) -> Entry {
-    Entry { name, paper: OWN, config: Arc::new(config), published: UNPUBLISHED, preprocessing: NANO, weights: NO_WEIGHTS }
+    Entry {
+        name,
+        paper: OWN,
+        config: Arc::new(config),
+        published: UNPUBLISHED,
+        preprocessing: NANO,
+        weights: NO_WEIGHTS,
+    }
 }
 
 fn other(name: &'static str, paper: &'static str, config: fn() -> ModelConfig, published: Published) -> Entry {
-    Entry { name, paper, config: Arc::new(config), published, preprocessing: Preprocessing::default(), weights: "timm (2-D form only)" }
+    Entry {
+        name,
+        paper,
+        config: Arc::new(config),
+        published,
+        preprocessing: Preprocessing::default(),
+        weights: "timm (2-D form only)",
+    }
 }
 
 const REPLK: &str = "Ding et al., Scaling Up Your Kernels to 31x31 (RepLKNet), CVPR 2022";
@@ -337,11 +351,7 @@ fn builtin() -> Vec<Entry> {
                 "4.46 GMACs, cut off to 4.4 in Tables 3, 6 and 9 (Table 8 prints 4.5 for the same network)",
             ),
         ),
-        convnext(
-            "convnext-t-1dpp",
-            || ConvNextConfig::tiny(Variant::OneDPlus).into(),
-            published(29.2, 4.7, 82.4, ""),
-        ),
+        convnext("convnext-t-1dpp", || ConvNextConfig::tiny(Variant::OneDPlus).into(), published(29.2, 4.7, 82.4, "")),
         convnext(
             "convnext-t-2dpp",
             || ConvNextConfig::tiny(Variant::TwoDPlus).into(),
@@ -355,16 +365,8 @@ fn builtin() -> Vec<Entry> {
         ),
         convnext("convnext-b", || ConvNextConfig::base(Variant::TwoD).into(), published(89.0, 15.4, 83.6, "")),
         convnext("convnext-b-1d", || ConvNextConfig::base(Variant::OneD).into(), published(88.0, 15.3, 83.6, "")),
-        convnext(
-            "convnext-b-1dpp",
-            || ConvNextConfig::base(Variant::OneDPlus).into(),
-            published(90.0, 15.8, 83.5, ""),
-        ),
-        convnext(
-            "convnext-b-2dpp",
-            || ConvNextConfig::base(Variant::TwoDPlus).into(),
-            published(91.0, 15.9, 83.6, ""),
-        ),
+        convnext("convnext-b-1dpp", || ConvNextConfig::base(Variant::OneDPlus).into(), published(90.0, 15.8, 83.5, "")),
+        convnext("convnext-b-2dpp", || ConvNextConfig::base(Variant::TwoDPlus).into(), published(91.0, 15.9, 83.6, "")),
         other(
             "convmixer-768-32",
             MIXER,

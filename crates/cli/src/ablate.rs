@@ -1,12 +1,12 @@
 //! `kernelscope ablate`.
 
 use super::output::{bar, grouped, note, print_json, say, table};
-use kernelscope_lab::ablate::{Ablation, Failure, Grid, Job, Shard, State, Summary, Watch};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use kernelscope::files::write_atomically;
-use kernelscope_lab::train::{EpochReport, Observer, StepReport};
 use kernelscope::zoo::parse_value;
 use kernelscope::{Error, Result};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
+use kernelscope_lab::ablate::{Ablation, Failure, Grid, Job, Shard, State, Summary, Watch};
+use kernelscope_lab::train::{EpochReport, Observer, StepReport};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,11 +1,11 @@
 //! `kernelscope bench`.
 
 use super::output::{bar, note, print_json, say, table};
-use kernelscope_lab::bench::cases::{Case, Override, cases, gpu_cases};
-use kernelscope_lab::bench::{Progress, models, ops, peer::PeerTime, results};
-use kernelscope::{Error, Result};
 use clap::{Subcommand, ValueEnum};
 use indicatif::ProgressBar;
+use kernelscope::{Error, Result};
+use kernelscope_lab::bench::cases::{Case, Override, cases, gpu_cases};
+use kernelscope_lab::bench::{Progress, models, ops, peer::PeerTime, results};
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;

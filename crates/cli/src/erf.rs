@@ -3,14 +3,14 @@
 use super::erf_table;
 use super::network::{Loaded, NetworkArgs};
 use super::output::{Progress, print_json, say, table};
-use kernelscope::analysis::erf::{Definition, Erf, Probe, THRESHOLDS, area_ratios};
-use kernelscope::analysis::report::ErfMap;
-use kernelscope_lab::save;
-use kernelscope_lab::data::{Image, check_side, list_images};
-use kernelscope_lab::plot::{self, ErfFigure, ErfScale};
-use kernelscope::{Error, Result};
 use candle_core::{Device, Tensor};
 use clap::ValueEnum;
+use kernelscope::analysis::erf::{Definition, Erf, Probe, THRESHOLDS, area_ratios};
+use kernelscope::analysis::report::ErfMap;
+use kernelscope::{Error, Result};
+use kernelscope_lab::data::{Image, check_side, list_images};
+use kernelscope_lab::plot::{self, ErfFigure, ErfScale};
+use kernelscope_lab::save;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -4,11 +4,11 @@ use super::erf::{Job, compute};
 use super::network::NetworkArgs;
 use super::output::{markdown, note, print_json, say, table};
 use kernelscope::analysis::erf::{Definition, Probe, THRESHOLDS, area_ratios};
-use kernelscope_lab::report::erf_table::{ErfTable, MapKey, Measured, RowSource, file_stem, save_map, saved_map};
 use kernelscope::files::{check_writable, write_atomically};
-use kernelscope_lab::plot::{self, ErfFigure, ErfScale, erf::MOST_MAPS};
 use kernelscope::zoo::{ModelSpec, Network, entry};
 use kernelscope::{Error, Result};
+use kernelscope_lab::plot::{self, ErfFigure, ErfScale, erf::MOST_MAPS};
+use kernelscope_lab::report::erf_table::{ErfTable, MapKey, Measured, RowSource, file_stem, save_map, saved_map};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 

@@ -4,17 +4,17 @@ use super::network::NetworkArgs;
 use super::output::{grouped, markdown, note, print_json, say, table};
 use kernelscope::analysis::report::{Granularity, GroupHistogram, MaskHistory, SparsityReport};
 use kernelscope::analysis::sparsity::{check_masks, kept_shifts, sparsity, stage_means};
-use kernelscope_lab::data::check_side;
 use kernelscope::files::write_atomically;
 use kernelscope::nn::{BuildOptions, Trace};
-use kernelscope_lab::open::masks_beside;
-use kernelscope_lab::plot::{self, DensityBars, GroupMaps, KeptGroupHistograms, MaskCurves, ShiftMaps, TapShares};
-use kernelscope_lab::save;
-use kernelscope_lab::run::{RunFolder, read_mask_history};
 use kernelscope::weights::{self, Checkpoint, TensorMap};
 use kernelscope::zoo::shiftwise::ShiftWiseConfig;
 use kernelscope::zoo::{ModelConfig, ModelSpec, Network, Preprocessing};
 use kernelscope::{Error, Result};
+use kernelscope_lab::data::check_side;
+use kernelscope_lab::open::masks_beside;
+use kernelscope_lab::plot::{self, DensityBars, GroupMaps, KeptGroupHistograms, MaskCurves, ShiftMaps, TapShares};
+use kernelscope_lab::run::{RunFolder, read_mask_history};
+use kernelscope_lab::save;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]

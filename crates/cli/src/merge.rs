@@ -2,13 +2,13 @@
 
 use super::network::{Loaded, NetworkArgs};
 use super::output::say;
+use candle_core::{DType, Device, Tensor};
 use kernelscope::files::check_writable;
 use kernelscope::nn::{Mode, Pass};
-use kernelscope_lab::run::RunFolder;
 use kernelscope::weights;
 use kernelscope::zoo::{Merge, Network, Preprocessing};
 use kernelscope::{Error, Result, rng};
-use candle_core::{DType, Device, Tensor};
+use kernelscope_lab::run::RunFolder;
 use rand_distr::{Distribution, StandardNormal};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -3,9 +3,9 @@
 use super::output::{grouped, print_json, say, table};
 use kernelscope::Result;
 use kernelscope::analysis::cost::{CostReport, costs, tables};
-use kernelscope_lab::data::check_side;
 use kernelscope::nn::BuildOptions;
 use kernelscope::zoo::{Entry, ModelSpec, Network, Published, entry, registry};
+use kernelscope_lab::data::check_side;
 use serde::Serialize;
 
 #[derive(Debug, clap::Args)]

@@ -1,13 +1,13 @@
 //! Arguments that name a trained network.
 
-use kernelscope_lab::data::EvalTransform;
+use clap::Args;
 use kernelscope::nn::BuildOptions;
-use kernelscope_lab::open::eval_transform;
-use kernelscope_lab::run::{DataConfig, RunFolder};
 use kernelscope::weights::{self, Checkpoint, LoadOptions};
 use kernelscope::zoo::{ModelSpec, Network, Preprocessing};
 use kernelscope::{Error, Result};
-use clap::Args;
+use kernelscope_lab::data::EvalTransform;
+use kernelscope_lab::open::eval_transform;
+use kernelscope_lab::run::{DataConfig, RunFolder};
 use std::path::PathBuf;
 
 /// A network and its weights.

@@ -5,10 +5,10 @@ use super::output::{print_json, say, table};
 use kernelscope::analysis::kernels::kernel_layers;
 use kernelscope::analysis::orientation::orientations;
 use kernelscope::analysis::report::LayerOrientation;
-use kernelscope_lab::save;
+use kernelscope::{Error, Result};
 use kernelscope_lab::plot::{self, OrientationHistogram, PolarOrientation};
 use kernelscope_lab::report::{kernel_grid, oriented_taps};
-use kernelscope::{Error, Result};
+use kernelscope_lab::save;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]

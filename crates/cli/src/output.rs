@@ -1,9 +1,9 @@
 //! Progress and tables.
 
-use kernelscope_lab::train::{EpochReport, Observer, StepReport};
-use kernelscope::{Error, Result};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use kernelscope::{Error, Result};
+use kernelscope_lab::train::{EpochReport, Observer, StepReport};
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::Write;

@@ -2,14 +2,14 @@
 
 use super::network::{Loaded, NetworkArgs};
 use super::output::{Progress, say};
-use kernelscope_lab::data::{Image, list_images};
+use candle_core::{D, DType, Device, Tensor};
+use indexmap::IndexMap;
 use kernelscope::files::check_writable;
 use kernelscope::nn::{Mode, Pass};
 use kernelscope::weights::{self, TensorMap};
 use kernelscope::zoo::Merge;
 use kernelscope::{Error, Result};
-use candle_core::{D, DType, Device, Tensor};
-use indexmap::IndexMap;
+use kernelscope_lab::data::{Image, list_images};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -3,14 +3,14 @@
 use super::output::{say, table};
 use super::train::run_with_bar;
 use kernelscope::analysis::report::RunHistory;
-use kernelscope_lab::data::{Augment, MixConfig, Normalize, ShapesTexturesConfig};
 use kernelscope::nn::BuildOptions;
-use kernelscope_lab::report::{Comparison, InspectOptions, inspect, write_comparison};
-use kernelscope_lab::run::{DataConfig, DataSource, RunConfig, RunFolder, TrainConfig};
-use kernelscope_lab::train::Trainer;
 use kernelscope::weights;
 use kernelscope::zoo::{ModelSpec, Network};
 use kernelscope::{Error, Result};
+use kernelscope_lab::data::{Augment, MixConfig, Normalize, ShapesTexturesConfig};
+use kernelscope_lab::report::{Comparison, InspectOptions, inspect, write_comparison};
+use kernelscope_lab::run::{DataConfig, DataSource, RunConfig, RunFolder, TrainConfig};
+use kernelscope_lab::train::Trainer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -3,12 +3,12 @@
 use super::network::{Loaded, NetworkArgs};
 use super::output::{Progress, note, print_json, say, table};
 use kernelscope::analysis::report::ShapeBiasReport;
-use kernelscope_lab::save;
 use kernelscope::analysis::shape_bias::HUMAN;
+use kernelscope::{Error, Result};
 use kernelscope_lab::plot::{self, ShapeBiasFigure};
 use kernelscope_lab::report::{Stimuli, builtin_shape_bias};
 use kernelscope_lab::run::{DataConfig, DataSource};
-use kernelscope::{Error, Result};
+use kernelscope_lab::save;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]

@@ -3,12 +3,12 @@
 use super::network::NetworkArgs;
 use super::output::{TrainingBar, print_json, say};
 use super::sparse::SparseArgs;
+use clap::ValueEnum;
+use kernelscope::zoo::ModelSpec;
+use kernelscope::{Error, Result};
 use kernelscope_lab::data::{Augment, Dataset, Loader, LoaderConfig, MixConfig, Transform};
 use kernelscope_lab::run::{DataConfig, DataSource, RunConfig, TrainConfig};
 use kernelscope_lab::train::{AdamWConfig, Trainer, evaluate};
-use kernelscope::zoo::ModelSpec;
-use kernelscope::{Error, Result};
-use clap::ValueEnum;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! `kernelscope view`: starts the viewer, which is a program of its own.
 
-use kernelscope::{Error, Result};
 use crate::Viewer;
+use kernelscope::{Error, Result};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};

@@ -13,9 +13,7 @@ fn option(argument: &str) -> &str {
 /// An error as the command says it.
 pub fn of(error: &Error) -> String {
     match error {
-        Error::Argument { name, given, allowed } => {
-            Error::argument(option(name), given, allowed.as_str()).to_string()
-        }
+        Error::Argument { name, given, allowed } => Error::argument(option(name), given, allowed.as_str()).to_string(),
         Error::Unknown { what, name, known } => match what.as_str() {
             "field" => format!("--set: unknown field \"{name}\", allowed: {}", known.join(", ")),
             _ => Error::argument(option(what), name, known.join(", ")).to_string(),

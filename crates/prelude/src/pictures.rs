@@ -3,10 +3,10 @@
 use crate::show::{Show, Shown};
 use candle_core::{Device, Tensor};
 use kernelscope::Result;
+use kernelscope::zoo::Network;
 use kernelscope_lab::data::Dataset;
 use kernelscope_lab::plot::{ImageSheet, SheetImage};
 use kernelscope_lab::run::DataConfig;
-use kernelscope::zoo::Network;
 
 /// One image.
 #[derive(Debug, Clone, PartialEq)]

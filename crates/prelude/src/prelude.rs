@@ -25,11 +25,11 @@ pub use kernelscope::analysis::report::{
     AreaRatio, ErfMap, HistoryPoint, KernelLayer, KernelShape, LayerOrientation, RunHistory, ShapeBiasReport,
     SparsityReport,
 };
-pub use kernelscope_lab::data::{Cue, Dataset, ShapesTextures, ShapesTexturesConfig};
 pub use kernelscope::nn::{BuildOptions, Builder, Mode, Pass, Scope};
+pub use kernelscope::zoo::{Merge, Model, ModelConfig, ModelSpec, Network};
+pub use kernelscope::{Error, Result, weights};
+pub use kernelscope_lab::data::{Cue, Dataset, ShapesTextures, ShapesTexturesConfig};
 pub use kernelscope_lab::plot::{self, ErfScale, Figure, HeatMap, LossCurves};
 pub use kernelscope_lab::report::Inspection;
 pub use kernelscope_lab::run::{RunConfig, RunFolder};
 pub use kernelscope_lab::train::{Observer, Trainer};
-pub use kernelscope::zoo::{Merge, Model, ModelConfig, ModelSpec, Network};
-pub use kernelscope::{Error, Result, weights};

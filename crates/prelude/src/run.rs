@@ -13,11 +13,11 @@ use kernelscope::analysis::report::{
 };
 use kernelscope::analysis::sparsity;
 use kernelscope::nn::BuildOptions;
+use kernelscope::zoo::Network;
+use kernelscope::{Error, Result, weights};
 use kernelscope_lab::report::{InspectOptions, Inspection, builtin_shape_bias, inspect, receptive_field};
 use kernelscope_lab::run::{RunConfig, RunFolder};
 use kernelscope_lab::train::Evaluation;
-use kernelscope::zoo::Network;
-use kernelscope::{Error, Result, weights};
 use std::path::{Path, PathBuf};
 
 /// A trained network and its run folder.

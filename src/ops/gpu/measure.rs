@@ -84,9 +84,8 @@ impl Meter {
         Ok(move || {
             let words = [0, 0, rounds];
             let launch = Launch { grid, threads, shared: 0 };
-            let seconds = self.seconds(|| {
-                self.gpu.launch("probe_fma", launch, &mut [Arg::Write(&mut sums), Arg::Words(&words)])
-            })?;
+            let seconds = self
+                .seconds(|| self.gpu.launch("probe_fma", launch, &mut [Arg::Write(&mut sums), Arg::Words(&words)]))?;
             Ok(ArithmeticProbe { macs: (grid * threads * 16) as f64 * f64::from(rounds), seconds })
         })
     }

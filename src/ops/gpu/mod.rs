@@ -13,8 +13,8 @@ mod measure;
 pub(crate) mod planes;
 pub(crate) mod update;
 
-pub use measure::{ArithmeticProbe, MemoryUse, Meter};
 pub use emulator::{Argument, Emulator, emulated};
+pub use measure::{ArithmeticProbe, MemoryUse, Meter};
 
 use crate::{Error, Result};
 use candle_core::backend::BackendStorage;

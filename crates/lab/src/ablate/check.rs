@@ -1,14 +1,14 @@
 //! The check `merge`: is the form for inference the same network?
 
 use crate::data::{Loader, LoaderConfig, Transform};
-use kernelscope::files::write_atomically;
-use kernelscope::nn::BuildOptions;
 use crate::run::RunFolder;
 use crate::train::accuracy;
-use kernelscope::weights;
-use kernelscope::zoo::{Merge, Network};
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
+use kernelscope::files::write_atomically;
+use kernelscope::nn::BuildOptions;
+use kernelscope::weights;
+use kernelscope::zoo::{Merge, Network};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 

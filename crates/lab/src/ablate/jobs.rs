@@ -4,10 +4,10 @@ use super::check::merge_path;
 use super::grid::{Check, Grid};
 use super::variants::Variant;
 use crate::data::{Dataset, ImageFolder, shapes_textures};
-use kernelscope::nn::BuildOptions;
 use crate::run::{DataSource, RunConfig, RunFolder};
-use kernelscope::zoo::{ModelConfig, Network};
 use crate::{Error, Result};
+use kernelscope::nn::BuildOptions;
+use kernelscope::zoo::{ModelConfig, Network};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 

@@ -4,10 +4,10 @@ use super::compare::Comparison;
 use super::jobs::Ablation;
 use super::stats::Difference;
 use super::table::{Record, Summary};
-use kernelscope::files::write_atomically;
 use crate::plot::{AblationLines, AblationPoint, AblationRows, AblationSeries};
 use crate::report::{Picture, STYLE, embedded, picture};
 use crate::{Error, Result};
+use kernelscope::files::write_atomically;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::path::Path;
 

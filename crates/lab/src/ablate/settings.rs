@@ -2,9 +2,9 @@
 
 use crate::data::{Augment, MixConfig};
 use crate::run::{DataConfig, RunConfig, TrainConfig};
-use kernelscope::zoo::ModelSpec;
 use crate::{Error, Result};
 use indexmap::IndexMap;
+use kernelscope::zoo::ModelSpec;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 

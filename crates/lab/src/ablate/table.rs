@@ -5,9 +5,9 @@ use super::compare::Comparison;
 use super::jobs::{Ablation, Job, State};
 use super::settings::text;
 use super::stats::{Difference, Spread};
-use kernelscope::files::write_atomically;
 use crate::run::{Row, RowKind, RunFolder, metrics};
 use crate::{Error, Result};
+use kernelscope::files::write_atomically;
 use serde::Serialize;
 
 /// What a finished run reached.

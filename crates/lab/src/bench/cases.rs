@@ -2,14 +2,14 @@
 
 use super::SEED;
 use super::roofline::Work;
+use crate::Result;
+use candle_core::{Device, Tensor};
 use kernelscope::ops::depthwise2d::{self, Depthwise2d};
 use kernelscope::ops::oriented1d::{self, Oriented1d, channel_angles};
 use kernelscope::ops::shiftwise::{Cross, Padding, ShiftWise, Window};
 use kernelscope::ops::taplist::{PrunedTaps, kept_taps};
 use kernelscope::ops::taps::{Geometry, Tap, TapConv, TapTable};
-use crate::Result;
 use kernelscope::rng;
-use candle_core::{Device, Tensor};
 use rand::seq::index::sample;
 use std::fmt;
 use std::sync::Arc;

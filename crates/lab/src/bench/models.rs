@@ -3,13 +3,13 @@
 use super::peer::{Peer, PeerTime};
 use super::timing::{Effort, Timing, measure};
 use super::{Progress, SEED, Watcher, values};
+use crate::train::{AdamW, AdamWConfig, soft_cross_entropy};
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
 use kernelscope::nn::{BuildOptions, Mode};
 use kernelscope::ops::gpu::{MemoryUse, Meter};
-use crate::train::{AdamW, AdamWConfig, soft_cross_entropy};
 use kernelscope::zoo::{ModelSpec, Network};
-use crate::{Error, Result};
 use kernelscope::{profile, rng};
-use candle_core::{Device, Tensor};
 use serde::Serialize;
 use std::hint::black_box;
 use std::num::NonZeroUsize;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use rand::seq::SliceRandom;
 
 use super::{Dataset, Image, Sample, index_error};
-use kernelscope::rng::{hash_name, stream};
 use crate::{Error, Result};
+use kernelscope::rng::{hash_name, stream};
 
 /// File name endings that count as images, compared without case.
 pub const IMAGE_EXTENSIONS: [&str; 9] = ["png", "jpg", "jpeg", "jpe", "bmp", "webp", "tif", "tiff", "gif"];

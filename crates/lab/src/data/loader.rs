@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::transforms::soft_targets;
 use super::{Dataset, MixConfig, Transform, mix_batch};
-use kernelscope::rng::stream;
 use crate::{Error, Result};
+use kernelscope::rng::stream;
 
 /// What a random stream is for; keeps the order, the samples and the mixing independent.
 const ORDER: u64 = 1;

@@ -1,6 +1,10 @@
 //! What a set of weights tells without running the network.
 
 use super::{Fault, Subject, noted};
+use crate::plot::TapPattern;
+use crate::report::oriented_taps;
+use crate::{Error, Result};
+use candle_core::{DType, Tensor};
 use kernelscope::analysis::cost::{CostReport, costs};
 use kernelscope::analysis::kernels::kernel_layers;
 use kernelscope::analysis::orientation::{Bins, orientations};
@@ -8,11 +12,7 @@ use kernelscope::analysis::report::{KernelLayer, KernelShape, LayerOrientation, 
 use kernelscope::analysis::sparsity::{kept_shifts, sparsity, stage_of};
 use kernelscope::analysis::tree::LayerTree;
 use kernelscope::ops::shiftwise::Cross;
-use crate::plot::TapPattern;
-use crate::report::oriented_taps;
 use kernelscope::zoo::{Merge, shiftwise::ShiftWiseConfig};
-use crate::{Error, Result};
-use candle_core::{DType, Tensor};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Read;
@@ -85,7 +85,9 @@ pub fn sparsity_of(subject: &Subject) -> Result<SparsityReport> {
     // Without a trace there are densities still.
     let trace = subject.network.as_ref().and_then(|network| network.trace(size, size).ok());
     let mut report = sparsity(&subject.name, &subject.tensors, subject.masks.as_ref(), trace.as_ref())?;
-    if let Some(config) = subject.network.as_ref().and_then(|network| network.spec().config.downcast_ref::<ShiftWiseConfig>()) {
+    if let Some(config) =
+        subject.network.as_ref().and_then(|network| network.spec().config.downcast_ref::<ShiftWiseConfig>())
+    {
         report.shifts = kept_shifts(&report.groups, config)?;
     }
     Ok(report)

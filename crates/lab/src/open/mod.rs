@@ -12,12 +12,12 @@ pub use find::{Found, find};
 pub use overview::{Overview, Stamp};
 
 use crate::data::{EvalTransform, Filter, Normalize};
-use kernelscope::nn::BuildOptions;
 use crate::run::{DataConfig, RunFolder};
-use kernelscope::weights::{self, TensorMap};
-use kernelscope::zoo::{Network, Preprocessing};
 use crate::{Error, Result};
 use candle_core::DType;
+use kernelscope::nn::BuildOptions;
+use kernelscope::weights::{self, TensorMap};
+use kernelscope::zoo::{Network, Preprocessing};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

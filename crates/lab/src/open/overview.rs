@@ -1,10 +1,10 @@
 //! A run at one moment of its training.
 
 use super::Fault;
-use kernelscope::analysis::report::MaskHistory;
-use crate::run::read_mask_history;
 use crate::run::metrics::read_rows;
+use crate::run::read_mask_history;
 use crate::run::{CheckpointFile, Progress, Row, RunConfig, RunFolder};
+use kernelscope::analysis::report::MaskHistory;
 use std::path::PathBuf;
 use std::time::SystemTime;
 

@@ -9,8 +9,8 @@ use plotters::drawing::IntoDrawingArea;
 use super::pen::{PLACEHOLDER, Pen};
 use super::raster::{encode_png, shrink};
 use super::{Figure, Recipe};
-use kernelscope::files::write_atomically;
 use crate::{Error, Result};
+use kernelscope::files::write_atomically;
 
 /// Units of the SVG's coordinates per pixel: the backend writes whole numbers, which are too coarse for curves.
 const SVG_UNITS: u32 = 8;

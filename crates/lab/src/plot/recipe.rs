@@ -7,9 +7,9 @@ use super::{
     CostBars, DensityBars, ErfDifference, ErfFigure, Figure, GroupMaps, KeptGroupHistograms, KernelGrid, LossCurves,
     MaskCurves, OrientationHistogram, OrientedTaps, PolarOrientation, ShapeBiasFigure, ShiftMaps, TapShares,
 };
+use crate::{Error, Result};
 use kernelscope::analysis::orientation::Bins;
 use kernelscope::files::write_atomically;
-use crate::{Error, Result};
 
 /// What made a figure: names and values, for example the checkpoint's hash and the transfer of a heat map.
 ///
@@ -212,7 +212,8 @@ impl Tabular for ShapeBiasFigure {
                 let counts = [n, shape, texture].map(|count| count.to_string());
                 [vec![report.model.clone(), name.to_string()], counts.to_vec(), vec![optional(bias)]].concat()
             };
-            let sum = |f: fn(&kernelscope::analysis::report::CategoryBias) -> usize| report.categories.iter().map(f).sum();
+            let sum =
+                |f: fn(&kernelscope::analysis::report::CategoryBias) -> usize| report.categories.iter().map(f).sum();
             let (shape, texture) = (sum(|c| c.shape_decisions), sum(|c| c.texture_decisions));
             let all = row("all", report.conflicts, shape, texture, report.shape_bias);
             let each = report

@@ -3,8 +3,8 @@
 
 use super::erf::heat;
 use super::*;
-use kernelscope::analysis::report::*;
 use crate::{Error, Result};
+use kernelscope::analysis::report::*;
 
 fn erf_map(side: usize) -> ErfMap {
     let mut contribution = vec![0.0; side * side];

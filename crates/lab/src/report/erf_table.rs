@@ -1,15 +1,15 @@
 //! Receptive fields of several networks in one table, with the published figures beside, and the maps that are kept
 //! so that a table can be continued.
 
+use crate::data::EvalTransform;
+use crate::save::table;
+use crate::{Error, Result};
+use candle_core::{DType, Device, Tensor};
 use kernelscope::analysis::erf::{Definition, Probe, THRESHOLDS, area_ratios};
 use kernelscope::analysis::report::{AreaRatio, ErfMap};
-use crate::save::table;
-use crate::data::EvalTransform;
 use kernelscope::rng::{hash_name, mix};
 use kernelscope::weights::{self, TensorMap};
 use kernelscope::zoo::Network;
-use crate::{Error, Result};
-use candle_core::{DType, Device, Tensor};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -2,14 +2,14 @@
 
 use super::Inspection;
 use crate::Result;
-use kernelscope::analysis::report::{KernelLayer, KernelShape, RunHistory};
-use kernelscope::analysis::shape_bias;
 use crate::data::{Dataset, ShapesTextures};
-use kernelscope::ops::oriented1d::tap_offsets;
 use crate::plot::{
     self, CostBars, ErfFigure, ErfScale, Figure, ImageSheet, KernelGrid, LossCurves, OrientationHistogram,
     OrientedTaps, ShapeBiasFigure, SheetImage, TapPattern,
 };
+use kernelscope::analysis::report::{KernelLayer, KernelShape, RunHistory};
+use kernelscope::analysis::shape_bias;
+use kernelscope::ops::oriented1d::tap_offsets;
 use std::path::Path;
 
 /// A drawn figure and what it shows.

@@ -2,13 +2,13 @@
 
 use super::Inspection;
 use super::figures::{self, Picture};
-use kernelscope::analysis::report::RunHistory;
 use crate::data::{Cue, ShapesTextures};
-use kernelscope::files::write_atomically;
 use crate::run::{DataSource, RunConfig};
 use crate::{Error, Result};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use kernelscope::analysis::report::RunHistory;
+use kernelscope::files::write_atomically;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::path::Path;
 

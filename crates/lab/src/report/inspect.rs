@@ -1,15 +1,15 @@
 //! All analyses of one network.
 
 use super::{ErfInputs, Stimuli};
+use crate::run::{DataConfig, RunFolder};
+use crate::save;
+use crate::{Error, Result};
 use kernelscope::analysis::cost::{CostReport, costs};
 use kernelscope::analysis::erf::{self, Erf, Probe};
 use kernelscope::analysis::kernels::kernel_layers;
 use kernelscope::analysis::orientation::orientations;
 use kernelscope::analysis::report::{AreaRatio, ErfMap, KernelLayer, LayerOrientation, ShapeBiasReport};
-use crate::save;
-use crate::run::{DataConfig, RunFolder};
 use kernelscope::zoo::Network;
-use crate::{Error, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How much is measured.

@@ -1,12 +1,12 @@
 //! Cue-conflict images, and what a network answers to each.
 
-use kernelscope::analysis::report::ShapeBiasReport;
-use kernelscope::analysis::shape_bias::{Answer, Categories, shape_bias};
 use crate::data::{Dataset, EvalTransform, Image, ShapesTextures, Stimulus, stimuli};
 use crate::run::DataConfig;
-use kernelscope::zoo::Network;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
+use kernelscope::analysis::report::ShapeBiasReport;
+use kernelscope::analysis::shape_bias::{Answer, Categories, shape_bias};
+use kernelscope::zoo::Network;
 use std::path::Path;
 
 enum Images {

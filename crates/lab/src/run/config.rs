@@ -6,8 +6,8 @@ use crate::data::{
 };
 use crate::train::AdamWConfig;
 use crate::train::sparse::SparseConfig;
-use kernelscope::zoo::{ModelSpec, Preprocessing};
 use crate::{Error, Result};
+use kernelscope::zoo::{ModelSpec, Preprocessing};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

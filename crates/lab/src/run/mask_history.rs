@@ -1,7 +1,7 @@
 //! `masks.csv` of a run: the masks over its training.
 
-use kernelscope::analysis::report::{MaskHistory, MaskPoint};
 use crate::{Error, Result};
+use kernelscope::analysis::report::{MaskHistory, MaskPoint};
 use std::collections::HashMap;
 use std::path::Path;
 

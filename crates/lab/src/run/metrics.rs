@@ -1,8 +1,8 @@
 //! `metrics.csv`: one row per logged step and per epoch.
 
+use crate::{Error, Result};
 use kernelscope::analysis::report::{HistoryPoint, RunHistory};
 use kernelscope::files::write_atomically;
-use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};

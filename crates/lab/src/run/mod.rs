@@ -28,9 +28,9 @@ pub use mask_history::read_mask_history;
 pub use masks::{MaskRow, MaskWriter, read_mask_rows};
 pub use metrics::{MetricsWriter, Row, RowKind, RowWriter};
 
+use crate::{Error, Result};
 use kernelscope::analysis::report::RunHistory;
 use kernelscope::files::write_atomically;
-use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};

@@ -1,11 +1,11 @@
 //! Results of analyses as files: tensors as safetensors, tables as CSV.
 
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
 use kernelscope::analysis::cost::CostReport;
 use kernelscope::analysis::report::{AreaRatio, CategoryBias, ErfMap, LayerOrientation, ShapeBiasReport};
 use kernelscope::files::write_atomically;
 use kernelscope::weights::{self, TensorMap};
-use crate::{Error, Result};
-use candle_core::{Device, Tensor};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! The report as CSV files.
 
+use super::table;
 use crate::Result;
 use kernelscope::analysis::report::{Direction, Granularity, KeptShifts, SparsityReport};
-use super::table;
 use serde::Serialize;
 use std::path::Path;
 

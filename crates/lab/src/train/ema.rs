@@ -1,11 +1,11 @@
 //! Exponential moving average of the weights.
 
 use super::sparse::{Mask, Masks};
+use crate::Result;
 use kernelscope::nn::{Kind, Params};
 use kernelscope::ops::update;
-use kernelscope::weights::TensorMap;
-use crate::Result;
 use kernelscope::profile;
+use kernelscope::weights::TensorMap;
 
 /// `e <- d * e + (1 - d) * p` after every optimiser step, for all parameters and batch-norm statistics. Angles and
 /// counters are copied.

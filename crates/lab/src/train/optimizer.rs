@@ -1,13 +1,13 @@
 //! AdamW with decay groups and state that can be saved.
 
 use super::sparse::Masks;
-use kernelscope::nn::{Kind, Params};
-use kernelscope::ops::update::{self, AdamWStep, Moments};
-use kernelscope::weights::TensorMap;
 use crate::{Error, Result};
-use kernelscope::profile;
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
+use kernelscope::nn::{Kind, Params};
+use kernelscope::ops::update::{self, AdamWStep, Moments};
+use kernelscope::profile;
+use kernelscope::weights::TensorMap;
 use serde::{Deserialize, Serialize};
 
 /// Settings of [`AdamW`].

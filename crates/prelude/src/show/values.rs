@@ -3,11 +3,11 @@
 use super::tables::{Table, grouped, percent};
 use super::{Show, Shown};
 use candle_core::{DType, Tensor, Var};
-use kernelscope_lab::ablate::Summary;
 use kernelscope::analysis::cost::{CostReport, costs};
+use kernelscope::zoo::{ModelSpec, Network};
+use kernelscope_lab::ablate::Summary;
 use kernelscope_lab::plot::HeatMap;
 use kernelscope_lab::train::{EpochReport, Evaluation};
-use kernelscope::zoo::{ModelSpec, Network};
 
 /// Longest side of a tensor's picture in cells; longer sides are shown in steps.
 const MOST_CELLS: usize = 96;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Normalize, RandAugment, chance, check_probability, erase, geometry, log_uniform, photometric, uniform};
 use crate::data::{Filter, Image, check_side};
-use kernelscope::rng::ChaCha8Rng;
 use crate::{Error, Result};
+use kernelscope::rng::ChaCha8Rng;
 
 /// Attempts to find a random crop that fits.
 const TRIES: usize = 10;

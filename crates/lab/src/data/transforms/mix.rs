@@ -5,8 +5,8 @@ use rand_distr::Beta;
 use serde::{Deserialize, Serialize};
 
 use super::check_probability;
-use kernelscope::rng::ChaCha8Rng;
 use crate::{Error, Result};
+use kernelscope::rng::ChaCha8Rng;
 
 /// Settings of mixup, cutmix and label smoothing. The default leaves everything as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

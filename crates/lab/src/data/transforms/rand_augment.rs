@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{chance, geometry, photometric};
 use crate::data::Image;
-use kernelscope::rng::ChaCha8Rng;
 use crate::{Error, Result};
+use kernelscope::rng::ChaCha8Rng;
 
 /// Strongest magnitude.
 const MAX_LEVEL: f32 = 10.0;

@@ -3,9 +3,9 @@
 use super::config::SparseInit;
 use super::masks::{Mask, Masks, count};
 use super::{Random, group_sums};
-use kernelscope::ops::update::{Keep, read};
 use crate::{Error, Result};
 use candle_core::Tensor;
+use kernelscope::ops::update::{Keep, read};
 use rayon::prelude::*;
 
 /// A layer that keeps this share or more loses its mask and becomes dense for good.

@@ -1,12 +1,12 @@
 //! Masks of weights, and which weights have one.
 
 use super::config::{SparseConfig, SparseKind};
-use kernelscope::nn::{Kind, Param, Params};
-use kernelscope::ops::update::{GroupMask, Keep};
 use crate::run::MaskRow;
 use crate::{Error, Result};
-use kernelscope::profile;
 use candle_core::Var;
+use kernelscope::nn::{Kind, Param, Params};
+use kernelscope::ops::update::{GroupMask, Keep};
+use kernelscope::profile;
 
 /// What names of large kernels contain (`LoRA1.conv.weight` in SLaK, `LoRAs.0.weight` in shift-wise networks).
 const LARGE: &str = "large_kernel.LoRA";

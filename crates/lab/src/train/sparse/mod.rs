@@ -49,14 +49,14 @@ pub use update::{Grow, PruneRate};
 use super::trainer::images_tensor;
 use super::{AdamW, soft_cross_entropy};
 use crate::data::{Batch, Loader, LoaderConfig, Transform};
-use kernelscope::nn::{BuildOptions, Mode};
 use crate::run::{MaskWriter, RunConfig, RunFolder};
-use kernelscope::weights::TensorMap;
-use kernelscope::zoo::Network;
 use crate::{Error, Result};
-use kernelscope::rng;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
+use kernelscope::nn::{BuildOptions, Mode};
+use kernelscope::rng;
+use kernelscope::weights::TensorMap;
+use kernelscope::zoo::Network;
 use rand::RngExt;
 use std::collections::BTreeMap;
 
@@ -249,8 +249,8 @@ pub fn snip_scores(masks: &Masks, network: &Network, batch: &Batch, seed: u64) -
 mod tests {
     use super::*;
     use crate::train::AdamWConfig;
-    use kernelscope::zoo::ModelSpec;
     use candle_core::Device;
+    use kernelscope::zoo::ModelSpec;
 
     #[test]
     fn steps_update_the_masks_when_and_as_the_configuration_says() {

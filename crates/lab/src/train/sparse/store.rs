@@ -1,10 +1,10 @@
 //! Masks on disk.
 
 use super::masks::{Mask, Masks};
-use kernelscope::ops::update::read;
-use kernelscope::weights::{self, TensorMap};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
+use kernelscope::ops::update::read;
+use kernelscope::weights::{self, TensorMap};
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -2,11 +2,11 @@
 
 use super::masks::{Mask, Masks, Unit, count};
 use super::{Random, group_sums};
-use kernelscope::ops::update::{Keep, read};
 use crate::{Error, Result};
-use kernelscope::profile;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
+use kernelscope::ops::update::{Keep, read};
+use kernelscope::profile;
 use rayon::prelude::*;
 use std::cmp::Ordering;
 
