@@ -1,8 +1,8 @@
 //! MobileNetV2 with large kernels, ResNet, and max pooling: counts, forms for inference, checkpoints of every form, and
 //! values and gradients against other implementations.
 
-use candle_core::{DType, Device, Tensor, Var};
 use crate::common::{filled, losses_of_training, max_abs_diff, outline, prints_as, random, spec, values};
+use candle_core::{DType, Device, Tensor, Var};
 use kernelscope::analysis::erf::{Erf, Probe};
 use kernelscope::nn::{BuildOptions, Kind, Mode, Pass};
 use kernelscope::ops::max_pool::MaxPool;

@@ -1,7 +1,7 @@
 //! Dense convolutions, on squares and along lines, against plain loops.
 
-use candle_core::{DType, Var};
 use crate::common::{max_abs_diff, random, values};
+use candle_core::{DType, Var};
 use kernelscope::nn::{BuildOptions, Builder, DenseConv};
 use kernelscope::ops::oriented1d::{Options, channel_angles};
 

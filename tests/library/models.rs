@@ -1,15 +1,15 @@
 //! Every registered network: training passes, traces, checkpoints, seeds, configuration fields and published counts;
 //! and the layers whose behaviour differs between training and evaluation.
 
-use candle_core::{DType, Device, Tensor};
 use crate::common::{bits, max_abs_diff, prints_as, random, values};
+use candle_core::{DType, Device, Tensor};
 use kernelscope::Error;
 use kernelscope::nn::{BatchNorm, BuildOptions, Builder, DropPath, FeatureShape, Kind, Mode, Params, Pass, Trace};
 use kernelscope::ops::oriented1d::channel_angles;
+use kernelscope::weights::{self, Checkpoint, TensorMap};
+use kernelscope::zoo::{Merge, ModelConfig, ModelSpec, Network, registry};
 use kernelscope::zoo::{convmixer::ConvMixerConfig, mobilenet_v2::MobileNetV2Config};
 use kernelscope_lab::train::AdamW;
-use kernelscope::weights::{self, Checkpoint, TensorMap};
-use kernelscope::zoo::{Merge, ModelSpec, Network, registry};
 use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::PI;
 
@@ -147,7 +147,7 @@ fn stage_prefix(config: &ModelConfig, stage: usize) -> String {
         "mobilenetv2" => {
             let config: &MobileNetV2Config = config.downcast_ref().unwrap();
             format!("features.{}.", config.stage_ends()[stage])
-        },
+        }
         "resnet" => format!("layer{}.", stage + 1),
         "convmixer" => {
             let config: &ConvMixerConfig = config.downcast_ref().unwrap();
@@ -180,9 +180,7 @@ fn traces_predict_the_shapes_of_every_network() {
     for entry in registry() {
         // These of full size differ from the small ones in sizes alone, and would take a minute.
         let network = match entry.config().family() {
-            "replknet" | "slak" | "shiftwise" | "resnet" => {
-                build(small(entry.name), BuildOptions::shapes_only())
-            }
+            "replknet" | "slak" | "shiftwise" | "resnet" => build(small(entry.name), BuildOptions::shapes_only()),
             _ => outline(entry.name, &[]),
         };
         let stages = match network.spec().config.family() {

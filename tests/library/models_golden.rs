@@ -2,11 +2,11 @@
 //! fields.
 // A test stops at the first surprise; errors are printed so that they can be quoted.
 
-use candle_core::{DType, Device, Tensor};
 use crate::common::{
     array, fill_kind, fill_signed, fill_u, golden, integer, integers as shape_of, max_abs_diff, max_rel_diff, numbers,
     text, values,
 };
+use candle_core::{DType, Device, Tensor};
 use kernelscope::analysis::erf::{Erf, Probe, THRESHOLDS, area_ratios, log_scaled};
 use kernelscope::nn::{BuildOptions, FoldedConv, Mode, Pass};
 use kernelscope::ops::depthwise2d::{Depthwise2d, Options};

@@ -1,7 +1,7 @@
 //! Every operator's gradients against central differences of its forward pass, in double precision.
 
-use candle_core::{DType, Tensor};
 use crate::common::{Arg, differentiate, values};
+use candle_core::{DType, Tensor};
 use kernelscope::Result;
 use kernelscope::ops::Layout;
 use kernelscope::ops::batch_norm::{self, statistics};

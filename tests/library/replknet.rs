@@ -1,7 +1,7 @@
 //! RepLKNet: published counts, the forms for inference, checkpoints of every form, and that the small one learns.
 
-use candle_core::{DType, Tensor};
 use crate::common::{filled, losses_of_training, max_abs_diff, outline, prints_as, random, spec, values};
+use candle_core::{DType, Tensor};
 use kernelscope::nn::{BuildOptions, Mode, Pass};
 use kernelscope::weights::{Checkpoint, TensorMap};
 use kernelscope::zoo::{Merge, ModelSpec, Network, entry, registry, replknet};
@@ -118,7 +118,7 @@ fn only_what_can_be_merged_is_merged_in_a_replknet() {
     assert!(fails(&folded, Merge::Norms).contains("folded already"));
     let other = Network::build(spec("nano-2d", &[]), BuildOptions::shapes_only()).unwrap();
     assert!(fails(&other, Merge::Kernels).contains("RepLKNet"));
-    let config: &kernelscope::zoo::replknet::RepLkNetConfig = network.spec().config.downcast_ref().unwrap();
+    let config: &replknet::RepLkNetConfig = network.spec().config.downcast_ref().unwrap();
     let mut tensors = network.params().tensors();
     assert!(replknet::fold(config, &tensors).unwrap_err().to_string().contains("training form"));
     let name = "stages.2.blocks.2.large_kernel.small_conv.bn.running_var";
@@ -146,7 +146,7 @@ fn checkpoints_of_every_replknet_form_are_recognised() {
         let (ours, theirs) = (values(&back.forward(&x).unwrap()), values(&network.forward(&x).unwrap()));
         assert_eq!(ours, theirs, "{overrides:?}");
         let [found, made] =
-            [&back, &network].map(|network| network.spec().config.downcast_ref::<kernelscope::zoo::replknet::RepLkNetConfig>().unwrap());
+            [&back, &network].map(|network| network.spec().config.downcast_ref::<replknet::RepLkNetConfig>().unwrap());
         assert_eq!((found.kernel, found.merged, found.folded), (made.kernel, made.merged, made.folded));
         assert!(made.merged || found.small_kernel == made.small_kernel, "{overrides:?}");
         // One name less is an error that names it.
@@ -238,7 +238,7 @@ fn a_replknet_configuration_survives_files() {
             assert_eq!(toml::from_str::<ModelSpec>(&toml::to_string(&spec).unwrap()).unwrap(), spec);
         }
     }
-    let config: kernelscope::zoo::replknet::RepLkNetConfig = spec("replknet-3", &[]).config.downcast_ref().cloned().unwrap();
+    let config: replknet::RepLkNetConfig = spec("replknet-3", &[]).config.downcast_ref().cloned().unwrap();
     assert_eq!(config.small_kernel, None, "5x5 does not fit into 3x3");
 }
 

@@ -1,7 +1,7 @@
 //! SLaK: counts, results and checkpoints of every form, and that the small one learns.
 
-use candle_core::{DType, Device, Tensor};
 use crate::common::{bits, filled, losses_of_training, max_abs_diff, outline, prints_as, random, spec, values};
+use candle_core::{DType, Device, Tensor};
 use kernelscope::nn::{BuildOptions, Kind, Mode, Pass};
 use kernelscope::weights::{Checkpoint, TensorMap};
 use kernelscope::zoo::{Merge, ModelSpec, Network, entry, registry, slak};
@@ -14,7 +14,7 @@ const CROSS: &str = "merge_form=cross";
 const SMALL: [&str; 4] = ["depths=1,1,2,1", "dims=16,24,32,40", "classes=10", "layer_scale=0.5"];
 
 fn config(network: &Network) -> slak::SlakConfig {
-    let config: &SlakConfig = network.spec().config.downcast_ref().unwrap();
+    let config: &slak::SlakConfig = network.spec().config.downcast_ref().unwrap();
     config.clone()
 }
 
@@ -267,7 +267,7 @@ fn a_slak_starts_as_published() {
     let norm = |name: &str| outline(name, &[]).params().get("norm.running_var").is_some();
     assert_eq!(slaks().into_iter().filter(|name| norm(name)).collect::<Vec<_>>(), ["nano-slak"], "batch norm");
     for (name, rate) in [("slak-t", 0.1), ("slak-s", 0.4), ("slak-b", 0.5)] {
-        let config: SlakConfig = spec(name, &[]).config.downcast_ref().cloned().unwrap();
+        let config: slak::SlakConfig = spec(name, &[]).config.downcast_ref().cloned().unwrap();
         assert_eq!(config.drop_path, rate, "{name}");
     }
 }

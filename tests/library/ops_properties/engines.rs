@@ -1,7 +1,7 @@
 //! The engines of tap tables on every instruction set of this machine, against the definition of a tap table in f64.
 
-use crate::common::{Arg, Outcome, bits, differentiate, random, values};
 use super::support::{View, config};
+use crate::common::{Arg, Outcome, bits, differentiate, random, values};
 use candle_core::DType;
 use kernelscope::Result;
 use kernelscope::ops::depthwise2d::{self, Depthwise2d};

@@ -7,15 +7,15 @@ use crate::common::{
 use candle_core::{DType, Device, Tensor};
 use kernelscope::nn::{BuildOptions, Mode, Pass};
 use kernelscope::ops::shiftwise::{ChannelSplit, Padding, Window, small_convolutions};
-use kernelscope_lab::train::{AdamW, AdamWConfig};
 use kernelscope::weights::{self, Checkpoint, TensorMap};
 use kernelscope::zoo::shiftwise::{Merged, ShiftWiseConfig};
 use kernelscope::zoo::{Merge, ModelSpec, Network, entry};
+use kernelscope_lab::train::{AdamW, AdamWConfig};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 fn config(network: &Network) -> ShiftWiseConfig {
-    let config.into() = &network.spec().config else { panic!("{}", network.spec().name) };
+    let config: &ShiftWiseConfig = network.spec().config.downcast_ref().unwrap();
     config.clone()
 }
 

@@ -13,4 +13,6 @@ mod erf_table;
 mod index_tables;
 mod merge;
 mod notebook_command;
+mod sparse_training;
 mod sparsity;
+mod training;

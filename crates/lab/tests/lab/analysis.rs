@@ -9,14 +9,14 @@ use kernelscope::analysis::erf::{Erf, Probe, THRESHOLDS, area_ratios, log_scaled
 use kernelscope::analysis::kernels::kernel_layers;
 use kernelscope::analysis::orientation::orientations;
 use kernelscope::analysis::report::{KernelLayer, KernelShape, ShapeBiasReport};
-use kernelscope::analysis::save;
-use kernelscope::analysis::shape_bias::{Answer, Categories, HUMAN, shape_bias, stimuli, texture_of_file_name};
+use kernelscope::analysis::shape_bias::{Answer, Categories, HUMAN, shape_bias};
 use kernelscope::nn::{BuildOptions, Mode, Pass};
 use kernelscope::ops::oriented1d::{channel_angles, tap_offsets};
 use kernelscope::weights;
 use kernelscope::zoo::{ModelSpec, Network, registry};
-use kernelscope_lab::data::Image;
+use kernelscope_lab::data::{Image, stimuli, texture_of_file_name};
 use kernelscope_lab::report::{kernel_grid, oriented_taps};
+use kernelscope_lab::save;
 use std::f32::consts::FRAC_PI_4;
 
 fn network(name: &str, overrides: &[&str], options: BuildOptions) -> Network {

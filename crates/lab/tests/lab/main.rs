@@ -7,4 +7,3 @@ mod common;
 
 mod analysis;
 mod sparse;
-mod training;

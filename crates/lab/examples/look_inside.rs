@@ -1,8 +1,8 @@
 //! Builds a network, or loads a checkpoint if one is named, and prints what an image's centre depends on.
 //!
 //! ```sh
-//! cargo run --release --example look_inside
-//! cargo run --release --example look_inside -- runs/quickstart/nano-1d/checkpoints/epoch-0004.safetensors
+//! cargo run --release -p kernelscope-lab --example look_inside
+//! cargo run --release -p kernelscope-lab --example look_inside -- runs/quickstart/nano-1d/checkpoints/epoch-0004.safetensors
 //! ```
 
 // An example prints.
