@@ -40,6 +40,7 @@ pub use candle_nn;
 pub use kernelscope;
 pub use kernelscope_lab;
 pub use plotters;
+pub use serde;
 pub use toml;
 
 use std::sync::Once;

@@ -137,7 +137,7 @@ impl Run {
     /// # Errors
     /// If training was dense.
     pub fn masks(&self) -> Result<MaskHistory> {
-        sparsity::read_history(&self.config.model.name, &self.folder.mask_rows_path())
+        kernelscope_lab::run::read_mask_history(&self.config.model.name, &self.folder.mask_rows_path())
     }
 
     /// Validation images with labels and answers.
