@@ -28,7 +28,7 @@
 //! | [`profile`] | where the time of a network goes |
 
 // A test stops at the first surprise.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking"))]
 
 pub mod analysis;
 pub mod device;

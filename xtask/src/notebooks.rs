@@ -101,7 +101,10 @@ fn stock(places: &Places, python: &Path) -> Result<(), String> {
     let text = files::read(&places.root.join("notebooks/evcxr.toml"))?;
     // A string inside of a string.
     let library = places.work.join("cache/source/crates/prelude").display().to_string();
-    files::write(&folder.join("evcxr.toml"), &text.replace("../crates/prelude", &toml_escaped(&toml_escaped(&library))))?;
+    files::write(
+        &folder.join("evcxr.toml"),
+        &text.replace("../crates/prelude", &toml_escaped(&toml_escaped(&library))),
+    )?;
     let chosen = copies.iter().find(|path| path.ends_with(WITH_STOCK));
     let chosen = chosen.ok_or_else(|| format!("no {WITH_STOCK} in notebooks"))?;
     // What cells use is compiled with the same settings for both kernels.

@@ -57,7 +57,7 @@ pub fn sync(root: &Path, copy: &Path, begin: &dyn Fn()) -> Result<bool> {
             if file == Path::new(MANIFEST) {
                 content.extend_from_slice(WITH_PINS.as_bytes());
             }
-                        let differs = write_changed(&content, &copy.join(&file), if used { begin } else { &|| () })?;
+            let differs = write_changed(&content, &copy.join(&file), if used { begin } else { &|| () })?;
             changed |= differs && used;
             kept.insert(file);
         }

@@ -8,7 +8,8 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
     for source in &tree.rust {
         let package = tree.package_of(&source.path);
         let inside = source.path.strip_prefix(&*package).and_then(|path| path.strip_prefix("src/"));
-        let is_library = tree.paths.contains(&format!("{package}src/lib.rs"));
+        // The modules of the command are its own: what others see is its `main`.
+        let is_library = tree.paths.contains(&format!("{package}src/lib.rs")) && package != "crates/cli/";
         if !is_library || inside.is_none_or(|path| path == "main.rs" || path.starts_with("bin/")) {
             continue;
         }

@@ -4,14 +4,20 @@ use super::{Finding, Tree};
 
 /// The packages of this workspace, which of them each may use, and which its tests and build may use besides.
 const ORDER: &[(&str, &[&str], &[&str])] = &[
-    ("kernelscope", &[], &["kernelscope-emulator"]),
+    ("kernelscope", &[], &["kernelscope-emulator", "kernelscope-lab"]),
     ("kernelscope-emulator", &[], &[]),
     ("kernelscope-lab", &["kernelscope"], &["kernelscope-emulator"]),
-    ("kernelscope-cli", &["kernelscope", "kernelscope-lab"], &[]),
+    ("kernelscope-features", &[], &[]),
+    ("kernelscope-cli", &["kernelscope", "kernelscope-lab"], &["kernelscope-emulator"]),
     ("kernelscope-prelude", &["kernelscope", "kernelscope-lab"], &[]),
     ("kernelscope-viewer", &["kernelscope", "kernelscope-lab"], &[]),
     ("kernelscope-jupyter", &[], &[]),
     ("xtask", &[], &[]),
+    (
+        "outside",
+        &["kernelscope", "kernelscope-cli", "kernelscope-features", "kernelscope-viewer"],
+        &["kernelscope-lab"],
+    ),
 ];
 
 pub fn check(tree: &Tree) -> Vec<Finding> {

@@ -96,6 +96,9 @@ impl Augment {
     }
 
     /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first field out of range, by name.
     pub fn check(&self) -> Result<()> {
         let [low, high] = self.scale;
         if !(low > 0.0 && low <= high && high <= 1.0) {
@@ -141,6 +144,9 @@ impl TrainTransform {
     }
 
     /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first field out of range, by name.
     pub fn check(&self) -> Result<()> {
         check_side("size", self.size)?;
         self.augment.check()?;
@@ -191,7 +197,6 @@ fn choose_crop(image: &Image, augment: &Augment, rng: &mut ChaCha8Rng) -> [usize
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use kernelscope::rng::stream;
