@@ -55,6 +55,8 @@ pub mod profile;
 pub mod report;
 pub mod rng;
 pub mod run;
+#[doc(hidden)]
+pub mod test_hooks;
 pub mod train;
 pub mod weights;
 pub mod zoo;

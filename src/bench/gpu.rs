@@ -8,7 +8,7 @@ use super::peer::{MemoryLayout, Peer};
 use super::roofline::Work;
 use super::timing::{Effort, Timing, measured};
 use super::{Progress, Watcher, results, values};
-use crate::ops::gpu::{Arg, Gpu, Held, Launch, Values};
+use crate::ops::gpu::{BorrowedTensor, Gpu, MemoryUse, Meter};
 use crate::ops::taps::{PassResult, TapConv, TapTable};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Storage, Tensor};
@@ -181,7 +181,7 @@ fn training(rows: &[Measurement], input_bytes: u64) -> Option<Training> {
 /// If a case cannot be built, a launch fails, or a result is wrong.
 pub fn run(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
     let probe = Tensor::zeros(1, DType::F32, &settings.device)?;
-    let Some(gpu) = Gpu::of(&probe) else {
+    let (Some(gpu), Some(meter)) = (Gpu::of(&probe), Meter::of(&probe)) else {
         let given = format!("{:?}", settings.device.location());
         return Err(Error::argument("--device", given, "a GPU; leave it out to measure the CPU"));
     };
@@ -193,7 +193,7 @@ pub fn run(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
     let effort = if settings.quick { Effort::QUICK } else { Effort::OPERATOR };
     let count = settings.cases.len();
     watch(Progress { done: 0, count, next: "copy bandwidth and arithmetic peak" });
-    let capability = capability(&gpu, settings, effort)?;
+    let capability = capability(&meter, settings, effort)?;
     let (mut measurements, mut together) = (Vec::new(), Vec::new());
     for (done, case) in settings.cases.iter().enumerate() {
         let inputs = Inputs::new(case, settings)?;
@@ -202,9 +202,10 @@ pub fn run(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
             watch(Progress { done, count, next: &format!("{case}, {}", pass.label()) });
             let error = inputs.check(&gpu, pass, settings)?;
             let timing = inputs.time(&gpu, pass, effort)?;
-            let mut row = measurement(case, pass, &inputs, timing, (error, &capability));
+            let mut row = measurement(case, pass, &inputs, timing, &capability);
+            row.error = error;
             let memory = gpu.memory(|| inputs.launch(&gpu, pass, 0).map(drop))?;
-            row.allocated_bytes = memory.map(|(before, peak)| peak - before);
+            row.allocated_bytes = memory.map(MemoryUse::allocated);
             if !branches.is_empty() {
                 let times = branches.iter().map(|branch| branch.time(&gpu, pass, effort));
                 let times = times.collect::<Result<Vec<_>>>()?;
@@ -233,13 +234,8 @@ pub fn run(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
     })
 }
 
-fn measurement(
-    case: &Case,
-    pass: Pass,
-    inputs: &Inputs,
-    timing: Timing,
-    (error, machine): (f64, &Capability),
-) -> Measurement {
+/// A row without what is measured apart from the time.
+fn measurement(case: &Case, pass: Pass, inputs: &Inputs, timing: Timing, machine: &Capability) -> Measurement {
     let Work { macs, bytes } = inputs.work;
     let (gigabytes, gigamacs) = (1e-9 * bytes as f64 / timing.min_s, 1e-9 * macs as f64 / timing.min_s);
     let (bandwidth_share, peak_share) = (gigabytes / machine.bandwidth_gb_per_s, gigamacs / machine.peak_gmac_per_s);
@@ -255,7 +251,7 @@ fn measurement(
         bandwidth_share,
         peak_share,
         roofline_share: bandwidth_share.max(peak_share),
-        error,
+        error: 0.0,
         allocated_bytes: None,
         branches_min_ms: None,
         torch_min_ms: None,
@@ -265,29 +261,19 @@ fn measurement(
 }
 
 /// Copy bandwidth and arithmetic peak.
-fn capability(gpu: &Gpu, settings: &Settings, effort: Effort) -> Result<Capability> {
+fn capability(meter: &Meter, settings: &Settings, effort: Effort) -> Result<Capability> {
     let count = ROTATED_BYTES / 4;
-    let from = gpu.alloc(DType::F32, count)?;
-    let mut to = gpu.alloc(DType::F32, count)?;
-    let copy = measured(effort, || {
-        let words = [count as i32, 0, 0];
-        let launch = Launch { grid: 132 * 16, threads: 256, shared: 0 };
-        timed(gpu, 1, |_| {
-            let from = Values::all(&from, count)?;
-            gpu.launch("probe_copy", launch, &mut [Arg::Read(from), Arg::Write(&mut to), Arg::Words(&words)])
-        })
-    })?;
-    let (grid, threads, rounds) = (132 * 32, 256, 4096);
-    let mut sums = gpu.alloc(DType::F32, grid * threads)?;
-    let fma = measured(effort, || {
-        let words = [0, 0, rounds];
-        let launch = Launch { grid, threads, shared: 0 };
-        timed(gpu, 1, |_| gpu.launch("probe_fma", launch, &mut [Arg::Write(&mut sums), Arg::Words(&words)]))
+    let copy = measured(effort, meter.copy_probe(count)?)?;
+    let (mut probe, mut macs) = (meter.arithmetic_probe()?, 0.0);
+    let arithmetic = measured(effort, || {
+        let found = probe()?;
+        macs = found.macs;
+        Ok::<_, Error>(found.seconds)
     })?;
     Ok(Capability {
         device: format!("{:?}", settings.device.location()),
         bandwidth_gb_per_s: 1e-9 * (8 * count) as f64 / copy.min_s,
-        peak_gmac_per_s: 1e-9 * (grid * threads * 16) as f64 * f64::from(rounds) / fma.min_s,
+        peak_gmac_per_s: 1e-9 * macs / arithmetic.min_s,
     })
 }
 
@@ -351,8 +337,9 @@ impl Inputs {
     /// The results of a pass.
     fn launch(&self, gpu: &Gpu, pass: Pass, set: usize) -> candle_core::Result<PassResult> {
         let [x, dy] = &self.maps[set % self.maps.len()];
-        let held = [x, dy, &self.weight, &self.bias].map(Held::new);
-        let [x, dy, w, b] = [held[0].values()?, held[1].values()?, held[2].values()?, held[3].values()?];
+        let borrowed = [x, dy, &self.weight, &self.bias].map(BorrowedTensor::new);
+        let [x, dy, w, b] =
+            [borrowed[0].values()?, borrowed[1].values()?, borrowed[2].values()?, borrowed[3].values()?];
         match pass {
             Pass::Forward => self.conv.gpu_pass_forward(gpu, [x, w, b]),
             Pass::InputGradient => self.conv.gpu_pass_input(gpu, [dy, w]),

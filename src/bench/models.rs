@@ -4,7 +4,7 @@ use super::peer::{Peer, PeerTime};
 use super::timing::{Effort, Timing, measure};
 use super::{Progress, SEED, Watcher, values};
 use crate::nn::{BuildOptions, Mode};
-use crate::ops::gpu::Gpu;
+use crate::ops::gpu::{Gpu, MemoryUse};
 use crate::train::{AdamW, AdamWConfig, soft_cross_entropy};
 use crate::zoo::{ModelSpec, Network};
 use crate::{Error, Result, profile, rng};
@@ -308,7 +308,7 @@ impl Step {
     fn memory(&mut self) -> Result<Option<u64>> {
         let Some(gpu) = Gpu::of(&self.images) else { return Ok(None) };
         let memory = gpu.memory(|| self.run().map_err(candle_core::Error::wrap))?;
-        Ok(memory.map(|(before, peak)| peak - before))
+        Ok(memory.map(MemoryUse::allocated))
     }
 
     /// Compares the logits of the first image with those of the same network on the CPU.

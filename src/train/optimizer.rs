@@ -3,7 +3,7 @@
 use super::sparse::{Mask, Masks};
 use crate::nn::{Kind, Params};
 use crate::ops::gpu::Gpu;
-use crate::ops::gpu::planes::download;
+use crate::ops::gpu::download_singles;
 use crate::ops::gpu::update::{self as gpu_update, AdamWStep};
 use crate::ops::storage::{update, with_values};
 use crate::weights::TensorMap;
@@ -89,7 +89,7 @@ impl Moments {
             Moments::Host(values) => Ok(values.clone()),
             Moments::Device(device) => {
                 let (_, [m, v]) = &**device;
-                Ok([download(m)?, download(v)?])
+                Ok([download_singles(m)?, download_singles(v)?])
             }
         }
     }
@@ -180,7 +180,8 @@ impl AdamW {
         let power = i32::try_from(self.step).unwrap_or(i32::MAX);
         let (correction1, correction2) = (1.0 - beta1.powi(power), 1.0 - beta2.powi(power));
         let factors = AdamWStep {
-            betas: (beta1 as f32, beta2 as f32),
+            beta1: beta1 as f32,
+            beta2: beta2 as f32,
             eps: eps as f32,
             scale: scale as f32,
             rate: (lr / correction1) as f32,
@@ -274,7 +275,7 @@ impl pulp::NullaryFnOnce for Update<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let Update { factors: AdamWStep { betas: (b1, b2), eps, scale, rate, root, keep }, p, g, m, v } = self;
+        let Update { factors: AdamWStep { beta1: b1, beta2: b2, eps, scale, rate, root, keep }, p, g, m, v } = self;
         for ((p, &g), (m, v)) in p.iter_mut().zip(g).zip(m.iter_mut().zip(v)) {
             let g = g * scale;
             *m = b1 * *m + (1.0 - b1) * g;

@@ -25,7 +25,7 @@ const CHUNK: usize = 1 << 14;
 #[derive(Debug, Clone)]
 pub(super) struct Keep {
     groups: Vec<u8>,
-    on_device: Arc<OnceLock<update::Kept>>,
+    on_device: Arc<OnceLock<update::KeepMask>>,
 }
 
 impl From<Vec<u8>> for Keep {
@@ -127,8 +127,8 @@ impl Mask {
     }
 
     /// What is kept, in the memory of the devices that ask for it.
-    pub(crate) fn on_device(&self) -> &update::Kept {
-        self.keep.on_device.get_or_init(|| update::Kept::new(&self.keep, self.group))
+    pub(crate) fn on_device(&self) -> &update::KeepMask {
+        self.keep.on_device.get_or_init(|| update::KeepMask::new(&self.keep, self.group))
     }
 
     /// Erases the weight itself.
