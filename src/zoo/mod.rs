@@ -4,6 +4,7 @@ mod config;
 mod conv_norm;
 pub mod convmixer;
 pub mod convnext;
+mod family;
 mod head_norm;
 pub mod mobilenet_v2;
 pub mod mobilenet_v3;
@@ -14,14 +15,14 @@ pub mod shiftwise;
 pub mod slak;
 mod spec;
 
-pub(crate) use config::parse_value;
-pub use config::{Directions, KernelChoice, PerStage, set_field};
-pub use registry::{Entry, Preprocessing, Published, entry, registry};
+pub use config::{Directions, KernelChoice, PerStage, parse_value, set_field};
+pub use family::{Family, Merge, ModelConfig};
+pub use registry::{Entry, Preprocessing, Published, Registry, entry, registry};
 pub use spec::ModelSpec;
 
 use crate::nn::{BuildOptions, Builder, Mode, Params, Pass, Scope, Trace};
+use crate::weights::Checkpoint;
 use crate::weights::keys::unwrap_downstream;
-use crate::weights::{Checkpoint, TensorMap};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -68,92 +69,8 @@ pub trait Model: Send + Sync {
     fn trace(&self, height: usize, width: usize) -> Result<Trace>;
 }
 
-/// Configuration of any network.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "family", rename_all = "lowercase")]
-pub enum ModelConfig {
-    /// ConvNeXt in all variants.
-    ConvNext(convnext::ConvNextConfig),
-    /// ConvMixer.
-    ConvMixer(convmixer::ConvMixerConfig),
-    /// MobileNetV3-small.
-    MobileNetV3(mobilenet_v3::MobileNetV3Config),
-    /// RepLKNet in all sizes and forms.
-    RepLkNet(replknet::RepLkNetConfig),
-    /// SLaK in all sizes and forms, and ConvNeXt with large kernels.
-    Slak(slak::SlakConfig),
-    /// MobileNetV2 with kernels of any size.
-    MobileNetV2(mobilenet_v2::MobileNetV2Config),
-    /// ResNet with bottleneck blocks.
-    ResNet(resnet::ResNetConfig),
-    /// Shift-wise networks in all sizes and forms.
-    ShiftWise(shiftwise::ShiftWiseConfig),
-}
-
-/// How far a re-parameterised form goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Merge {
-    /// Parallel kernels with their norms become one kernel.
-    Kernels,
-    /// And every norm after a convolution becomes a part of it.
-    Norms,
-}
-
-/// What the configuration of a family implements, so that adding a family changes two lists: [`ModelConfig`] and
-/// [`ModelConfig::family`].
-pub(crate) trait Family {
-    fn classes(&self) -> usize;
-    fn set_classes(&mut self, classes: usize);
-    /// See [`ModelConfig::set`].
-    fn set(&mut self, key: &str, value: &str) -> Result<()>;
-    /// See [`ModelConfig::adapt`].
-    fn adapt(&mut self, tensors: &TensorMap);
-    fn build(&self, scope: &Scope) -> Result<Box<dyn Model>>;
-
-    /// See [`ModelConfig::has_classifier`].
-    fn has_classifier(&self) -> bool {
-        true
-    }
-
-    /// See [`ModelConfig::is_merged`].
-    fn is_merged(&self) -> bool {
-        false
-    }
-
-    /// See [`ModelConfig::for_inference`]; `None` if it is the same form.
-    fn for_inference(&self) -> Option<ModelConfig> {
-        None
-    }
-
-    /// A checksum of what the network computes with that is drawn at random and neither in the configuration nor among
-    /// the parameters. Stored with checkpoints, and compared when they are loaded.
-    fn checksum(&self) -> Result<Option<u64>> {
-        Ok(None)
-    }
-
-    /// What is assumed of a checkpoint that does not say how it was trained, and that its tensors cannot tell.
-    fn assumption(&self) -> Option<String> {
-        None
-    }
-
-    /// Which part of the configuration a checkpoint's tensors show to be another one, where more can be said than names
-    /// and shapes.
-    fn misfit(&self, _tensors: &TensorMap) -> Option<String> {
-        None
-    }
-
-    /// See [`ModelConfig::merge`].
-    fn merge(&self, _tensors: &TensorMap, _how: Merge) -> Result<(ModelConfig, TensorMap)> {
-        Err(Error::argument(
-            "network",
-            "one without parallel kernels to merge",
-            "a re-parameterisable network, as a RepLKNet is",
-        ))
-    }
-}
-
-/// The methods of [`Family`] that are the same for every configuration: about its field `classes`, its fields by name,
-/// and its own `adapt`.
+/// The methods of [`Family`] that are the same for every configuration here: about its field `classes`, and its own
+/// `adapt`.
 macro_rules! common_fields {
     () => {
         fn classes(&self) -> usize {
@@ -164,10 +81,6 @@ macro_rules! common_fields {
             self.classes = classes;
         }
 
-        fn set(&mut self, key: &str, value: &str) -> Result<()> {
-            super::set_field(self, key, value)
-        }
-
         fn adapt(&mut self, tensors: &TensorMap) {
             self.adapt(tensors);
         }
@@ -175,77 +88,25 @@ macro_rules! common_fields {
 }
 use common_fields;
 
-impl ModelConfig {
-    fn family(&self) -> &dyn Family {
-        match self {
-            ModelConfig::ConvNext(c) => c,
-            ModelConfig::ConvMixer(c) => c,
-            ModelConfig::MobileNetV3(c) => c,
-            ModelConfig::RepLkNet(c) => c,
-            ModelConfig::Slak(c) => c,
-            ModelConfig::MobileNetV2(c) => c,
-            ModelConfig::ResNet(c) => c,
-            ModelConfig::ShiftWise(c) => c,
-        }
+/// The configuration of [`Network::from_model`]: nothing is known of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct FromModel {
+    classes: usize,
+}
+
+impl Family for FromModel {
+    const NAME: &'static str = "model";
+
+    fn classes(&self) -> usize {
+        self.classes
     }
 
-    fn family_mut(&mut self) -> &mut dyn Family {
-        match self {
-            ModelConfig::ConvNext(c) => c,
-            ModelConfig::ConvMixer(c) => c,
-            ModelConfig::MobileNetV3(c) => c,
-            ModelConfig::RepLkNet(c) => c,
-            ModelConfig::Slak(c) => c,
-            ModelConfig::MobileNetV2(c) => c,
-            ModelConfig::ResNet(c) => c,
-            ModelConfig::ShiftWise(c) => c,
-        }
+    fn set_classes(&mut self, classes: usize) {
+        self.classes = classes;
     }
 
-    /// Number of classes.
-    pub fn classes(&self) -> usize {
-        self.family().classes()
-    }
-
-    /// Sets the number of classes.
-    pub fn set_classes(&mut self, classes: usize) {
-        self.family_mut().set_classes(classes);
-    }
-
-    /// Replaces one field, as `--set key=value` does.
-    ///
-    /// # Errors
-    /// If the field does not exist in this family or the value does not fit.
-    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        self.family_mut().set(key, value)
-    }
-
-    /// Takes what a checkpoint's shapes tell (kernel sizes, classes); what does not fit is found when building.
-    pub fn adapt(&mut self, tensors: &TensorMap) {
-        self.family_mut().adapt(tensors);
-    }
-
-    /// Whether the network ends with a classifier. A backbone does not: it has feature maps alone.
-    pub fn has_classifier(&self) -> bool {
-        self.family().has_classifier()
-    }
-
-    /// Whether this is a re-parameterised form.
-    pub fn is_merged(&self) -> bool {
-        self.family().is_merged()
-    }
-
-    /// The form in which a trained network runs: re-parameterised kernels, if the family has them.
-    pub fn for_inference(&self) -> Self {
-        self.family().for_inference().unwrap_or_else(|| self.clone())
-    }
-
-    /// Configuration and parameters of a re-parameterised form, from those of this form; see [`Network::merged`].
-    ///
-    /// # Errors
-    /// If the family has no such form, this already is one that goes as far, or the parameters do not fit.
-    pub fn merge(&self, tensors: &TensorMap, how: Merge) -> Result<(Self, TensorMap)> {
-        self.family().merge(tensors, how)
+    fn build(&self, _scope: &Scope) -> Result<Box<dyn Model>> {
+        Err(Error::argument("network", "one that was made from a model", "a configuration that implements Family"))
     }
 }
 
@@ -274,8 +135,49 @@ impl Network {
     pub fn build(spec: ModelSpec, options: BuildOptions) -> Result<Self> {
         let device = options.device.clone();
         let builder = Builder::new(options);
-        let model = spec.config.family().build(&builder.root())?;
+        let model = spec.config.build(&builder.root())?;
         Ok(Network { spec, params: builder.finish()?, model, device })
+    }
+
+    /// A network from a model and its parameters, however they were made: from a [`Builder`], or from a candle `VarMap`
+    /// ([`Params::from_var_map`]). It can be run, analyzed, measured and saved like any other. What builds it anew
+    /// (training, loading a checkpoint by its name) needs a [`Family`].
+    ///
+    /// ```
+    /// use candle_core::{DType, Device, Tensor};
+    /// use candle_nn::{Conv2d, Conv2dConfig, Linear, Module, VarBuilder, VarMap, conv2d, linear};
+    /// use kernelscope::nn::{FeatureShape, Params, Pass, Trace, global_mean};
+    /// use kernelscope::zoo::{Features, Model, Network};
+    ///
+    /// struct Mine(Conv2d, Linear);
+    ///
+    /// impl Model for Mine {
+    ///     fn forward_features(&self, x: &Tensor, _pass: &mut Pass) -> kernelscope::Result<Features> {
+    ///         Ok(Features { stages: vec![self.0.forward(x)?] })
+    ///     }
+    ///
+    ///     fn forward_head(&self, last: &Tensor, _pass: &mut Pass) -> kernelscope::Result<Tensor> {
+    ///         Ok(self.1.forward(&global_mean(last)?)?)
+    ///     }
+    ///
+    ///     fn trace(&self, height: usize, width: usize) -> kernelscope::Result<Trace> {
+    ///         Ok(Trace::new(FeatureShape { channels: 3, height, width }))
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> kernelscope::Result<()> {
+    /// let vars = VarMap::new();
+    /// let at = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+    /// let model = Mine(conv2d(3, 8, 3, Conv2dConfig::default(), at.pp("conv"))?, linear(8, 10, at.pp("head"))?);
+    /// let network = Network::from_model("mine", model, Params::from_var_map(&vars)?);
+    /// assert_eq!(network.params().count(), 8 * 3 * 9 + 8 + 10 * 8 + 10);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_model(name: &str, model: impl Model + 'static, params: Params) -> Self {
+        let device = params.iter().next().map_or(Device::Cpu, |(_, param)| param.var.device().clone());
+        let config = FromModel { classes: 0 }.into();
+        Network { spec: ModelSpec { name: name.to_string(), config }, params, model: Box::new(model), device }
     }
 
     /// Builds a network from a checkpoint, strictly: every name must fit.

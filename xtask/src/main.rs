@@ -62,7 +62,7 @@ fn test(arguments: &[String]) -> Result<(), String> {
         eprintln!("xtask: the viewer's window will not be tried: {message}");
     }
     // The notebook kernel has a profile of its own.
-    run(cargo().args(["test", "--release", "--workspace", "--exclude", "kernelscope-kernel"]).args(arguments))?;
+    run(cargo().args(["test", "--release", "--workspace", "--exclude", "kernelscope-jupyter"]).args(arguments))?;
     if !arguments.is_empty() {
         return Ok(());
     }

@@ -27,7 +27,7 @@ impl Places {
     }
 
     fn kernel(&self) -> PathBuf {
-        self.target.join("kernel").join(format!("kernelscope-kernel{}", std::env::consts::EXE_SUFFIX))
+        self.target.join("kernel").join(format!("kernelscope-jupyter{}", std::env::consts::EXE_SUFFIX))
     }
 
     fn venv(&self) -> PathBuf {
@@ -53,7 +53,7 @@ impl Places {
 pub fn test() -> Result<(), String> {
     let places = Places::new()?;
     make(&places.work)?;
-    let package = ["--profile", "kernel", "--package", "kernelscope-kernel"];
+    let package = ["--profile", "kernel", "--package", "kernelscope-jupyter"];
     // The examples have the stock kernel; with them, everything is built for the same set of features once.
     run(cargo().arg("build").args(package).args(["--bins", "--examples"]))?;
     run(places.command(places.kernel()).arg("setup"))?;
@@ -77,7 +77,7 @@ fn with_python(places: &Places) -> Result<(), String> {
     }
     run(Command::new(places.python()).args(["-m", "pip", "install", "--quiet"]).args(PYTHON))?;
     run(places.command(places.kernel()).arg("install").arg("--prefix").arg(places.venv()))?;
-    let tests = places.root.join("notebook/tests");
+    let tests = places.root.join("crates/jupyter/tests");
     let discover = ["-m", "unittest", "discover", "--verbose", "--start-directory"];
     run(places.command(places.python()).args(discover).arg(tests))?;
     stock(places)
@@ -107,7 +107,7 @@ fn stock(places: &Places) -> Result<(), String> {
     // What is compiled for our kernel need not be compiled again.
     let text = read(&places.root.join("notebooks/evcxr.toml"))?;
     let library = places.work.join("cache/source/notebook").display().to_string();
-    write(&folder.join("evcxr.toml"), &text.replace("../notebook", &library))?;
+    write(&folder.join("evcxr.toml"), &text.replace("../crates/prelude", &library))?;
     let chosen = copies.iter().find(|path| path.ends_with(WITH_STOCK));
     let chosen = chosen.ok_or_else(|| format!("no {WITH_STOCK} in notebooks"))?;
     // What cells use is compiled with the same settings for both kernels.

@@ -33,7 +33,7 @@ impl KeepMask {
 
 /// The numbers of a step t of AdamW with learning rate a, for parameters of one decay group.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct AdamWStep {
+pub struct AdamWStep {
     /// Decay rate of the first moment, b1.
     pub beta1: f32,
     /// Decay rate of the second moment, b2.

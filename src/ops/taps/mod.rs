@@ -14,12 +14,13 @@
 pub mod cpu;
 mod division;
 mod gpu;
+mod gradients;
 mod lanes;
 mod op;
 mod planes;
 
+pub use gradients::{TapGradients, Wanted};
 pub use lanes::InstructionSet;
-pub(crate) use op::PassResult;
 pub use op::TapConv;
 
 use crate::{Error, Result};
