@@ -102,7 +102,8 @@ class Lab(unittest.TestCase):
     def test_a_cell_shows_a_figure_and_training_a_curve(self):
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as profile:
             (Path(folder) / "first.ipynb").write_text(json.dumps(notebook()))
-            command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--port=0",
+            # Not `jupyter lab`, which looks for a script that names the folder it was installed in.
+            command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0",
                        f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
                        f"--notebook-dir={folder}"]
             server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
