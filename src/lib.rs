@@ -38,6 +38,8 @@ pub mod nn;
 pub mod ops;
 pub mod profile;
 pub mod rng;
+#[doc(hidden)]
+pub mod test_hooks;
 pub mod weights;
 pub mod zoo;
 

@@ -8,14 +8,14 @@
 //! depend on the number of threads.
 
 use super::gpu::{
-    self, Arg, Gpu, Values,
-    planes::{Per, Planes},
+    self, BorrowedTensor, Gpu, Values,
+    planes::{BatchNormGradients, ChannelStatistics, PlaneSum, Planes},
 };
 use super::operator::{self, Op3};
 use super::storage::{self, Element, with_element, with_values};
 use super::{check_per_channel, dims4};
 use crate::Result;
-use candle_core::{DType, Storage};
+use candle_core::Storage;
 use candle_core::{Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
@@ -49,20 +49,20 @@ pub fn statistics(x: &Tensor) -> Result<Statistics> {
 /// The statistics by sums over planes in single precision, which are added up in double precision.
 fn statistics_on(gpu: &Gpu, x: &Tensor, planes: Planes) -> Result<Statistics> {
     let x = x.contiguous()?;
-    let held = gpu::Held::new(&x);
+    let borrowed = BorrowedTensor::new(&x);
     let count = (planes.images * planes.positions) as f64;
-    // Of every channel, the mean of the first or second sums of its planes.
-    let means = |sums: &Storage, which: usize| -> Result<Vec<f64>> {
+    // Of every channel, the mean of one of the two sums of its planes.
+    let means = |sums: &Storage, which: PlaneSum| -> Result<Vec<f64>> {
         let mut means = vec![0.0; planes.channels];
-        for (index, sum) in gpu::planes::download(sums)?.chunks_exact(2).enumerate() {
-            means[index % planes.channels] += f64::from(sum[which]) / count;
+        for (index, sum) in gpu::download_singles(sums)?.chunks_exact(2).enumerate() {
+            means[index % planes.channels] += f64::from(sum[which as usize]) / count;
         }
         Ok(means)
     };
-    let mean = means(&planes.sums(gpu, held.values()?, None, None)?, 1)?;
-    let shift = gpu::planes::upload(gpu, mean.iter().copied())?;
+    let mean = means(&planes.sums(gpu, borrowed.values()?, None, None)?, PlaneSum::Values)?;
+    let shift = gpu::upload_singles(gpu, mean.iter().copied())?;
     let shift = Values::all(&shift, planes.channels)?;
-    let variance = means(&planes.sums(gpu, held.values()?, None, Some(shift))?, 0)?;
+    let variance = means(&planes.sums(gpu, borrowed.values()?, None, Some(shift))?, PlaneSum::Products)?;
     Ok(Statistics { mean, variance })
 }
 
@@ -143,8 +143,12 @@ impl BatchNorm {
 
     /// Means and inverse deviations in a GPU's memory.
     fn upload(&self, gpu: &Gpu) -> candle_core::Result<[Storage; 2]> {
-        let upload = |values: &[f64]| gpu::planes::upload(gpu, values.iter().copied());
+        let upload = |values: &[f64]| gpu::upload_singles(gpu, values.iter().copied());
         Ok([upload(&self.mean)?, upload(&self.rstd)?])
+    }
+
+    fn on_gpu<'a>(&self, mean: &'a Storage, rstd: &'a Storage) -> candle_core::Result<ChannelStatistics<'a>> {
+        Ok(ChannelStatistics { mean: Values::all(mean, self.channels)?, rstd: Values::all(rstd, self.channels)? })
     }
 
     fn weight_grad<T: Element>(&self, x: &[T], dy: &[T]) -> Vec<f64> {
@@ -198,17 +202,10 @@ impl Op3 for BatchNorm {
 
     fn gpu_forward(&self, gpu: &Gpu, [x, w, b]: [Values; 3]) -> candle_core::Result<Storage> {
         let planes = self.planes(x);
-        let mut factors = gpu.alloc(DType::F32, 3 * self.channels)?;
         let [mean, rstd] = self.upload(gpu)?;
-        let arguments = vec![
-            Arg::Read(w),
-            Arg::Read(b),
-            Arg::Read(Values::all(&mean, self.channels)?),
-            Arg::Read(Values::all(&rstd, self.channels)?),
-            Arg::Write(&mut factors),
-        ];
-        planes.factors(gpu, "batch_norm_factors", x.dtype(), false, arguments)?;
-        planes.affine(gpu, x, None, &factors, Per::Channel)
+        let statistics = self.on_gpu(&mean, &rstd)?;
+        let factors = planes.batch_norm_factors(gpu, w, b, statistics)?;
+        planes.affine(gpu, x, None, &factors)
     }
 
     fn gpu_gradients(
@@ -218,23 +215,12 @@ impl Op3 for BatchNorm {
         dy: Values,
         _wanted: [bool; 3],
     ) -> candle_core::Result<[Option<Storage>; 3]> {
-        let (planes, dtype) = (self.planes(x), x.dtype());
+        let planes = self.planes(x);
         let [mean, rstd] = self.upload(gpu)?;
-        let (mean, rstd) = (Values::all(&mean, self.channels)?, Values::all(&rstd, self.channels)?);
-        let sums = planes.sums(gpu, dy, Some(x), Some(mean))?;
-        let (mut dw, mut db) = (gpu.alloc(dtype, self.channels)?, gpu.alloc(dtype, self.channels)?);
-        let mut factors = gpu.alloc(DType::F32, 3 * self.channels)?;
-        let arguments = vec![
-            Arg::Read(Values::all(&sums, 2 * planes.count())?),
-            Arg::Read(w),
-            Arg::Read(mean),
-            Arg::Read(rstd),
-            Arg::Write(&mut dw),
-            Arg::Write(&mut db),
-            Arg::Write(&mut factors),
-        ];
-        planes.factors(gpu, "batch_norm_grad", dtype, false, arguments)?;
-        let dx = planes.affine(gpu, dy, Some(x), &factors, Per::Channel)?;
-        Ok([Some(dx), Some(dw), Some(db)])
+        let statistics = self.on_gpu(&mean, &rstd)?;
+        let sums = planes.sums(gpu, dy, Some(x), Some(statistics.mean))?;
+        let BatchNormGradients { weight, bias, factors } = planes.batch_norm_gradients(gpu, &sums, w, statistics)?;
+        let dx = planes.affine(gpu, dy, Some(x), &factors)?;
+        Ok([Some(dx), Some(weight), Some(bias)])
     }
 }

@@ -9,14 +9,14 @@
 //! planes in parallel and images in order.
 
 use super::gpu::{
-    Arg, Gpu, Values,
-    planes::{Per, Planes},
+    Gpu, Values,
+    planes::{PlaneSum, Planes, ResponseNormGradients},
 };
 use super::operator::{self, Op3};
 use super::storage::{self, Element, results, write};
 use super::{check_per_channel, dims4};
 use crate::Result;
-use candle_core::{DType, Storage};
+use candle_core::Storage;
 use candle_core::{Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
@@ -136,11 +136,8 @@ impl Op3 for Grn {
     fn gpu_forward(&self, gpu: &Gpu, [x, gamma, beta]: [Values; 3]) -> candle_core::Result<Storage> {
         let planes = Planes::of(x.len(), self.channels, self.positions);
         let squares = planes.sums(gpu, x, None, None)?;
-        let mut factors = gpu.alloc(DType::F32, 3 * planes.count())?;
-        let squares = Values::all(&squares, 2 * planes.count())?;
-        let arguments = vec![Arg::Read(squares), Arg::Read(gamma), Arg::Read(beta), Arg::Write(&mut factors)];
-        planes.factors(gpu, "grn_factors", x.dtype(), true, arguments)?;
-        planes.affine(gpu, x, None, &factors, Per::Plane)
+        let factors = planes.response_norm_factors(gpu, &squares, gamma, beta)?;
+        planes.affine(gpu, x, None, &factors)
     }
 
     fn gpu_gradients(
@@ -153,18 +150,9 @@ impl Op3 for Grn {
         let planes = Planes::of(x.len(), self.channels, self.positions);
         let squares = planes.sums(gpu, x, None, None)?;
         let sums = planes.sums(gpu, dy, Some(x), None)?;
-        let mut factors = gpu.alloc(DType::F32, 3 * planes.count())?;
-        let mut shares = gpu.alloc(DType::F32, 2 * planes.count())?;
-        let arguments = vec![
-            Arg::Read(Values::all(&squares, 2 * planes.count())?),
-            Arg::Read(Values::all(&sums, 2 * planes.count())?),
-            Arg::Read(gamma),
-            Arg::Write(&mut factors),
-            Arg::Write(&mut shares),
-        ];
-        planes.factors(gpu, "grn_grad", x.dtype(), true, arguments)?;
-        let dx = planes.affine(gpu, dy, Some(x), &factors, Per::Plane)?;
-        let over_images = |which: usize| planes.over_images(gpu, &shares, which, None, x.dtype());
-        Ok([Some(dx), Some(over_images(0)?), Some(over_images(1)?)])
+        let ResponseNormGradients { factors, shares } = planes.response_norm_gradients(gpu, &squares, &sums, gamma)?;
+        let dx = planes.affine(gpu, dy, Some(x), &factors)?;
+        let over_images = |which: PlaneSum| planes.over_images(gpu, &shares, which, None, x.dtype());
+        Ok([Some(dx), Some(over_images(PlaneSum::Products)?), Some(over_images(PlaneSum::Values)?)])
     }
 }

@@ -1,7 +1,7 @@
 //! Operators of one and of three arguments, and what makes them operators of candle: on values in memory, or, where
 //! kernels are compiled in, on a GPU.
 
-use super::gpu::{self, Gpu, Held, Values};
+use super::gpu::{self, BorrowedTensor, Gpu, Values};
 use super::storage::{Element, slice, with_element, with_values};
 use crate::{Result, profile};
 #[cfg(feature = "cuda")]
@@ -193,9 +193,9 @@ pub(crate) fn gradients<O: Op3>(
     let wanted = [wanted_a && !passes, wanted_b, wanted_c];
     if let Some(gpu) = Gpu::of(a) {
         let [a, b, c, dy] = [a.contiguous()?, b.contiguous()?, c.contiguous()?, dy.contiguous()?];
-        let held = [Held::new(&a), Held::new(&b), Held::new(&c), Held::new(&dy)];
-        let arguments = [held[0].values()?, held[1].values()?, held[2].values()?];
-        let [da, db, dc] = op.gpu_gradients(&gpu, arguments, held[3].values()?, wanted)?;
+        let borrowed = [&a, &b, &c, &dy].map(BorrowedTensor::new);
+        let arguments = [borrowed[0].values()?, borrowed[1].values()?, borrowed[2].values()?];
+        let [da, db, dc] = op.gpu_gradients(&gpu, arguments, borrowed[3].values()?, wanted)?;
         let tensor = |storage: Option<Storage>, like: &Tensor, wanted: bool| {
             storage.filter(|_| wanted).map(|storage| gpu::tensor(storage, like.shape()))
         };

@@ -8,16 +8,16 @@
 //! `keep[n]` is 1 in evaluation; in training 0 for a dropped sample and `1 / (1 - rate)` for a kept one.
 
 use super::gpu::{
-    self, Arg, Gpu, Values,
-    planes::{Per, Planes},
+    self, Gpu, Values,
+    planes::{PlaneSum, Planes},
 };
 use super::operator::{self, Op3};
 use super::storage::{self, Element, results, with_element, with_values, write};
 use super::{check_per_channel, dims4};
 use crate::{Error, Result, profile};
+use candle_core::Storage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, WithDType};
-use candle_core::{DType, Storage};
 use rayon::prelude::*;
 
 /// Adds the scaled branch `f` to `x`, both (N, C, H, W); `gamma` is (C), `keep` has one factor per image.
@@ -137,8 +137,8 @@ impl Op3 for ScaleResidual {
 
     fn gpu_forward(&self, gpu: &Gpu, [x, f, gamma]: [Values; 3]) -> candle_core::Result<Storage> {
         let planes = Planes::of(x.len(), self.channels, self.positions);
-        let factors = gpu_factors(gpu, planes, Some(gamma), &self.keep, (x.dtype(), false))?;
-        planes.affine(gpu, x, Some(f), &factors, Per::Plane)
+        let factors = planes.residual_factors(gpu, Some(gamma), &self.keep, x.dtype())?;
+        planes.affine(gpu, x, Some(f), &factors)
     }
 
     fn gpu_gradients(
@@ -150,37 +150,17 @@ impl Op3 for ScaleResidual {
     ) -> candle_core::Result<[Option<Storage>; 3]> {
         let planes = Planes::of(dy.len(), self.channels, self.positions);
         let df = || {
-            let factors = gpu_factors(gpu, planes, Some(gamma), &self.keep, (dy.dtype(), true))?;
-            planes.affine(gpu, dy, None, &factors, Per::Plane)
+            let factors = planes.residual_gradient_factors(gpu, Some(gamma), &self.keep, dy.dtype())?;
+            planes.affine(gpu, dy, None, &factors)
         };
         let dgamma = || {
-            let keep = gpu::planes::upload(gpu, self.keep.iter().copied())?;
+            let keep = gpu::upload_singles(gpu, self.keep.iter().copied())?;
             let keep = Values::all(&keep, self.keep.len())?;
-            planes.over_images(gpu, &planes.sums(gpu, dy, Some(f), None)?, 0, Some(keep), dy.dtype())
+            let sums = planes.sums(gpu, dy, Some(f), None)?;
+            planes.over_images(gpu, &sums, PlaneSum::Products, Some(keep), dy.dtype())
         };
         Ok([None, wanted[1].then(df).transpose()?, wanted[2].then(dgamma).transpose()?])
     }
-}
-
-/// The factors of the sum, or of the branch's gradient, in a GPU's memory.
-fn gpu_factors(
-    gpu: &Gpu,
-    planes: Planes,
-    gamma: Option<Values>,
-    keep: &[f64],
-    (dtype, gradient): (DType, bool),
-) -> candle_core::Result<Storage> {
-    let mut factors = gpu.alloc(DType::F32, 3 * planes.count())?;
-    let uploaded = gpu::planes::upload(gpu, keep.iter().copied())?;
-    let flags = [i32::from(gamma.is_some()), i32::from(gradient)];
-    let arguments = vec![
-        gamma.map_or(Arg::None, Arg::Read),
-        Arg::Read(Values::all(&uploaded, keep.len())?),
-        Arg::Write(&mut factors),
-        Arg::Words(&flags),
-    ];
-    planes.factors(gpu, "residual_factors", dtype, false, arguments)?;
-    Ok(factors)
 }
 
 struct Residual {
@@ -219,14 +199,14 @@ impl Residual {
 impl Residual {
     fn gpu_forward(&self, gpu: &Gpu, x: Values, f: Values) -> candle_core::Result<Storage> {
         let planes = Planes::of(x.len(), self.channels, self.positions);
-        let factors = gpu_factors(gpu, planes, None, &self.keep, (x.dtype(), false))?;
-        planes.affine(gpu, x, Some(f), &factors, Per::Plane)
+        let factors = planes.residual_factors(gpu, None, &self.keep, x.dtype())?;
+        planes.affine(gpu, x, Some(f), &factors)
     }
 
     fn gpu_branch_grad(&self, gpu: &Gpu, dy: Values) -> candle_core::Result<Storage> {
         let planes = Planes::of(dy.len(), self.channels, self.positions);
-        let factors = gpu_factors(gpu, planes, None, &self.keep, (dy.dtype(), true))?;
-        planes.affine(gpu, dy, None, &factors, Per::Plane)
+        let factors = planes.residual_gradient_factors(gpu, None, &self.keep, dy.dtype())?;
+        planes.affine(gpu, dy, None, &factors)
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Plan {
     /// For half precision: every channel by lanes.
     half: OnceLock<Lanes>,
     /// The same convolution on a GPU.
-    pub(super) gpu: super::gpu::Plans,
+    pub(super) gpu: super::gpu::GpuPlans,
 }
 
 /// The engines on vectors, and which channels they compute.
@@ -89,7 +89,7 @@ impl Plan {
         table.group_of_channel().iter().for_each(|&group| channels[group] += 1);
         let divided = channels.iter().any(|channels| !channels.is_multiple_of(set.lanes()));
         Plan {
-            gpu: super::gpu::Plans::new(table.clone(), stepped(geometry)),
+            gpu: super::gpu::GpuPlans::new(table.clone(), geometry),
             table,
             geometry,
             set,
@@ -313,9 +313,7 @@ fn as_f32<'a, T: Element>(merged: &'a [Cow<'_, [T]>]) -> Vec<&'a [f32]> {
 /// The same convolution without strides that are never stepped, along axes with one output: work and memory grow with
 /// the stride.
 fn stepped(geometry: Geometry) -> Geometry {
-    let stride = |stride: usize, outputs: usize| if outputs == 1 { 1 } else { stride };
-    let (rows, cols) = geometry.output;
-    Geometry { stride: (stride(geometry.stride.0, rows), stride(geometry.stride.1, cols)), ..geometry }
+    geometry.without_idle_strides()
 }
 
 /// A plan per shape: made when a shape is seen first.

@@ -214,6 +214,14 @@ impl Geometry {
         let empty = rows.0 == rows.1 || cols.0 == cols.1;
         if empty { ValidRange { rows: (0, 0), cols: (0, 0) } } else { ValidRange { rows, cols } }
     }
+
+    /// The same convolution with stride 1 along axes with one output, where nothing is stepped: work and memory grow with
+    /// strides.
+    fn without_idle_strides(self) -> Self {
+        let stride = |stride: usize, outputs: usize| if outputs == 1 { 1 } else { stride };
+        let (rows, cols) = self.output;
+        Geometry { stride: (stride(self.stride.0, rows), stride(self.stride.1, cols)), ..self }
+    }
 }
 
 /// Rounding-up division of a non-negative number (`i64::div_ceil` is not stable).
