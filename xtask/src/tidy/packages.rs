@@ -82,7 +82,9 @@ fn dependencies(manifest: &str) -> Vec<Dependency> {
             let mut parts = section.rsplit('.');
             let (last, before) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
             let is_list = |name: &str| name.ends_with("dependencies");
-            (in_list, in_one) = (is_list(last), is_list(before) && !is_list(last));
+            // Versions for the whole workspace: no package uses them by that.
+            let is_table = before == "workspace";
+            (in_list, in_one) = (is_list(last) && !is_table, is_list(before) && !is_list(last));
             always = (if in_one { before } else { last }) == "dependencies";
             if in_one {
                 found.push(Dependency { name: unquoted(last), line: line_number, always });
