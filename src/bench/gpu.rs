@@ -376,7 +376,7 @@ impl Inputs {
         let found: Vec<f32> = self.launch(gpu, pass, 0)?.iter().map(numbers).collect::<Result<Vec<_>>>()?.concat();
         let on_cpu = |t: &Tensor| t.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>();
         let [x, dy] = [on_cpu(&self.maps[0][0])?, on_cpu(&self.maps[0][1])?];
-        let expected = self.conv.cpu_pass(pass as usize, [&x, &on_cpu(&self.weight)?, &on_cpu(&self.bias)?], &dy);
+        let expected = self.conv.cpu_pass(pass as usize, [&x, &on_cpu(&self.weight)?, &on_cpu(&self.bias)?], &dy)?;
         let scale = expected.iter().fold(1e-6f32, |most, value| most.max(value.abs()));
         let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / scale;
         let allowed = if settings.dtype == DType::F32 { 1e-4 } else { 2e-2 };

@@ -327,7 +327,7 @@ impl Inputs {
             }),
             Pass::Gradients => measure(effort, || {
                 black_box(apply(black_box(&x), black_box(&w))?);
-                black_box(self.conv.cpu_gradients(black_box(&self.values).each_ref().map(Vec::as_slice)));
+                black_box(self.conv.cpu_gradients(black_box(&self.values).each_ref().map(Vec::as_slice))?);
                 Ok(())
             }),
             Pass::Tape => measure(effort, || {
