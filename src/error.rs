@@ -19,6 +19,16 @@ pub enum Error {
         /// What would have been accepted.
         allowed: String,
     },
+    /// A name that is not among those that there are.
+    #[error("{what}: got {name}, allowed: {}", known.join(", "))]
+    Unknown {
+        /// What it should name ("model", "field").
+        what: String,
+        /// The name that was given.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
     /// A file or folder that could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {

@@ -3,12 +3,10 @@
 pub mod confusion;
 pub mod cost;
 pub mod erf;
-pub mod erf_table;
 mod imagenet16;
 pub mod kernels;
 pub mod orientation;
 pub mod report;
-pub mod save;
 pub mod shape_bias;
 pub mod sparsity;
 pub mod tree;

@@ -11,9 +11,7 @@
 
 use super::imagenet16;
 use super::report::{CategoryBias, ShapeBiasReport};
-use crate::data::{IMAGE_EXTENSIONS, list_images};
 use crate::{Error, Result};
-use std::path::{Path, PathBuf};
 
 /// Pooled shape bias of the ten human observers of the original study.
 pub const HUMAN: f64 = 0.9587;
@@ -130,62 +128,4 @@ pub fn shape_bias(model: &str, categories: &[String], answers: &[Answer]) -> Sha
             })
             .collect(),
     }
-}
-
-/// One image of a stimulus folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stimulus {
-    /// The file.
-    pub path: PathBuf,
-    /// Category of its shape: its folder's name.
-    pub shape: usize,
-    /// Category of its texture: read from its file name.
-    pub texture: usize,
-}
-
-/// The texture in a file name of the form `..._SHAPE3-TEXTURE12.png`: the part after the last `_`, before the first
-/// `.`, after the last `-`, without digits.
-///
-/// ```
-/// use kernelscope::analysis::shape_bias::texture_of_file_name;
-/// assert_eq!(texture_of_file_name("0001_dnn_x_cat7-elephant1.png"), "elephant");
-/// ```
-pub fn texture_of_file_name(name: &str) -> String {
-    let name = name.rsplit('_').next().unwrap_or_default();
-    let name = name.split('.').next().unwrap_or_default();
-    let name = name.rsplit('-').next().unwrap_or_default();
-    name.chars().filter(|c| !c.is_ascii_digit()).collect()
-}
-
-/// The images of a stimulus folder with one folder per shape category.
-///
-/// # Errors
-/// If the folder is missing, empty, or holds a shape or texture that is no category.
-pub fn stimuli(dir: &Path, categories: &Categories) -> Result<Vec<Stimulus>> {
-    let mut folders: Vec<PathBuf> = std::fs::read_dir(dir)
-        .map_err(Error::io("read", dir))?
-        .filter_map(|item| item.ok().map(|i| i.path()).filter(|p| p.is_dir()))
-        .collect();
-    folders.sort();
-    let known = categories.names().join(", ");
-    let mut found = Vec::new();
-    for folder in folders {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let shape = categories
-            .index(&name)
-            .ok_or_else(|| Error::file(&folder, format!("\"{name}\" is no shape category; allowed: {known}")))?;
-        for path in list_images(&folder)? {
-            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let texture = texture_of_file_name(&file);
-            let texture = categories.index(&texture).ok_or_else(|| {
-                Error::file(&path, format!("\"{texture}\" in its name is no texture category; allowed: {known}"))
-            })?;
-            found.push(Stimulus { path, shape, texture });
-        }
-    }
-    if found.is_empty() {
-        let allowed = IMAGE_EXTENSIONS.join(", ");
-        return Err(Error::file(dir, format!("holds no shape folders with images ({allowed})")));
-    }
-    Ok(found)
 }

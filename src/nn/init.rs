@@ -36,6 +36,25 @@ impl Init {
     /// ConvNeXt's initialisation of weights: standard deviation 0.02, truncated at +-2.
     pub const WEIGHT: Init = Init::TruncatedNormal { std: 0.02, bound: 2.0 };
 
+    /// The nearest initialization of candle's: it does not cut normal distributions off.
+    pub(super) fn in_candle(&self) -> candle_nn::Init {
+        use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
+        let kaiming = |dist, gain| candle_nn::Init::Kaiming {
+            dist,
+            fan: FanInOut::FanIn,
+            non_linearity: NonLinearity::ExplicitGain(gain),
+        };
+        match *self {
+            Init::Constant(value) => candle_nn::Init::Const(value),
+            Init::Values(_) => candle_nn::Init::Const(0.0),
+            Init::TruncatedNormal { std, .. } => candle_nn::Init::Randn { mean: 0.0, stdev: std },
+            Init::FanIn => kaiming(NormalOrUniform::Normal, 1.0),
+            // candle's bound is sqrt(3) times its standard deviation.
+            Init::UniformFanIn => kaiming(NormalOrUniform::Uniform, 3f64.sqrt().recip()),
+            Init::Uniform { bound } => candle_nn::Init::Uniform { lo: -bound, up: bound },
+        }
+    }
+
     /// Draws the values of the parameter `name`. The stream depends on seed and name alone, so the same layer
     /// starts with the same values whatever else the network contains.
     ///

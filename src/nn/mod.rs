@@ -4,6 +4,7 @@
 //! checkpoint. So constructors always see final values (the angles of an oriented layer decide its taps), and what a
 //! checkpoint lacks, or has too much, is reported once, at the end, with all names.
 
+mod candle;
 mod dense;
 mod init;
 mod layers;
@@ -14,6 +15,7 @@ mod residual;
 mod taplist;
 mod trace;
 
+pub use self::candle::depthwise_conv2d;
 pub use dense::DenseConv;
 pub use init::Init;
 pub use layers::{DepthwiseConv, Linear, OrientedConv, PatchConv, Pointwise};

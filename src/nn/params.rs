@@ -4,6 +4,7 @@ use super::Init;
 use crate::weights::{Mismatch, TensorMap, WrongShape};
 use crate::{Error, Result, device};
 use candle_core::{DType, Device, Shape, Tensor, Var};
+use candle_nn::VarBuilder;
 use indexmap::IndexMap;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +37,19 @@ impl Kind {
         matches!(self, Kind::Weight | Kind::NormWeight | Kind::Bias | Kind::Gamma)
     }
 
+    /// The kind of a parameter with this name and number of axes, by PyTorch's conventions.
+    pub fn of_name(name: &str, rank: usize) -> Self {
+        match name.rsplit('.').next().unwrap_or_default() {
+            "running_mean" | "running_var" => Kind::RunningStat,
+            "num_batches_tracked" => Kind::Counter,
+            "theta" => Kind::Theta,
+            "gamma" => Kind::Gamma,
+            "bias" | "beta" => Kind::Bias,
+            _ if rank <= 1 => Kind::NormWeight,
+            _ => Kind::Weight,
+        }
+    }
+
     /// Whether it counts as a parameter of the network (state of batch norms does not; angles do, as in the official
     /// counts).
     pub fn counted(self) -> bool {
@@ -59,6 +73,35 @@ pub struct Params {
 }
 
 impl Params {
+    /// Parameters with their names and kinds, for networks that were not built from a [`Scope`].
+    ///
+    /// # Errors
+    /// If a name is there twice.
+    pub fn from_vars(vars: impl IntoIterator<Item = (String, Var, Kind)>) -> Result<Self> {
+        let mut map = IndexMap::new();
+        for (name, var, kind) in vars {
+            if map.insert(name.clone(), Param { var, kind }).is_some() {
+                return Err(Error::argument("parameter name", name, "a name that is not in use"));
+            }
+        }
+        Ok(Params { map })
+    }
+
+    /// The variables of a candle network, sorted by name. Their kinds follow from PyTorch's names, as
+    /// [`Kind::of_name`] reads them.
+    ///
+    /// # Errors
+    /// None are expected: a map has every name once.
+    pub fn from_var_map(vars: &candle_nn::VarMap) -> Result<Self> {
+        let data = vars.data().lock().unwrap_or_else(PoisonError::into_inner);
+        let mut vars: Vec<(String, Var)> = data.iter().map(|(name, var)| (name.clone(), var.clone())).collect();
+        vars.sort_by(|a, b| a.0.cmp(&b.0));
+        Params::from_vars(vars.into_iter().map(|(name, var)| {
+            let kind = Kind::of_name(&name, var.rank());
+            (name, var, kind)
+        }))
+    }
+
     /// All parameters with their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Param)> {
         self.map.iter().map(|(name, param)| (name.as_str(), param))
@@ -199,6 +242,8 @@ struct State {
 
 struct Shared {
     options: BuildOptions,
+    /// Where parameters come from in place of the options' weights and seed.
+    candle: Option<VarBuilder<'static>>,
     state: Mutex<State>,
 }
 
@@ -217,7 +262,7 @@ pub struct Builder {
 impl Builder {
     /// A builder with the given options.
     pub fn new(options: BuildOptions) -> Self {
-        Builder { shared: Arc::new(Shared { options, state: Mutex::default() }) }
+        Builder { shared: Arc::new(Shared { options, candle: None, state: Mutex::default() }) }
     }
 
     /// The scope of the network's root.
@@ -252,6 +297,32 @@ pub struct Scope {
     shared: Arc<Shared>,
     prefix: String,
     init: Init,
+}
+
+impl From<VarBuilder<'static>> for Scope {
+    /// The place of a [`VarBuilder`], so that layers of this crate can be parts of a candle network. The builder decides on
+    /// values, type, device and what learns; fresh values are drawn as candle draws them. Angles, which candle cannot
+    /// draw, are those of the layer's constructor unless the builder has them.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device, Tensor};
+    /// use candle_nn::{Module, VarBuilder, VarMap};
+    /// use kernelscope::nn::{DepthwiseConv, Scope};
+    /// use kernelscope::ops::depthwise2d::Options;
+    /// let vars = VarMap::new();
+    /// let scope = Scope::from(VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu));
+    /// let conv = DepthwiseConv::new(&scope.child("conv"), 4, true, Options::same(7)?)?;
+    /// let y = Module::forward(&conv, &Tensor::ones((1, 4, 9, 9), DType::F32, &Device::Cpu)?)?;
+    /// assert_eq!((y.dims(), vars.all_vars().len()), (&[1, 4, 9, 9][..], 2));
+    /// # Ok::<(), kernelscope::Error>(())
+    /// ```
+    fn from(builder: VarBuilder<'static>) -> Self {
+        let (dtype, device) = (builder.dtype(), builder.device().clone());
+        let options = BuildOptions { dtype, device, ..BuildOptions::default() };
+        // The builder puts its own prefix before names.
+        let shared = Shared { options, candle: Some(builder), state: Mutex::default() };
+        Scope { shared: Arc::new(shared), prefix: String::new(), init: Init::WEIGHT }
+    }
 }
 
 impl Scope {
@@ -290,6 +361,9 @@ impl Scope {
     pub fn param(&self, name: &str, shape: impl Into<Shape>, kind: Kind, init: Init) -> Result<Tensor> {
         let (name, shape) = (self.name(name), shape.into());
         self.count(&name, &shape)?;
+        if let Some(builder) = &self.shared.candle {
+            return from_candle(builder, &name, shape, &init);
+        }
         let options = &self.shared.options;
         let var = match &options.share {
             Some(shared) => match shared.get(&name) {
@@ -380,5 +454,15 @@ impl Scope {
     pub fn constant(&self, channels: usize, value: f64) -> Result<Tensor> {
         let options = &self.shared.options;
         Ok(Tensor::full(value, channels, &options.device)?.to_dtype(options.dtype)?)
+    }
+}
+
+/// A parameter of a candle builder.
+fn from_candle(builder: &VarBuilder<'static>, name: &str, shape: Shape, init: &Init) -> Result<Tensor> {
+    match init {
+        Init::Values(values) if !builder.contains_tensor(name) => {
+            Ok(Tensor::from_slice(values, shape, builder.device())?.to_dtype(builder.dtype())?)
+        }
+        _ => Ok(builder.get_with_hints(shape, name, init.in_candle())?),
     }
 }

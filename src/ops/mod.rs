@@ -42,6 +42,7 @@ pub(crate) mod storage;
 pub mod taplist;
 pub mod taps;
 mod tiles;
+pub mod update;
 
 use crate::{Error, Result};
 use candle_core::Tensor;

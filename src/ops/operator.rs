@@ -178,29 +178,41 @@ impl<O: Op3> CustomOp3 for OnCandle<O> {
         _y: &Tensor,
         dy: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let _span = profile::span(O::GRADIENT_NAME);
-        let passes = O::FIRST_GRADIENT_PASSES;
-        let wanted = [a.track_op() && !passes, b.track_op(), c.track_op()];
-        if let Some(gpu) = Gpu::of(a) {
-            let [a, b, c, dy] = [a.contiguous()?, b.contiguous()?, c.contiguous()?, dy.contiguous()?];
-            let held = [Held::new(&a), Held::new(&b), Held::new(&c), Held::new(&dy)];
-            let arguments = [held[0].values()?, held[1].values()?, held[2].values()?];
-            let [da, db, dc] = self.0.gpu_gradients(&gpu, arguments, held[3].values()?, wanted)?;
-            let tensor = |storage: Option<Storage>, like: &Tensor, wanted: bool| {
-                storage.filter(|_| wanted).map(|storage| gpu::tensor(storage, like.shape()))
-            };
-            let da = if passes { Some(dy.clone()) } else { tensor(da, &a, wanted[0]) };
-            return Ok((da, tensor(db, &b, wanted[1]), tensor(dc, &c, wanted[2])));
-        }
-        with_element!(dy.dtype(), "gradient", T => with_values::<T, _>(a, |av| with_values::<T, _>(b, |bv| {
-            with_values::<T, _>(c, |cv| with_values::<T, _>(dy, |dyv| {
-                let [da, db, dc] = self.0.gradients([av, bv, cv], dyv, wanted)?;
-                let tensor = |values: Option<Vec<T>>, like: &Tensor| {
-                    values.map(|values| Tensor::from_vec(values, like.shape(), like.device())).transpose()
-                };
-                let da = if passes { Some(dy.clone()) } else { tensor(da, a)? };
-                Ok((da, tensor(db, b)?, tensor(dc, c)?))
-            }))
-        })))
+        let wanted = [a, b, c].map(Tensor::track_op);
+        let [da, db, dc] = gradients(&self.0, [a, b, c], dy, wanted)?;
+        Ok((da, db, dc))
     }
+}
+
+/// The gradients of the arguments that are wanted, given the result's.
+pub(crate) fn gradients<O: Op3>(
+    op: &O,
+    [a, b, c]: [&Tensor; 3],
+    dy: &Tensor,
+    [wanted_a, wanted_b, wanted_c]: [bool; 3],
+) -> candle_core::Result<[Option<Tensor>; 3]> {
+    let _span = profile::span(O::GRADIENT_NAME);
+    let passes = O::FIRST_GRADIENT_PASSES;
+    let wanted = [wanted_a && !passes, wanted_b, wanted_c];
+    if let Some(gpu) = Gpu::of(a) {
+        let [a, b, c, dy] = [a.contiguous()?, b.contiguous()?, c.contiguous()?, dy.contiguous()?];
+        let held = [Held::new(&a), Held::new(&b), Held::new(&c), Held::new(&dy)];
+        let arguments = [held[0].values()?, held[1].values()?, held[2].values()?];
+        let [da, db, dc] = op.gpu_gradients(&gpu, arguments, held[3].values()?, wanted)?;
+        let tensor = |storage: Option<Storage>, like: &Tensor, wanted: bool| {
+            storage.filter(|_| wanted).map(|storage| gpu::tensor(storage, like.shape()))
+        };
+        let da = if passes { Some(dy.clone()) } else { tensor(da, &a, wanted[0]) };
+        return Ok([da, tensor(db, &b, wanted[1]), tensor(dc, &c, wanted[2])]);
+    }
+    with_element!(dy.dtype(), "gradient", T => with_values::<T, _>(a, |av| with_values::<T, _>(b, |bv| {
+        with_values::<T, _>(c, |cv| with_values::<T, _>(dy, |dyv| {
+            let [da, db, dc] = op.gradients([av, bv, cv], dyv, wanted)?;
+            let tensor = |values: Option<Vec<T>>, like: &Tensor| {
+                values.map(|values| Tensor::from_vec(values, like.shape(), like.device())).transpose()
+            };
+            let da = if passes { Some(dy.clone()) } else { tensor(da, a)? };
+            Ok([da, tensor(db, b)?, tensor(dc, c)?])
+        }))
+    })))
 }

@@ -211,19 +211,20 @@ number_or_keyword!(KernelChoice, Taps, Replaced, "replaced");
 pub fn set_field<C: Serialize + for<'de> Deserialize<'de>>(config: &mut C, key: &str, value: &str) -> Result<()> {
     let as_table = |e: toml::ser::Error| Error::argument("config", e, "a serialisable configuration");
     let mut table = toml::Table::try_from(&*config).map_err(as_table)?;
-    if !table.contains_key(key) || key == "family" {
-        let keys: Vec<_> = table.keys().filter(|k| *k != "family").map(String::as_str).collect();
-        return Err(Error::argument("--set", format!("unknown field \"{key}\""), keys.join(", ")));
+    if !table.contains_key(key) {
+        let keys: Vec<_> = table.keys().map(String::as_str).collect();
+        let known = keys.into_iter().map(String::from).collect();
+        return Err(Error::Unknown { what: "field".into(), name: key.to_string(), known });
     }
     table.insert(key.to_string(), parse_value(value));
-    *config = table.try_into().map_err(|e: toml::de::Error| {
-        Error::argument(format!("--set {key}"), format!("\"{value}\""), e.message().to_string())
-    })?;
+    *config = table
+        .try_into()
+        .map_err(|e: toml::de::Error| Error::argument(key, format!("\"{value}\""), e.message().to_string()))?;
     Ok(())
 }
 
-/// A value as `--set` takes it.
-pub(crate) fn parse_value(text: &str) -> toml::Value {
+/// A value of a field as [`set_field`] reads it.
+pub fn parse_value(text: &str) -> toml::Value {
     let parse = |text: &str| toml::from_str::<toml::Table>(&format!("v = {text}")).ok()?.remove("v");
     parse(text)
         .or_else(|| text.contains(',').then(|| parse(&format!("[{text}]"))).flatten())

@@ -161,6 +161,8 @@ impl ConvMixer {
 }
 
 impl Family for ConvMixerConfig {
+    const NAME: &'static str = "convmixer";
+
     common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {

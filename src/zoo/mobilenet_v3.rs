@@ -269,6 +269,8 @@ impl MobileNetV3 {
 }
 
 impl Family for MobileNetV3Config {
+    const NAME: &'static str = "mobilenetv3";
+
     common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {

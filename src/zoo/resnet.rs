@@ -15,7 +15,7 @@
 
 use super::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_rate};
 use super::conv_norm::{ConvNorm, Place};
-use super::registry::{Entry, Preprocessing, Published};
+use super::entry::{Entry, Preprocessing, Published};
 use super::{Family, Features, Model, ModelConfig, PerStage, common_fields};
 use crate::Result;
 use crate::nn::{DropPath, FeatureShape, Linear, Mode, Pass, Scope, Trace, global_mean};
@@ -23,6 +23,7 @@ use crate::ops::max_pool::MaxPool;
 use crate::weights::TensorMap;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Channels of a block by those of its 3x3 convolution.
 const EXPANSION: usize = 4;
@@ -150,6 +151,8 @@ impl ResNet {
 }
 
 impl Family for ResNetConfig {
+    const NAME: &'static str = "resnet";
+
     common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
@@ -196,11 +199,10 @@ impl Model for ResNet {
 
 /// The registered networks. Accuracies are those of the first weights that torchvision published.
 pub(super) fn entries() -> Vec<Entry> {
-    use ModelConfig::ResNet;
-    let entry = |name, config, (params_m, gmacs, top1), weights| Entry {
+    let entry = |name, config: fn() -> ModelConfig, (params_m, gmacs, top1), weights| Entry {
         name,
         paper: "He et al., Deep Residual Learning for Image Recognition, CVPR 2016",
-        config,
+        config: Arc::new(config),
         published: Published { params_m: Some(params_m), gmacs: Some(gmacs), top1: Some(top1), remark: "" },
         preprocessing: Preprocessing::default(),
         weights,
@@ -208,19 +210,19 @@ pub(super) fn entries() -> Vec<Entry> {
     vec![
         entry(
             "resnet-50",
-            || ResNet(ResNetConfig::with_depths([3, 4, 6, 3])),
+            || ResNetConfig::with_depths([3, 4, 6, 3]).into(),
             (25.6, 4.09, 76.1),
             "torchvision (ResNet50_Weights)",
         ),
         entry(
             "resnet-101",
-            || ResNet(ResNetConfig::with_depths([3, 4, 23, 3])),
+            || ResNetConfig::with_depths([3, 4, 23, 3]).into(),
             (44.5, 7.8, 77.4),
             "torchvision (ResNet101_Weights)",
         ),
         entry(
             "resnet-152",
-            || ResNet(ResNetConfig::with_depths([3, 8, 36, 3])),
+            || ResNetConfig::with_depths([3, 8, 36, 3]).into(),
             (60.2, 11.51, 78.3),
             "torchvision (ResNet152_Weights)",
         ),

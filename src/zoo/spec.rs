@@ -1,6 +1,8 @@
 //! Which network a file or a command means: a name and a configuration, and what checkpoints say of themselves.
 
-use super::{ModelConfig, Preprocessing, entry};
+use super::entry::Preprocessing;
+use super::family::ModelConfig;
+use super::registry::entry;
 use crate::weights::Checkpoint;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -29,7 +31,7 @@ struct Stored {
 
 impl Stored {
     fn checksum_of(spec: &ModelSpec) -> Result<Option<String>> {
-        Ok(spec.config.family().checksum()?.map(|sum| format!("{sum:016x}")))
+        Ok(spec.config.checksum()?.map(|sum| format!("{sum:016x}")))
     }
 
     /// What a checkpoint says of itself, if anything, and if this version computes with the same as the one that
@@ -58,7 +60,7 @@ impl ModelSpec {
     /// If there is none; the message lists the names.
     pub fn named(name: &str) -> Result<Self> {
         let entry = entry(name)?;
-        Ok(ModelSpec { name: entry.name.to_string(), config: (entry.config)() })
+        Ok(ModelSpec { name: entry.name.to_string(), config: entry.config() })
     }
 
     /// Applies `key=value` overrides in order.
@@ -68,7 +70,7 @@ impl ModelSpec {
     pub fn with_overrides<S: AsRef<str>>(mut self, overrides: &[S]) -> Result<Self> {
         for text in overrides {
             let Some((key, value)) = text.as_ref().split_once('=') else {
-                return Err(Error::argument("--set", format!("\"{}\"", text.as_ref()), "key=value"));
+                return Err(Error::argument("override", format!("\"{}\"", text.as_ref()), "key=value"));
             };
             self.config.set(key.trim(), value.trim())?;
         }
@@ -111,7 +113,7 @@ impl ModelSpec {
 
     fn check_against(&self, stored: Option<&Stored>, checkpoint: &Checkpoint) -> Result<()> {
         let misfit = |reason: String| Error::file(&checkpoint.source, format!("does not fit {}: {reason}", self.name));
-        if let Some(reason) = self.config.family().misfit(&checkpoint.tensors) {
+        if let Some(reason) = self.config.misfit(&checkpoint.tensors) {
             return Err(misfit(reason));
         }
         let sum = stored.and_then(|stored| stored.checksum.as_ref());
@@ -125,7 +127,7 @@ impl ModelSpec {
             _ => {}
         }
         let known = sum.is_some() || stored.is_some_and(|stored| stored.spec.name == self.name);
-        if let Some(assumption) = self.config.family().assumption().filter(|_| !known) {
+        if let Some(assumption) = self.config.assumption().filter(|_| !known) {
             tracing::warn!("{}: {assumption}", checkpoint.source.display());
         }
         Ok(())

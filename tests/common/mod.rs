@@ -9,10 +9,10 @@
 use candle_core::{DType, Device, Tensor, Var};
 use kernelscope::nn::{BuildOptions, Kind, Mode, Param};
 use kernelscope::ops::gpu::{self, Launch};
-use kernelscope::train::{AdamW, AdamWConfig, soft_cross_entropy};
 use kernelscope::weights::TensorMap;
 use kernelscope::zoo::{ModelSpec, Network};
 use kernelscope_emulator::{Argument, Size};
+use kernelscope_lab::train::{AdamW, AdamWConfig, soft_cross_entropy};
 use serde_json::Value;
 use std::path::Path;
 
@@ -63,9 +63,15 @@ pub fn fill_kind(name: &str, shape: &[usize], kind: &str) -> Vec<f32> {
     fill(name).take(shape.iter().product()).map(|u| value(u) as f32).collect()
 }
 
+/// The root of the workspace.
+pub fn root() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().find(|path| path.join("tests/golden").is_dir()).expect("a package inside the workspace")
+}
+
 /// A golden file, by its path below `tests/golden`.
 pub fn golden(path: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path);
+    let path = root().join("tests/golden").join(path);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{} is not JSON: {e}", path.display()))
 }

@@ -3,9 +3,9 @@
 
 use crate::common::{computed, device, emulate, fill_kind};
 use candle_core::{DType, Device, Tensor, Var};
-use kernelscope::bench::cases::{Case, Kernel};
 use kernelscope::ops::gpu::emulated;
 use kernelscope_emulator::{Counts, counted};
+use kernelscope_lab::bench::cases::{Case, Kernel};
 
 /// An H100 SXM: bytes per second, multiprocessors, their cycles per second (67 TFLOP/s over 128 units each).
 const BANDWIDTH: f64 = 3.35e12;

@@ -5,28 +5,28 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../ops_properties/support.rs"]
+#[path = "../library/ops_properties/support.rs"]
 mod support;
 
 mod counts;
-#[path = "../ops_properties/depthwise.rs"]
+#[path = "../library/ops_properties/depthwise.rs"]
 mod depthwise;
-#[path = "../ops_properties/elementwise.rs"]
+#[path = "../library/ops_properties/elementwise.rs"]
 mod elementwise;
 mod emulator;
-#[path = "../ops_properties/fused.rs"]
+#[path = "../library/ops_properties/fused.rs"]
 mod fused;
-#[path = "../ops_golden.rs"]
+#[path = "../library/ops_golden.rs"]
 mod golden;
-#[path = "../ops_properties/layer_norm.rs"]
+#[path = "../library/ops_properties/layer_norm.rs"]
 mod layer_norm;
 mod networks;
-#[path = "../ops_properties/oriented.rs"]
+#[path = "../library/ops_properties/oriented.rs"]
 mod oriented;
 mod others;
-#[path = "../ops_properties/pointwise.rs"]
+#[path = "../library/ops_properties/pointwise.rs"]
 mod pointwise;
 mod squares;
-#[path = "../ops_properties/taplist.rs"]
+#[path = "../library/ops_properties/taplist.rs"]
 mod taplist;
 mod updates;

@@ -1,7 +1,7 @@
 //! The operators whose own tests do not go through the shared cases, with kernels against the CPU in double precision.
 
+use super::support::{View, compare, config, dtype, tolerance};
 use crate::common::{Arg, by_kernels, differentiate, differentiate_exactly, on_device};
-use crate::support::{View, compare, config, dtype, tolerance};
 use candle_core::{DType, Tensor};
 use kernelscope::Result;
 use kernelscope::ops::batch_norm::{batch_norm, statistics};

@@ -1,7 +1,7 @@
 //! Kernels about as large as the image, on batches whose images share warps.
 
+use super::support::{View, compare, config, dtype, tolerance};
 use crate::common::{Arg, differentiate, differentiate_exactly};
-use crate::support::{View, compare, config, dtype, tolerance};
 use candle_core::DType;
 use kernelscope::ops::depthwise2d::{Depthwise2d, Options};
 use kernelscope::ops::taps::{Geometry, Tap, TapConv, TapTable};

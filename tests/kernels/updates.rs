@@ -5,10 +5,10 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use kernelscope::Result;
 use kernelscope::nn::{BuildOptions, Params};
-use kernelscope::train::sparse::{Masks, SparseConfig, SparseKind};
-use kernelscope::train::{AdamW, AdamWConfig, Ema};
 use kernelscope::weights::TensorMap;
 use kernelscope::zoo::Network;
+use kernelscope_lab::train::sparse::{Masks, SparseConfig, SparseKind};
+use kernelscope_lab::train::{AdamW, AdamWConfig, Ema};
 use std::collections::BTreeMap;
 
 /// Gradients that are the same values on every device.

@@ -19,12 +19,10 @@
 mod history;
 mod keep;
 mod merged;
-mod save;
 mod shifts;
 
-pub use history::{read_history, stage_means};
+pub use history::stage_means;
 pub use keep::{check_masks, is_prunable};
-pub use save::save;
 pub use shifts::kept_shifts;
 
 use super::report::{Granularity, GroupHistogram, KeptGroups, LayerSparsity, SparsityReport, SparsityTotal};

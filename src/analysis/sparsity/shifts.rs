@@ -20,9 +20,9 @@ use crate::{Error, Result};
 ///
 /// ```
 /// use kernelscope::{analysis::sparsity::{kept_shifts, sparsity}, nn::BuildOptions};
-/// use kernelscope::zoo::{ModelConfig, ModelSpec, Network};
+/// use kernelscope::zoo::{ModelSpec, Network, shiftwise::ShiftWiseConfig};
 /// let network = Network::build(ModelSpec::named("nano-sw")?, BuildOptions::frozen())?;
-/// let ModelConfig::ShiftWise(config) = &network.spec().config else { unreachable!() };
+/// let config: &ShiftWiseConfig = network.spec().config.downcast_ref().expect("a network of this family");
 /// let report = sparsity("nano-sw", &network.params().tensors(), None, None)?;
 /// let shifts = kept_shifts(&report.groups, config)?;
 /// // Kernels of 15 pixels from 5 small ones, of which none is pruned; 2 shuffles.

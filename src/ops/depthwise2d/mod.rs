@@ -87,6 +87,11 @@ impl Depthwise2d {
         Ok(Depthwise2d { plans: Plans::new(TapTable::shared(channels, &taps)?), options })
     }
 
+    /// The geometry.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// The taps of every channel.
     pub fn table(&self) -> &TapTable {
         self.plans.table()

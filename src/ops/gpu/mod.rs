@@ -9,10 +9,12 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 mod emulator;
+mod measure;
 pub(crate) mod planes;
 pub(crate) mod update;
 
 pub use emulator::{Argument, Emulator, emulated};
+pub use measure::{ArithmeticProbe, MemoryUse, Meter};
 
 use crate::{Error, Result};
 use candle_core::backend::BackendStorage;

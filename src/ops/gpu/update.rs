@@ -28,7 +28,7 @@ impl Kept {
 
 /// The numbers of a step t of AdamW with learning rate a, for parameters of one decay group.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct AdamWStep {
+pub struct AdamWStep {
     /// Decay rates of the moments, b1 and b2.
     pub betas: (f32, f32),
     /// Added to the root of the second moment.

@@ -114,7 +114,7 @@ impl Window {
     }
 
     /// The taps of h, v and i as depthwise convolutions.
-    pub(crate) fn rectangles(&self) -> [Vec<crate::ops::taps::Tap>; 3] {
+    pub fn rectangles(&self) -> [Vec<crate::ops::taps::Tap>; 3] {
         let (n, long) = (self.small, self.covered());
         let (middle, half) = (self.length / 2, n / 2);
         [rectangle((n, long), (half, middle)), rectangle((long, n), (middle, half)), rectangle((n, n), (half, half))]

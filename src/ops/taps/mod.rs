@@ -14,6 +14,7 @@
 pub mod cpu;
 mod division;
 mod gpu;
+mod gradients;
 mod lanes;
 mod op;
 mod output;
@@ -21,8 +22,8 @@ mod planes;
 #[cfg(test)]
 mod tests;
 
+pub use gradients::{TapGradients, Wanted};
 pub use lanes::InstructionSet;
-pub(crate) use op::PassResult;
 pub use op::TapConv;
 
 use crate::{Error, Result};

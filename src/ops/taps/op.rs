@@ -12,9 +12,6 @@ use candle_core::{DType, Shape, Tensor, WithDType};
 use half::{bf16, f16};
 use std::sync::Arc;
 
-/// What a pass writes.
-pub(crate) type PassResult = Vec<Storage>;
-
 /// A depthwise convolution given by a tap table and its sizes, with all gradients.
 #[derive(Debug, Clone)]
 pub struct TapConv {
@@ -47,6 +44,33 @@ impl TapConv {
     /// # Errors
     /// If shapes or dtypes do not fit the table.
     pub fn apply(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let bias = match bias {
+            Some(bias) => bias.clone(),
+            None => Tensor::zeros(self.table().channels(), x.dtype(), x.device())?,
+        };
+        self.check(x, weight, &bias)?;
+        if Gpu::of(x).is_some() {
+            return operator::apply(self.clone(), [x, weight, &bias]);
+        }
+        match x.dtype() {
+            DType::F16 => self.apply_half::<f16>([x, weight, &bias]),
+            DType::BF16 => self.apply_half::<bf16>([x, weight, &bias]),
+            _ => operator::apply(self.clone(), [x, weight, &bias]),
+        }
+    }
+
+    /// The taps.
+    pub fn table(&self) -> &TapTable {
+        self.plan.table()
+    }
+
+    /// Sizes and strides.
+    pub fn geometry(&self) -> &Geometry {
+        self.plan.geometry()
+    }
+
+    /// Checks that arguments fit the table and each other.
+    pub(super) fn check(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<()> {
         let (_, channels, height, width) = crate::ops::dims4("input", x)?;
         if channels != self.plan.table().channels() || (height, width) != self.plan.geometry().input {
             return Err(Error::argument(
@@ -69,20 +93,8 @@ impl TapConv {
                 format!("{channels} channels of {} weights", self.plan.table().weights_per_channel()),
             ));
         }
-        let bias = match bias {
-            Some(bias) => bias.clone(),
-            None => Tensor::zeros(channels, x.dtype(), x.device())?,
-        };
-        crate::ops::check_per_channel("bias", &bias, channels)?;
-        storage::check_same("input, weight and bias", &[x, weight, &bias])?;
-        if Gpu::of(x).is_some() {
-            return operator::apply(self.clone(), [x, weight, &bias]);
-        }
-        match x.dtype() {
-            DType::F16 => self.apply_half::<f16>([x, weight, &bias]),
-            DType::BF16 => self.apply_half::<bf16>([x, weight, &bias]),
-            _ => operator::apply(self.clone(), [x, weight, &bias]),
-        }
+        crate::ops::check_per_channel("bias", bias, channels)?;
+        storage::check_same("input, weight and bias", &[x, weight, bias])
     }
 
     /// The forward pass on feature maps in half precision.
@@ -99,47 +111,6 @@ impl TapConv {
         let (weight, bias) = (values(weight)?, values(bias)?);
         let y = storage::with_values::<H, _>(x, |x| Ok(self.plan.forward_half(x, &weight, &bias, self.residual)?))?;
         Ok(Tensor::from_vec(y, self.output_shape(x.shape()), x.device())?)
-    }
-}
-
-/// Single passes, for benchmarks.
-impl TapConv {
-    /// Sizes and strides.
-    pub(crate) fn geometry(&self) -> &Geometry {
-        self.plan.geometry()
-    }
-
-    /// `[y]` of x, weights and bias.
-    pub(crate) fn gpu_pass_forward(&self, gpu: &Gpu, arguments: [Values; 3]) -> candle_core::Result<PassResult> {
-        Ok(vec![self.plan.gpu.forward(gpu, arguments, self.residual)?])
-    }
-
-    /// `[dx]` of dy and weights.
-    pub(crate) fn gpu_pass_input(&self, gpu: &Gpu, arguments: [Values; 2]) -> candle_core::Result<PassResult> {
-        Ok(vec![self.plan.gpu.input_grad(gpu, arguments, self.residual)?])
-    }
-
-    /// `[dw, db]` of x and dy.
-    pub(crate) fn gpu_pass_weight(&self, gpu: &Gpu, arguments: [Values; 2]) -> candle_core::Result<PassResult> {
-        Ok(self.plan.gpu.weight_grad(gpu, arguments)?.into())
-    }
-
-    /// The gradients of input and weights from x, weights and dy, on the CPU.
-    pub(crate) fn cpu_gradients(&self, arguments: [&[f32]; 3]) -> Result<Gradients<f32>> {
-        self.plan.gradients(arguments, self.residual, [true, true, false])
-    }
-
-    /// The result of the forward pass (0), the input's gradient (1), or the weights' and the bias's (2), on the CPU.
-    pub(crate) fn cpu_pass(&self, pass: usize, [x, w, b]: [&[f32]; 3], dy: &[f32]) -> Result<Vec<f32>> {
-        let gradients = |wanted| self.plan.gradients([x, w, dy], self.residual, wanted);
-        match pass {
-            0 => self.plan.forward(x, w, b, self.residual),
-            1 => Ok(gradients([true, false, false])?.input.unwrap_or_default()),
-            _ => {
-                let Gradients { weight, bias, .. } = gradients([false, true, true])?;
-                Ok([weight.unwrap_or_default(), bias.unwrap_or_default()].concat())
-            }
-        }
     }
 }
 

@@ -313,6 +313,8 @@ impl ConvNext {
 }
 
 impl Family for ConvNextConfig {
+    const NAME: &'static str = "convnext";
+
     common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {

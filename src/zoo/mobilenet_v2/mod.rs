@@ -27,7 +27,7 @@ pub use config::{MobileNetV2Config, Where};
 pub use merge::{fold, merge};
 
 use super::conv_norm::{ConvNorm, Place};
-use super::registry::{Entry, Preprocessing, Published};
+use super::entry::{Entry, Preprocessing, Published};
 use super::{Family, Features, Merge, Model, ModelConfig, common_fields};
 use crate::nn::{DropPath, FeatureShape, Linear, Mode, Pass, Scope, Trace, global_mean};
 use crate::ops::depthwise2d;
@@ -37,6 +37,7 @@ use crate::{Result, rng};
 use candle_core::Tensor;
 use config::Unit;
 use rand::RngExt;
+use std::sync::Arc;
 
 /// In training, each value is dropped with probability `rate`, and those kept are divided by the probability of that.
 fn dropout(x: &Tensor, rate: f64, mode: Mode) -> Result<Tensor> {
@@ -210,6 +211,8 @@ impl MobileNetV2 {
 }
 
 impl Family for MobileNetV2Config {
+    const NAME: &'static str = "mobilenetv2";
+
     common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
@@ -220,11 +223,11 @@ impl Family for MobileNetV2Config {
         self.merged
     }
 
-    fn for_inference(&self) -> Option<ModelConfig> {
-        Some(ModelConfig::MobileNetV2(MobileNetV2Config { merged: true, ..self.clone() }))
+    fn for_inference(&self) -> Self {
+        MobileNetV2Config { merged: true, ..self.clone() }
     }
 
-    fn merge(&self, tensors: &TensorMap, how: Merge) -> Result<(ModelConfig, TensorMap)> {
+    fn merge(&self, tensors: &TensorMap, how: Merge) -> Result<(Self, TensorMap)> {
         let (config, tensors) = match how {
             Merge::Kernels => merge(self, tensors)?,
             Merge::Norms if self.merged => fold(self, tensors)?,
@@ -233,7 +236,7 @@ impl Family for MobileNetV2Config {
                 fold(&config, &tensors)?
             }
         };
-        Ok((ModelConfig::MobileNetV2(config), tensors))
+        Ok((config, tensors))
     }
 }
 
@@ -279,15 +282,14 @@ impl Model for MobileNetV2 {
 
 /// The registered networks.
 pub(super) fn entries() -> Vec<Entry> {
-    use ModelConfig::MobileNetV2;
     const BASE: &str = "Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018";
     const LARGE: &str = "Ding et al., Scaling Up Your Kernels to 31x31 (RepLKNet), CVPR 2022";
     const UNKNOWN: Published = Published { params_m: None, gmacs: None, top1: None, remark: "" };
     let base = Published { params_m: Some(3.5), gmacs: Some(0.3), top1: Some(71.9), remark: "" };
-    let entry = |name, paper, config, published, weights| Entry {
+    let entry = |name, paper, config: fn() -> ModelConfig, published, weights| Entry {
         name,
         paper,
-        config,
+        config: Arc::new(config),
         published,
         preprocessing: Preprocessing::default(),
         weights,
@@ -297,14 +299,14 @@ pub(super) fn entries() -> Vec<Entry> {
         entry(
             "mobilenetv2-k3",
             BASE,
-            || MobileNetV2(MobileNetV2Config::with_kernel(3)),
+            || MobileNetV2Config::with_kernel(3).into(),
             base,
             "torchvision (MobileNet_V2_Weights)",
         ),
-        entry("mobilenetv2-k5", LARGE, || MobileNetV2(MobileNetV2Config::with_kernel(5)), UNKNOWN, NONE),
-        entry("mobilenetv2-k7", LARGE, || MobileNetV2(MobileNetV2Config::with_kernel(7)), UNKNOWN, NONE),
-        entry("mobilenetv2-k9", LARGE, || MobileNetV2(MobileNetV2Config::with_kernel(9)), UNKNOWN, NONE),
-        entry("mobilenetv2-k13", LARGE, || MobileNetV2(MobileNetV2Config::with_kernel(13)), UNKNOWN, NONE),
+        entry("mobilenetv2-k5", LARGE, || MobileNetV2Config::with_kernel(5).into(), UNKNOWN, NONE),
+        entry("mobilenetv2-k7", LARGE, || MobileNetV2Config::with_kernel(7).into(), UNKNOWN, NONE),
+        entry("mobilenetv2-k9", LARGE, || MobileNetV2Config::with_kernel(9).into(), UNKNOWN, NONE),
+        entry("mobilenetv2-k13", LARGE, || MobileNetV2Config::with_kernel(13).into(), UNKNOWN, NONE),
     ]
 }
 

@@ -28,7 +28,7 @@ mod merge;
 pub use config::RepLkNetConfig;
 pub use merge::{fold, merge};
 
-use super::{Family, Features, Merge, Model, ModelConfig, common_fields};
+use super::{Family, Features, Merge, Model, common_fields};
 use crate::nn::{
     BatchNorm, DenseConv, DepthwiseConv, DropPath, FeatureShape, Init, LayerScale, Linear, Mode, Pass, Pointwise,
     Scope, Trace, global_mean,
@@ -332,6 +332,8 @@ impl RepLkNet {
 }
 
 impl Family for RepLkNetConfig {
+    const NAME: &'static str = "replknet";
+
     common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
@@ -346,11 +348,11 @@ impl Family for RepLkNetConfig {
         self.merged
     }
 
-    fn for_inference(&self) -> Option<ModelConfig> {
-        Some(ModelConfig::RepLkNet(RepLkNetConfig { merged: true, ..self.clone() }))
+    fn for_inference(&self) -> Self {
+        RepLkNetConfig { merged: true, ..self.clone() }
     }
 
-    fn merge(&self, tensors: &TensorMap, how: Merge) -> Result<(ModelConfig, TensorMap)> {
+    fn merge(&self, tensors: &TensorMap, how: Merge) -> Result<(Self, TensorMap)> {
         let (config, tensors) = match how {
             Merge::Kernels => merge(self, tensors)?,
             Merge::Norms if self.merged => fold(self, tensors)?,
@@ -359,7 +361,7 @@ impl Family for RepLkNetConfig {
                 fold(&config, &tensors)?
             }
         };
-        Ok((ModelConfig::RepLkNet(config), tensors))
+        Ok((config, tensors))
     }
 }
 

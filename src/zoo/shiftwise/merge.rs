@@ -26,7 +26,7 @@ use candle_core::{DType, Tensor};
 /// use kernelscope::nn::BuildOptions;
 /// use kernelscope::zoo::{ModelConfig, ModelSpec, Network, shiftwise};
 /// let network = Network::build(ModelSpec::named("nano-sw")?, BuildOptions::frozen())?;
-/// let ModelConfig::ShiftWise(config) = &network.spec().config else { unreachable!() };
+/// let config: &ShiftWiseConfig = network.spec().config.downcast_ref().expect("a network of this family");
 /// let (_, tensors) = shiftwise::merge_paths(config, &network.params().tensors())?;
 /// assert!(tensors.contains_key("stages.0.0.large_kernel.LoRA.weight"));
 /// # Ok::<(), kernelscope::Error>(())

@@ -30,7 +30,7 @@ pub use merge::{merge_cross, merge_paths};
 
 use super::convnext::WeightInit;
 use super::head_norm::HeadNorm;
-use super::{Family, Features, Merge, Model, ModelConfig, common_fields};
+use super::{Family, Features, Merge, Model, common_fields};
 use crate::nn::{
     DenseConv, DropPath, FeatureShape, Init, LayerNorm, Linear, Pass, PatchConv, Scope, Trace, global_mean,
 };
@@ -155,6 +155,8 @@ impl ShiftWiseNet {
 }
 
 impl Family for ShiftWiseConfig {
+    const NAME: &'static str = "shiftwise";
+
     common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
@@ -165,9 +167,9 @@ impl Family for ShiftWiseConfig {
         self.merged != Merged::None
     }
 
-    fn for_inference(&self) -> Option<ModelConfig> {
+    fn for_inference(&self) -> Self {
         let merged = if self.padding == Padding::Full { Merged::Cross } else { Merged::Paths };
-        Some(ModelConfig::ShiftWise(ShiftWiseConfig { merged, ..self.clone() }))
+        ShiftWiseConfig { merged, ..self.clone() }
     }
 
     fn checksum(&self) -> Result<Option<u64>> {
@@ -197,12 +199,12 @@ impl Family for ShiftWiseConfig {
         self.misfit(tensors)
     }
 
-    fn merge(&self, tensors: &TensorMap, how: Merge) -> Result<(ModelConfig, TensorMap)> {
+    fn merge(&self, tensors: &TensorMap, how: Merge) -> Result<(Self, TensorMap)> {
         let (config, tensors) = match how {
             Merge::Kernels => merge_paths(self, tensors)?,
             Merge::Norms => merge_cross(self, tensors)?,
         };
-        Ok((ModelConfig::ShiftWise(config), tensors))
+        Ok((config, tensors))
     }
 }
 

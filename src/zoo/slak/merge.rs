@@ -34,7 +34,7 @@ use crate::{Error, Result};
 /// let config = SlakConfig { merge_form: MergeForm::Cross, ..SlakConfig::nano() };
 /// let (config, tensors) = slak::merge(&config, &network.params().tensors())?;
 /// assert_eq!(tensors["stages.0.0.large_kernel.lkb_reparam.weight"].dims(), [32, 1, 15, 15]);
-/// let spec = ModelSpec { name: "nano-slak".into(), config: ModelConfig::Slak(config) };
+/// let spec = ModelSpec { name: "nano-slak".into(), config: config.into() };
 /// let weights = Some((tensors, "merged".into()));
 /// let merged = Network::build(spec, BuildOptions { weights, ..BuildOptions::frozen() })?;
 /// assert!(merged.spec().config.is_merged());

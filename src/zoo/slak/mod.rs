@@ -29,8 +29,8 @@ pub use config::{MergeForm, SlakConfig};
 pub use merge::merge;
 
 use super::convnext::WeightInit;
+use super::entry::{Entry, NO_WEIGHTS, Preprocessing, Published, nano};
 use super::head_norm::HeadNorm;
-use super::registry::{Entry, NO_WEIGHTS, Preprocessing, Published, nano};
 use super::{Family, Features, Merge, Model, ModelConfig, common_fields};
 use crate::nn::{
     BatchNorm, DepthwiseConv, DropPath, FeatureShape, Init, LayerNorm, LayerScale, Linear, Mode, Pass, PatchConv,
@@ -40,6 +40,7 @@ use crate::ops::{Layout, depthwise2d};
 use crate::weights::TensorMap;
 use crate::{Error, Result};
 use candle_core::Tensor;
+use std::sync::Arc;
 
 /// A depthwise convolution and its batch norm; when merged, without one.
 struct Branch {
@@ -236,6 +237,8 @@ impl Slak {
 }
 
 impl Family for SlakConfig {
+    const NAME: &'static str = "slak";
+
     common_fields!();
 
     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
@@ -246,18 +249,18 @@ impl Family for SlakConfig {
         self.merged
     }
 
-    fn for_inference(&self) -> Option<ModelConfig> {
-        Some(ModelConfig::Slak(SlakConfig { merged: true, ..self.clone() }))
+    fn for_inference(&self) -> Self {
+        SlakConfig { merged: true, ..self.clone() }
     }
 
-    fn merge(&self, tensors: &TensorMap, how: Merge) -> Result<(ModelConfig, TensorMap)> {
+    fn merge(&self, tensors: &TensorMap, how: Merge) -> Result<(Self, TensorMap)> {
         if how == Merge::Norms {
             let given = "one whose convolutions have layer norms after them, but for its large kernels";
             let allowed = "one with batch norms after other convolutions; of this one, the kernels alone can be merged";
             return Err(Error::argument("network to fold the norms of", given, allowed));
         }
         let (config, tensors) = merge(self, tensors)?;
-        Ok((ModelConfig::Slak(config), tensors))
+        Ok((config, tensors))
     }
 }
 
@@ -305,11 +308,10 @@ const PAPER: &str = "Liu et al., More ConvNets in the 2020s: Scaling up Kernels 
 
 /// The registered networks of this family.
 pub(super) fn entries() -> Vec<Entry> {
-    use ModelConfig::Slak;
-    let entry = |name, config, (params_m, gmacs, top1), remark| Entry {
+    let entry = |name, config: fn() -> ModelConfig, (params_m, gmacs, top1), remark| Entry {
         name,
         paper: PAPER,
-        config,
+        config: Arc::new(config),
         published: Published { params_m: Some(params_m), gmacs: Some(gmacs), top1, remark },
         preprocessing: Preprocessing::default(),
         weights: "links in the readme of the VITA-Group/SLaK repository",
@@ -317,21 +319,21 @@ pub(super) fn entries() -> Vec<Entry> {
     vec![
         entry(
             "slak-t",
-            || Slak(SlakConfig::tiny()),
+            || SlakConfig::tiny().into(),
             (30.0, 5.0, Some(82.5)),
             "published counts are of the 60 % of the weights that sparse training leaves: 0.6 of the dense network are \
              30.4M and 5.2 GMACs",
         ),
         entry(
             "slak-s",
-            || Slak(SlakConfig::small()),
+            || SlakConfig::small().into(),
             (55.0, 9.8, Some(83.8)),
             "published counts are of the 60 % of the weights that sparse training leaves: 0.6 of the dense network are \
              54.7M and 10.0 GMACs",
         ),
         entry(
             "slak-b",
-            || Slak(SlakConfig::base()),
+            || SlakConfig::base().into(),
             (95.0, 17.1, Some(84.0)),
             "published counts are of the 60 % of the weights that sparse training leaves: 0.6 of the dense network are \
              94.8M and 17.1 GMACs",
@@ -341,11 +343,11 @@ pub(super) fn entries() -> Vec<Entry> {
             weights: NO_WEIGHTS,
             ..entry(
                 "convnext-t-31",
-                || Slak(SlakConfig::convnext_tiny_31()),
+                || SlakConfig::convnext_tiny_31().into(),
                 (32.0, 6.1, None),
                 "published counts are those of the merged form",
             )
         },
-        nano("nano-slak", || Slak(SlakConfig::nano())),
+        nano("nano-slak", || SlakConfig::nano().into()),
     ]
 }

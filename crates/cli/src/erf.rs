@@ -1,0 +1,179 @@
+//! `kernelscope erf`.
+
+use super::erf_table;
+use super::network::{Loaded, NetworkArgs};
+use super::output::{Progress, print_json, say, table};
+use candle_core::{Device, Tensor};
+use clap::ValueEnum;
+use kernelscope::analysis::erf::{Definition, Erf, Probe, THRESHOLDS, area_ratios};
+use kernelscope::analysis::report::ErfMap;
+use kernelscope::{Error, Result};
+use kernelscope_lab::data::{Image, check_side, list_images};
+use kernelscope_lab::plot::{self, ErfFigure, ErfScale};
+use kernelscope_lab::save;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    kernelscope erf --model convnext-t-1d --weights convnext_tiny_1d_best.pth --images photos/ --size 1024 --output erf/\n  \
+    kernelscope erf --run runs/first --images photos/ --size 256 --output erf/ --stage 2 --position 3,4\n  \
+    kernelscope erf --compare replknet-31b=RepLKNet-31B.pth replknet-13=RepLKNet-13.pth --images val/ --output table/\n  \
+    kernelscope erf --compare runs/a runs/b nano-replk --random 0 --images photos/ --size 256 --output table/\n\n\
+    Every image is resized to exactly SIZE x SIZE (bicubic, no crop). The output folder gets erf.safetensors (tensor\n\
+    `contribution`, the mean over the images), erf.csv (area ratios), erf.svg and erf.png; with --compare, for every\n\
+    network erf-NETWORK.safetensors, and erf-table.csv, .json, .md, .svg and .png for all. A network whose map is\n\
+    already there, of the same weights, images and settings, is not computed again, so that an interrupted table goes\n\
+    on with the same command.\n\n\
+    The area ratio r at t % is the share of the image in the smallest centred square with more than t % of\n\
+    D = log10(A + 1). A is the mean of the images' contributions in the official script, and their sum in the paper's\n\
+    text; the two give different r, and the script made the published figures, so it is the default.\n\n\
+    Only ratios at one image size compare. At 1024, the published size, most fields end inside the image. At 224 they\n\
+    are cut off at its border: r then says how evenly the contribution is spread, and a network with a smaller field\n\
+    may come out ahead.")]
+pub struct Args {
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// Put several networks into one table: NAME=FILE (a registered network and its weights), a run folder or checkpoint
+    /// of this program, or with --random SEED the NAME of a network
+    #[arg(long, value_name = "NETWORK", num_args = 1..)]
+    #[arg(conflicts_with_all = ["model", "overrides", "weights", "key", "run"])]
+    compare: Vec<String>,
+    /// A folder of images, or one image
+    #[arg(long, value_name = "FOLDER")]
+    images: PathBuf,
+    /// Side to which the images are resized, in pixels
+    #[arg(long, default_value_t = 1024)]
+    size: usize,
+    /// Largest number of images
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+    /// Stage, counted from 0; the last if left out
+    #[arg(long)]
+    stage: Option<usize>,
+    /// Row and column in the stage's feature map; its centre if left out
+    #[arg(long, value_name = "ROW,COL", value_parser = parse_position)]
+    position: Option<(usize, usize)>,
+    /// A as the mean over the images (script) or their sum (paper)
+    #[arg(long, value_enum, default_value_t = DefinitionArg::Script)]
+    definition: DefinitionArg,
+    /// Folder for the results
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+    /// Print the area ratios as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The definitions, as the command takes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DefinitionArg {
+    /// The official script's
+    Script,
+    /// The paper's text
+    Paper,
+}
+
+impl From<DefinitionArg> for Definition {
+    fn from(arg: DefinitionArg) -> Self {
+        match arg {
+            DefinitionArg::Script => Definition::Script,
+            DefinitionArg::Paper => Definition::Paper,
+        }
+    }
+}
+
+fn parse_position(text: &str) -> std::result::Result<(usize, usize), String> {
+    let parse = |part: &str| part.trim().parse().ok();
+    text.split_once(',').and_then(|(row, col)| Some((parse(row)?, parse(col)?))).ok_or("allowed: ROW,COL".to_string())
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    check_side("--size", args.size)?;
+    if args.limit == 0 {
+        return Err(Error::argument("--limit", 0, "at least 1"));
+    }
+    let stop = super::stop_on_ctrl_c();
+    let job = Job {
+        probe: Probe { stage: args.stage, position: args.position },
+        size: args.size,
+        definition: args.definition.into(),
+        output: args.output.clone(),
+        json: args.json,
+    };
+    if args.compare.is_empty() {
+        let loaded = args.network.load()?;
+        let images = images(args)?;
+        return single(&job, &loaded, &images, &stop);
+    }
+    let items = erf_table::parse(&args.compare, args.network.random)?;
+    erf_table::run(&job, &items, &images(args)?, &stop)
+}
+
+/// What is computed, and where the results go.
+pub(super) struct Job {
+    pub probe: Probe,
+    pub size: usize,
+    pub definition: Definition,
+    pub output: PathBuf,
+    pub json: bool,
+}
+
+fn images(args: &Args) -> Result<Vec<PathBuf>> {
+    let mut paths = list_images(&args.images)?;
+    paths.truncate(args.limit);
+    Ok(paths)
+}
+
+/// The map of one network over images, with progress.
+pub(super) fn compute(
+    job: &Job,
+    loaded: &Loaded,
+    images: &[PathBuf],
+    label: &str,
+    stop: &AtomicBool,
+) -> Result<ErfMap> {
+    let mut erf = Erf::new(&loaded.network, job.probe);
+    let mut progress = Progress::new(images.len(), label);
+    for path in images {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted(String::new()));
+        }
+        let image = Image::open(path)?.resized(job.size, job.size, loaded.transform.filter);
+        let values = loaded.transform.normalize.apply(&image);
+        erf.add(&Tensor::from_vec(values, (1, 3, job.size, job.size), &Device::Cpu)?)?;
+        progress.inc(1);
+    }
+    progress.finish();
+    erf.map()
+}
+
+fn single(job: &Job, loaded: &Loaded, images: &[PathBuf], stop: &AtomicBool) -> Result<()> {
+    std::fs::create_dir_all(&job.output).map_err(Error::io("create", &job.output))?;
+    let map = compute(job, loaded, images, "erf", stop).map_err(|e| match e {
+        Error::Interrupted(_) => Error::Interrupted(" before all images were done; nothing was written".into()),
+        other => other,
+    })?;
+    let by_definition = job.definition.of(map.clone());
+    let ratios = area_ratios(&by_definition, &THRESHOLDS);
+    let stem = job.output.join("erf");
+    save::erf(&stem, &map, &ratios)?;
+    let figure = ErfFigure::new(vec![(by_definition, ratios.clone())], ErfScale::Log);
+    plot::save(&figure, &stem)?;
+    if job.json {
+        return print_json(&ratios);
+    }
+    let rows = ratios
+        .iter()
+        .map(|r| {
+            vec![
+                format!("{:.0} %", 100.0 * r.threshold),
+                r.side.map_or("not reached".into(), |s| s.to_string()),
+                r.ratio.map_or("–".into(), |r| format!("{:.2} %", 100.0 * r)),
+            ]
+        })
+        .collect();
+    say(format_args!("{}, stage {}, position {:?}, {} images:", map.model, map.stage, map.position, map.images))?;
+    say(table(&["contribution", "side/px", "area ratio r"], rows))?;
+    say(job.output.display())
+}

@@ -1,0 +1,114 @@
+//! `kernelscope merge`.
+
+use super::network::{Loaded, NetworkArgs};
+use super::output::say;
+use candle_core::{DType, Device, Tensor};
+use kernelscope::files::check_writable;
+use kernelscope::nn::{Mode, Pass};
+use kernelscope::weights;
+use kernelscope::zoo::{Merge, Network, Preprocessing};
+use kernelscope::{Error, Result, rng};
+use kernelscope_lab::run::RunFolder;
+use rand_distr::{Distribution, StandardNormal};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    kernelscope merge --model replknet-31b --weights RepLKNet-31B_ImageNet-1K_224.pth --output merged.safetensors\n  \
+    kernelscope merge --run runs/replk --output merged.safetensors --fold-norms\n  \
+    kernelscope merge --model slak-t --weights slak_tiny.pth --set merge_form=cross --output merged.safetensors\n  \
+    kernelscope merge --model sw-v2-t --weights sw_tiny.pth --fold-norms --output cross.safetensors\n\n\
+    Every large kernel, the small kernel beside it and their batch norms become one convolution with a bias; the\n\
+    decomposed kernels of a SLaK become two rectangles or, with merge_form=cross, one square. The paths of a shift-wise\n\
+    network become one, as in the official code, and with --fold-norms one cross-shaped kernel stands in place of its\n\
+    branches, their norms and the identity. Logits stay the same but for rounding: how far they are apart is printed.\n\
+    `predict --merged` runs the result.")]
+pub struct Args {
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// Where to save the merged network
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Also fold the batch norms after other convolutions into them; of shift-wise networks, make one kernel per block
+    #[arg(long)]
+    fold_norms: bool,
+    /// Seed of the image on which both forms are compared
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    check_writable(&args.output)?;
+    check_other_file(args)?;
+    let loaded = args.network.load()?;
+    let how = if args.fold_norms { Merge::Norms } else { Merge::Kernels };
+    let merged = loaded.network.merged(how)?;
+    let size = loaded.transform.size;
+    let image = image(args.seed, size)?;
+    let (before, after) = (outputs(&loaded.network, &image)?, outputs(&merged, &image)?);
+    // A value that is not a number would be passed over by a maximum, but not by a sum.
+    let sum: f64 = before.iter().chain(&after).sum();
+    if !sum.is_finite() {
+        let (what, place) = ("the sum of the logits".into(), format!("an image from seed {}", args.seed));
+        return Err(Error::NonFinite { what, value: sum, place });
+    }
+    let metadata = BTreeMap::from([merged.spec().metadata()?, preprocessing(&loaded).metadata()?]);
+    weights::save(&args.output, &merged.params().tensors(), &metadata)?;
+    let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, |max: f64, v| max.max(v.abs()));
+    let apart = largest(&mut before.iter().zip(&after).map(|(a, b)| a - b));
+    let what = if merged.spec().config.has_classifier() { "logit" } else { "value of the last feature map" };
+    let millions = |network: &Network| network.params().count() as f64 / 1e6;
+    say(format_args!(
+        "{}: {}, {:.2} million parameters ({:.2} before)",
+        args.output.display(),
+        merged.spec().name,
+        millions(&merged),
+        millions(&loaded.network)
+    ))?;
+    say(format_args!(
+        "max {what} difference {apart:.1e} on a {size}x{size} image from seed {} (largest {what} {:.3})",
+        args.seed,
+        largest(&mut before.iter().copied())
+    ))
+}
+
+/// Refuses to replace the weights that are merged: the way back does not exist, and a run could not go on.
+fn check_other_file(args: &Args) -> Result<()> {
+    let same = |weights: &Path| match (weights.canonicalize(), args.output.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    };
+    let of_run = match &args.network.run {
+        Some(root) => RunFolder::open(root)?.checkpoints()?.iter().any(|checkpoint| same(&checkpoint.path)),
+        None => false,
+    };
+    if of_run || args.network.weights.as_deref().is_some_and(same) {
+        return Err(Error::argument("--output", args.output.display(), "another file than that of the weights"));
+    }
+    Ok(())
+}
+
+/// How images are prepared, for the merged file.
+fn preprocessing(loaded: &Loaded) -> Preprocessing {
+    let t = &loaded.transform;
+    let (mean, std) = (t.normalize.mean, t.normalize.std);
+    Preprocessing { size: t.size, crop_pct: f64::from(t.crop_pct), mean, std }
+}
+
+/// Noise of mean 0 and deviation 1, like the pixels of a normalised image.
+fn image(seed: u64, size: usize) -> Result<Tensor> {
+    let mut rng = rng::stream(seed, &[rng::hash_name("merge")]);
+    let values: Vec<f32> = (0..3 * size * size).map(|_| StandardNormal.sample(&mut rng)).collect();
+    Ok(Tensor::from_vec(values, (1, 3, size, size), &Device::Cpu)?)
+}
+
+/// The logits, or the last feature map of a backbone.
+fn outputs(network: &Network, image: &Tensor) -> Result<Vec<f64>> {
+    let output = if network.spec().config.has_classifier() {
+        network.forward(image)?
+    } else {
+        network.forward_features(image, &mut Pass::new(Mode::Eval))?.last()?.clone()
+    };
+    Ok(output.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
+}

@@ -1,0 +1,267 @@
+//! `kernelscope train` and `kernelscope eval`.
+
+use super::network::NetworkArgs;
+use super::output::{TrainingBar, print_json, say};
+use super::sparse::SparseArgs;
+use clap::ValueEnum;
+use kernelscope::zoo::ModelSpec;
+use kernelscope::{Error, Result};
+use kernelscope_lab::data::{Augment, Dataset, Loader, LoaderConfig, MixConfig, Transform};
+use kernelscope_lab::run::{DataConfig, DataSource, RunConfig, TrainConfig};
+use kernelscope_lab::train::{AdamWConfig, Trainer, evaluate};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Named augmentations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Recipe {
+    /// Images as they are
+    None,
+    /// Slightly random crops and mirroring
+    Light,
+    /// ConvNeXt's ImageNet recipe: crops, mirroring, RandAugment, erasing, mixup, cutmix, label smoothing
+    Imagenet,
+}
+
+/// What describes a new run. It would be ignored beside a run or a configuration that exists.
+const DESCRIPTION: [&str; 18] = [
+    "model",
+    "data",
+    "size",
+    "epochs",
+    "batch",
+    "lr",
+    "warmup",
+    "weight_decay",
+    "clip",
+    "ema",
+    "augment",
+    "smoothing",
+    "train_images",
+    "keep",
+    "workers",
+    "seed",
+    "weights",
+    "SparseArgs",
+];
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    kernelscope train --model nano-1d --data builtin --out runs/first\n  \
+    kernelscope train --model nano-1dpp --data folder:digits --size 32 --epochs 20 --out runs/digits\n  \
+    kernelscope train --model convnext-t-1d --set kernel=31,31,27,15 --data folder:imagenet --size 224 \\\n      \
+    --augment imagenet --epochs 300 --warmup 20 --lr 4e-3 --ema 0.9999 --out runs/t1d\n  \
+    kernelscope train --model nano-replk --sparse fine --sparsity 0.6 -u 20 --epochs 20 --out runs/sparse\n  \
+    kernelscope train --model nano-replk --weights runs/sparse/checkpoints/epoch-0020.safetensors --sparse fine \\\n      \
+    --sparse-init resume --data folder:digits --out runs/tuned\n  \
+    kernelscope train --resume runs/t1d")]
+pub struct TrainArgs {
+    /// Registered network (see `kernelscope models`)
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["resume", "config"])]
+    model: Option<String>,
+    /// Override a configuration field of the network, but not classes: the data decides their number
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Images: builtin, cifar10:DIR or folder:DIR
+    #[arg(long, value_name = "DATA", default_value = "builtin")]
+    data: String,
+    /// New run folder
+    #[arg(long, value_name = "RUN", required_unless_present = "resume")]
+    out: Option<PathBuf>,
+    /// Go on with this run folder after its last complete epoch
+    #[arg(long, value_name = "RUN", conflicts_with_all = DESCRIPTION, conflicts_with_all = ["out", "config", "overrides"])]
+    resume: Option<PathBuf>,
+    /// Start from the configuration file of another run instead of from the options; only --set changes it
+    #[arg(long, value_name = "FILE", conflicts_with_all = DESCRIPTION)]
+    config: Option<PathBuf>,
+    /// Side of the network's input in pixels
+    #[arg(long, default_value_t = 64)]
+    size: usize,
+    /// Passes over the training images
+    #[arg(long, default_value_t = 10)]
+    epochs: usize,
+    /// Images per step
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    /// Highest learning rate
+    #[arg(long, default_value_t = 2e-3)]
+    lr: f64,
+    /// Epochs of warm-up
+    #[arg(long, default_value_t = 1.0)]
+    warmup: f64,
+    /// Decoupled weight decay
+    #[arg(long, default_value_t = 0.05)]
+    weight_decay: f64,
+    /// Largest norm of the gradient; 0 for no limit
+    #[arg(long, default_value_t = 0.0)]
+    clip: f64,
+    /// Decay of the moving average of the weights; 0 for none
+    #[arg(long, default_value_t = 0.0)]
+    ema: f64,
+    /// Augmentation
+    #[arg(long, value_enum, default_value_t = Recipe::None)]
+    augment: Recipe,
+    /// Label smoothing
+    #[arg(long)]
+    smoothing: Option<f64>,
+    /// Images of the built-in training set; only with --data builtin
+    #[arg(long, value_name = "N")]
+    train_images: Option<usize>,
+    /// Newest checkpoints that are kept; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    keep: usize,
+    /// Threads that prepare images
+    #[arg(long, default_value_t = 2)]
+    workers: usize,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    seed: u64,
+    /// Start from these weights instead of fresh ones; names and shapes must fit the network
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    #[command(flatten)]
+    sparse: SparseArgs,
+}
+
+impl TrainArgs {
+    fn run_config(&self) -> Result<RunConfig> {
+        let names_classes = |text: &&String| text.split('=').next().map(str::trim) == Some("classes");
+        if let Some(text) = self.overrides.iter().find(names_classes) {
+            let allowed = "any field but classes, whose number the data decides";
+            return Err(Error::argument("--set", format!("\"{text}\""), allowed));
+        }
+        if let Some(file) = &self.config {
+            let mut config = RunConfig::read(file)?;
+            config.model = config.model.with_overrides(&self.overrides)?;
+            return Ok(config);
+        }
+        let spec = ModelSpec::named(self.model.as_deref().unwrap_or_default())?.with_overrides(&self.overrides)?;
+        let mut data = DataConfig::parse(&self.data, self.size, self.seed, &spec.preprocessing())?;
+        match (&mut data.source, self.train_images) {
+            (DataSource::Builtin(set), Some(train)) => set.train = train,
+            (_, Some(train)) => return Err(Error::argument("--train-images", train, "only with --data builtin")),
+            (_, None) => {}
+        }
+        let (augment, mix) = match self.augment {
+            Recipe::None => (Augment::default(), MixConfig::default()),
+            Recipe::Light => (Augment::light(), MixConfig::default()),
+            Recipe::Imagenet => (Augment::imagenet(), MixConfig::imagenet()),
+        };
+        let train = TrainConfig {
+            epochs: self.epochs,
+            batch_size: self.batch,
+            lr: self.lr,
+            warmup_epochs: self.warmup,
+            clip_norm: self.clip,
+            ema: self.ema,
+            keep_checkpoints: self.keep,
+            workers: self.workers,
+            seed: self.seed,
+            optimizer: AdamWConfig { weight_decay: self.weight_decay, ..AdamWConfig::default() },
+            mix: MixConfig { smoothing: self.smoothing.unwrap_or(mix.smoothing), ..mix },
+            augment,
+            weights: self.weights.clone(),
+            sparse: self.sparse.config(),
+            ..TrainConfig::default()
+        };
+        Ok(RunConfig { train, data, model: spec })
+    }
+}
+
+/// Runs a trainer with a progress bar.
+pub fn run_with_bar(trainer: &mut Trainer, label: &str, epochs: usize) -> Result<kernelscope_lab::train::Outcome> {
+    let (steps, done) = trainer.steps();
+    let mut bar = TrainingBar::new(label, epochs, steps, done);
+    let outcome = trainer.train(&mut bar);
+    bar.finish();
+    outcome
+}
+
+pub fn train(args: &TrainArgs) -> Result<()> {
+    let trainer = match (&args.resume, &args.out) {
+        (Some(root), _) => Trainer::resume(root)?,
+        (None, Some(root)) => Trainer::create(root, args.run_config()?)?,
+        (None, None) => return Err(Error::argument("--out", "nothing", "a new run folder")),
+    };
+    let mut trainer = trainer.with_stop_flag(super::stop_on_ctrl_c());
+    let config = trainer.run_folder().config()?;
+    let outcome = run_with_bar(&mut trainer, &config.model.name, config.train.epochs)?;
+    let root = trainer.run_folder().root().display();
+    match outcome.last {
+        Some(report) => say(format_args!(
+            "{root}: {:.2} % of {} validation images after {} epochs ({:.0} s)",
+            100.0 * report.validation.accuracy,
+            report.validation.images,
+            report.epoch,
+            outcome.seconds
+        )),
+        None => say(format_args!("{root}: already complete")),
+    }
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  kernelscope eval --run runs/first\n  \
+    kernelscope eval --model convnext-t-1d --weights convnext_tiny_1d_best.pth --data folder:imagenet/val --size 224")]
+pub struct EvalArgs {
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// Images: builtin, cifar10:DIR or folder:DIR (its val or test, else all its class folders); the run's own
+    /// validation images if left out
+    #[arg(long, value_name = "DATA")]
+    data: Option<String>,
+    /// Side of the network's input in pixels
+    #[arg(long)]
+    size: Option<usize>,
+    /// Images per step
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct EvalRow<'a> {
+    model: &'a str,
+    images: usize,
+    loss: f64,
+    accuracy: f64,
+}
+
+pub fn eval(args: &EvalArgs) -> Result<()> {
+    let loaded = args.network.load()?;
+    let mut transform = loaded.transform;
+    if let Some(size) = args.size {
+        transform.size = size;
+    }
+    transform.check()?;
+    let val = match (&args.data, loaded.data) {
+        (Some(text), run) => named_images(&DataSource::parse(text, transform.size, 0)?, run)?,
+        (None, Some(data)) => data.open()?.val,
+        (None, None) => return Err(Error::argument("--data", "nothing", "builtin, cifar10:DIR or folder:DIR")),
+    };
+    let classes = loaded.network.spec().config.classes();
+    if val.classes().len() != classes {
+        let given = format!("{} classes", val.classes().len());
+        return Err(Error::argument("--data", given, format!("{classes} classes, as the network has")));
+    }
+    let config = LoaderConfig { batch_size: args.batch, ..LoaderConfig::default() };
+    let loader = Loader::new(val, Transform::Eval(transform), None, config)?;
+    let result = evaluate(&loaded.network, &loader)?;
+    let model = &loaded.network.spec().name;
+    if args.json {
+        return print_json(&EvalRow { model, images: result.images, loss: result.loss, accuracy: result.accuracy });
+    }
+    say(format_args!("{model}: {:.2} % of {} images, loss {:.4}", 100.0 * result.accuracy, result.images, result.loss))
+}
+
+/// The images of `--data` that a network is measured on.
+fn named_images(source: &DataSource, run: Option<DataConfig>) -> Result<Arc<dyn Dataset>> {
+    let full = source.clone().absolute()?;
+    match run {
+        // Where the run divided this folder itself, only its own validation images are new to the network.
+        Some(run) if run.source.clone().absolute()? == full => Ok(run.open()?.val),
+        _ => source.open_val(),
+    }
+}

@@ -1,0 +1,152 @@
+//! Where things are: the source tree, the prepared build, the folders of sessions.
+
+use crate::{Error, Result};
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Names another source tree than the one that the kernel was built from.
+pub const SOURCE: &str = "KERNELSCOPE_SOURCE";
+/// Names another folder for prepared builds and sessions.
+pub const CACHE: &str = "KERNELSCOPE_CACHE";
+/// Folders that the loader searches first.
+pub const LIBRARY_PATH: &str = if cfg!(target_os = "macos") { "DYLD_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
+
+/// The root of kernelscope's source tree, which cells are compiled against.
+///
+/// # Errors
+/// If it is not there any more.
+pub fn source_root() -> Result<PathBuf> {
+    let root = match std::env::var_os(SOURCE) {
+        Some(root) => PathBuf::from(root),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."),
+    };
+    match root.canonicalize() {
+        Ok(root) if root.join("crates/prelude/Cargo.toml").is_file() => Ok(root),
+        _ => Err(Error::Other(format!(
+            "{} is not kernelscope's source tree, which cells are compiled against; set {SOURCE} to it",
+            root.display()
+        ))),
+    }
+}
+
+/// The folder of prepared builds and sessions, all on one file system.
+///
+/// # Errors
+/// If the system names no folder for caches.
+pub fn cache_root() -> Result<PathBuf> {
+    if let Some(root) = std::env::var_os(CACHE) {
+        return std::path::absolute(&root).map_err(Error::io("find", Path::new(&root)));
+    }
+    let cache = dirs::cache_dir().ok_or_else(|| Error::Other(format!("no folder for caches; set {CACHE} to one")))?;
+    Ok(cache.join("kernelscope").join("notebook"))
+}
+
+/// The folder of one session: what evcxr compiles, and the pipe of its frames. It is removed when the value is dropped.
+#[derive(Debug)]
+pub struct SessionFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl SessionFolder {
+    /// Makes a new folder, and removes those of sessions that were killed.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn create(cache: &Path) -> Result<Self> {
+        let sessions = cache.join("sessions");
+        fs::create_dir_all(&sessions).map_err(Error::io("create", &sessions))?;
+        // Nobody looks at a folder between its making and its lock.
+        let guard = lock(&sessions.join("lock"))?;
+        sweep(&sessions);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_nanos());
+        let path = sessions.join(format!("{}-{now:x}", std::process::id()));
+        fs::create_dir(&path).map_err(Error::io("create", &path))?;
+        let own = lock(&path.join("lock"))?;
+        drop(guard);
+        Ok(SessionFolder { path, _lock: own })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SessionFolder {
+    fn drop(&mut self) {
+        remove(&self.path);
+    }
+}
+
+/// Removes a folder in which a process that is just ending may still write.
+pub fn remove(path: &Path) {
+    for _ in 0..20 {
+        match fs::remove_dir_all(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+            _ => return,
+        }
+    }
+}
+
+/// Waits for the lock of a file, which it makes.
+///
+/// # Errors
+/// If the file cannot be made, or the file system has no locks.
+pub fn lock(path: &Path) -> Result<File> {
+    let file = File::options().create(true).append(true).open(path).map_err(Error::io("create", path))?;
+    file.lock().map_err(Error::io("lock", path))?;
+    Ok(file)
+}
+
+/// Where the loader must look for the standard library, as a value of `LD_LIBRARY_PATH`. Compiled cells name it relative
+/// to the folder that the linker wrote them to, and evcxr moves them one folder up; that goes unnoticed only where the
+/// way leads through the root of the file system.
+pub fn library_path() -> Option<std::ffi::OsString> {
+    let output = Command::new("rustc").args(["--print", "target-libdir"]).output().ok()?;
+    let folder = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
+    let before = std::env::var_os(LIBRARY_PATH).unwrap_or_default();
+    // An empty name would be the current folder.
+    let others = std::env::split_paths(&before).filter(|path| !path.as_os_str().is_empty());
+    std::env::join_paths(std::iter::once(folder).chain(others)).ok()
+}
+
+/// Removes the folders that no process holds.
+fn sweep(sessions: &Path) {
+    let Ok(found) = fs::read_dir(sessions) else { return };
+    for path in found.filter_map(|item| item.ok().map(|i| i.path())).filter(|p| p.is_dir()) {
+        let Ok(file) = File::open(path.join("lock")) else {
+            remove(&path);
+            continue;
+        };
+        match file.try_lock() {
+            Ok(()) => remove(&path),
+            Err(TryLockError::WouldBlock | TryLockError::Error(_)) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_ended_sessions_are_removed_and_others_kept() {
+        let cache = std::env::temp_dir().join(format!("kernelscope-sessions-{}", std::process::id()));
+        let first = SessionFolder::create(&cache).unwrap();
+        let dead = cache.join("sessions/1-dead");
+        fs::create_dir(&dead).unwrap();
+        fs::write(dead.join("lock"), "").unwrap();
+        let second = SessionFolder::create(&cache).unwrap();
+        assert!(first.path().is_dir() && second.path().is_dir() && !dead.exists());
+        let path = first.path().to_path_buf();
+        drop(first);
+        assert!(!path.exists() && second.path().is_dir());
+        drop(second);
+        remove(&cache);
+    }
+}

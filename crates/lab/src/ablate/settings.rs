@@ -1,0 +1,277 @@
+//! Settings by name: a flat list of dotted names with values, from which a run's configuration is made.
+
+use crate::data::{Augment, MixConfig};
+use crate::run::{DataConfig, RunConfig, TrainConfig};
+use crate::{Error, Result};
+use indexmap::IndexMap;
+use kernelscope::zoo::ModelSpec;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+/// What a name may be.
+const NAMES: &str = "model, set.FIELD of the network, train.FIELD or data.FIELD";
+/// Side of the network's input where none is set, as for `kernelscope train`.
+const SIZE: i64 = 64;
+
+/// Settings of a run, by dotted name. Later ones replace earlier ones of the same name.
+///
+/// | name | value |
+/// |---|---|
+/// | `model` | a registered network |
+/// | `set.FIELD` | a field of its configuration, as for `--set` |
+/// | `data.source` | `builtin`, `cifar10:DIR` or `folder:DIR`, as for `--data`; or a table as in a run's `config.toml` |
+/// | `data.FIELD`, `train.FIELD` | a field of [`RunConfig`], of any depth: `train.optimizer.weight_decay` |
+/// | `train.augment` | `none`, `light` or `imagenet`, as for `--augment`; or a table as in a run's `config.toml` |
+///
+/// What is not set has the value that `kernelscope train` gives it, but that a run keeps its newest checkpoint alone.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settings(IndexMap<String, Value>);
+
+/// The two parts of a [`RunConfig`] that are set by dotted names.
+#[derive(Serialize, Deserialize)]
+struct Parts {
+    train: TrainConfig,
+    data: DataConfig,
+}
+
+impl Settings {
+    /// Sets one value; a table sets every field in it.
+    pub fn set(&mut self, name: &str, value: Value) {
+        let deeper = format!("{name}.");
+        // A table with a kind of its own is a value in itself: fields of another kind would not fit beside it.
+        let whole = match &value {
+            Value::Table(table) => table.contains_key("kind"),
+            _ => true,
+        };
+        if whole {
+            self.0.retain(|other, _| !other.starts_with(&deeper));
+        }
+        match value {
+            Value::Table(table) => {
+                if whole {
+                    self.0.shift_remove(name);
+                }
+                for (field, value) in table {
+                    self.set(&format!("{deeper}{field}"), value);
+                }
+            }
+            value => drop(self.0.insert(name.to_string(), value)),
+        }
+    }
+
+    /// Replaces values by those of other settings.
+    pub fn extend(&mut self, other: &Settings) {
+        for kind in other.names().filter_map(|name| name.strip_suffix("kind")) {
+            self.0.retain(|name, _| !name.starts_with(kind) && format!("{name}.") != kind);
+        }
+        for (name, value) in &other.0 {
+            self.set(name, value.clone());
+        }
+    }
+
+    /// The value of a name, if it is set.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// The configuration of a run with this seed: of weights, order of images and all else random, and, unless
+    /// `data.source.seed` is set, of built-in images.
+    ///
+    /// # Errors
+    /// If a name is unknown (the message lists the known ones) or a value does not fit.
+    ///
+    /// ```
+    /// use kernelscope_lab::ablate::Settings;
+    /// let mut settings = Settings::default();
+    /// settings.set("model", "nano-1d".into());
+    /// settings.set("set.kernel", 7.into());
+    /// settings.set("train.epochs", 3.into());
+    /// let config = settings.run_config(1)?;
+    /// assert_eq!((config.train.epochs, config.train.seed), (3, 1));
+    /// settings.set("train.epoch", 3.into());
+    /// assert!(settings.run_config(1).unwrap_err().to_string().contains("epochs"));
+    /// # Ok::<(), kernelscope::Error>(())
+    /// ```
+    pub fn run_config(&self, seed: u64) -> Result<RunConfig> {
+        self.check_names()?;
+        let model = self.model()?;
+        let (augment, mix) = self.recipe()?;
+        let train = TrainConfig { seed, keep_checkpoints: 1, augment, mix, ..TrainConfig::default() };
+        let data = self.data(&model, seed)?;
+        let Parts { train, data } = self.fields(Parts { train, data })?;
+        let config = RunConfig { train, data, model };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check_names(&self) -> Result<()> {
+        for name in self.names() {
+            let known = match name.split_once('.') {
+                None => name == "model",
+                Some((first, field)) => ["set", "train", "data"].contains(&first) && !field.is_empty(),
+            };
+            if !known {
+                return Err(Error::argument("setting", format!("\"{name}\""), NAMES));
+            }
+            if name == "train.seed" {
+                return Err(Error::argument("train.seed", "a value", "the list `seeds`, which has a run for each"));
+            }
+            if name == "set.classes" {
+                return Err(Error::argument("set.classes", "a value", "none: the data decides their number"));
+            }
+        }
+        Ok(())
+    }
+
+    fn model(&self) -> Result<ModelSpec> {
+        let name = match self.get("model") {
+            Some(Value::String(name)) => name,
+            Some(other) => return Err(Error::argument("model", other, "the name of a network, as text")),
+            None => return Err(Error::argument("model", "nothing", "the name of a network")),
+        };
+        let mut spec = ModelSpec::named(name).map_err(|e| renamed(e, "model"))?;
+        for (name, value) in &self.0 {
+            if let Some(field) = name.strip_prefix("set.") {
+                spec.config.set(field, &text(value)).map_err(|e| renamed(e, "set"))?;
+            }
+        }
+        Ok(spec)
+    }
+
+    /// Augmentation and mixing that a recipe's name stands for; those of `none` if there is no name.
+    fn recipe(&self) -> Result<(Augment, MixConfig)> {
+        let allowed = "none, light or imagenet, or a table of fields";
+        match self.get("train.augment") {
+            None => Ok((Augment::default(), MixConfig::default())),
+            Some(Value::String(name)) => match name.as_str() {
+                "none" => Ok((Augment::default(), MixConfig::default())),
+                "light" => Ok((Augment::light(), MixConfig::default())),
+                "imagenet" => Ok((Augment::imagenet(), MixConfig::imagenet())),
+                _ => Err(Error::argument("train.augment", format!("\"{name}\""), allowed)),
+            },
+            Some(other) => Err(Error::argument("train.augment", other, allowed)),
+        }
+    }
+
+    /// The images, with what follows from their source, their size and the network.
+    fn data(&self, model: &ModelSpec, seed: u64) -> Result<DataConfig> {
+        let size = match self.get("data.size").unwrap_or(&Value::Integer(SIZE)) {
+            Value::Integer(size) if *size > 0 => *size as usize,
+            other => return Err(Error::argument("data.size", other, "a number of pixels")),
+        };
+        let part = |name: &str| self.get(name).map(text);
+        let source = match (self.get("data.source"), part("data.source.kind")) {
+            (Some(Value::String(source)), _) => source.clone(),
+            (Some(other), _) => {
+                return Err(Error::argument("data.source", other, "builtin, cifar10:DIR or folder:DIR, or a table"));
+            }
+            (None, None) => "builtin".to_string(),
+            (None, Some(kind)) => match part("data.source.path") {
+                Some(path) => format!("{kind}:{path}"),
+                None => kind,
+            },
+        };
+        DataConfig::parse(&source, size, seed, &model.preprocessing()).map_err(|e| renamed(e, "data.source"))
+    }
+
+    /// The dotted names below `train` and `data`, but for those whose text stands for more.
+    fn field_names(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let fields = self.0.iter().map(|(name, value)| (name.as_str(), value));
+        fields.filter(|(name, _)| name.starts_with("train.") || name.starts_with("data.")).filter(|(name, value)| {
+            let stands_for_more = ["data.source", "train.augment"].contains(name);
+            !(stands_for_more && value.is_str())
+        })
+    }
+
+    fn fields(&self, parts: Parts) -> Result<Parts> {
+        let as_table = |parts: &Parts| {
+            Table::try_from(parts).map_err(|e| Error::argument("config", e, "values that TOML can hold"))
+        };
+        let before = as_table(&parts)?;
+        let mut table = before.clone();
+        for (name, value) in self.field_names() {
+            put(&mut table, name, value.clone());
+        }
+        let read = |table: Table| table.try_into::<Parts>().map_err(|e: toml::de::Error| e.message().to_string());
+        let parts = match read(table) {
+            Ok(parts) => parts,
+            Err(message) => {
+                // The message names the last part of the name at most: each setting alone tells which one it is.
+                let guilty = self.field_names().find_map(|(name, value)| {
+                    let mut alone = before.clone();
+                    put(&mut alone, name, value.clone());
+                    Some((name, value, read(alone).err()?))
+                });
+                return Err(match guilty {
+                    Some((name, value, message)) => misfit(name, value, &message),
+                    None => Error::argument("settings of train and data", "fields that do not go together", message),
+                });
+            }
+        };
+        let after = as_table(&parts)?;
+        for (name, value) in self.field_names() {
+            if let Err(known) = find(&after, name) {
+                return Err(misfit(name, value, &format!("unknown field, expected one of {known}")));
+            }
+        }
+        Ok(parts)
+    }
+}
+
+/// Puts a value into nested tables.
+fn put(table: &mut Table, name: &str, value: Value) {
+    match name.split_once('.') {
+        None => drop(table.insert(name.to_string(), value)),
+        Some((first, rest)) => {
+            let inner = table.entry(first).or_insert_with(|| Value::Table(Table::new()));
+            if !inner.is_table() {
+                *inner = Value::Table(Table::new());
+            }
+            if let Some(inner) = inner.as_table_mut() {
+                put(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// Finds out whether nested tables have a field; otherwise names those beside it.
+fn find(table: &Table, name: &str) -> std::result::Result<(), String> {
+    let (first, rest) = name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
+    match (table.get(first), rest) {
+        (Some(Value::Table(inner)), Some(rest)) => find(inner, rest),
+        (Some(_), None) => Ok(()),
+        _ => Err(table.keys().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// A field that does not exist, or a value that does not fit.
+fn misfit(name: &str, value: &Value, message: &str) -> Error {
+    match message.strip_prefix("unknown field").and_then(|rest| rest.split_once("expected ")) {
+        Some((_, known)) => Error::argument(name, "an unknown field", known.replace('\n', " ")),
+        None => Error::argument(name, value, message.replace('\n', " ")),
+    }
+}
+
+/// The same error about an argument that has another name in a grid.
+fn renamed(error: Error, name: &str) -> Error {
+    match error {
+        Error::Argument { name: old, given, allowed } if old.starts_with("--") => {
+            let field = old.strip_prefix("--set ").map(|field| format!(".{field}")).unwrap_or_default();
+            Error::Argument { name: format!("{name}{field}"), given, allowed }
+        }
+        other => other,
+    }
+}
+
+/// A value as the command takes it, and as labels show it.
+pub(super) fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,332 @@
+//! Images in class folders.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use rand::seq::SliceRandom;
+
+use super::{Dataset, Image, Sample, index_error};
+use crate::{Error, Result};
+use kernelscope::rng::{hash_name, stream};
+
+/// File name endings that count as images, compared without case.
+pub const IMAGE_EXTENSIONS: [&str; 9] = ["png", "jpg", "jpeg", "jpe", "bmp", "webp", "tif", "tiff", "gif"];
+
+/// Deeper nesting than this is taken for a loop of links.
+const MAX_DEPTH: usize = 32;
+
+/// Seed of the split that is made when a folder has no `train` and `val` of its own.
+const SPLIT_SEED: u64 = 0x0053_504C_4954;
+
+/// One image in this many goes to validation when a folder has no split of its own.
+const VAL_ONE_IN: usize = 5;
+
+/// A data set on disk: one folder per class, with that class's images anywhere below it.
+#[derive(Clone, Debug)]
+pub struct ImageFolder {
+    classes: Vec<String>,
+    files: Vec<(PathBuf, usize)>,
+}
+
+impl ImageFolder {
+    /// Lists the class folders of `dir` and their images. Class indices follow the sorted folder names; folders and
+    /// files whose names begin with a dot are skipped. Images are read when they are asked for.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        let dir = dir.as_ref();
+        let mut classes = Vec::new();
+        let mut files = Vec::new();
+        for (label, folder) in class_folders(dir)?.into_iter().enumerate() {
+            let mut found = Vec::new();
+            collect_images(&folder, 0, &mut found)?;
+            if found.is_empty() {
+                return Err(Error::file(&folder, format!("this class folder holds no image ({})", extensions())));
+            }
+            found.sort();
+            files.extend(found.into_iter().map(|file| (file, label)));
+            classes.push(file_name(&folder));
+        }
+        Ok(ImageFolder { classes, files })
+    }
+
+    /// Opens a training and a validation set.
+    ///
+    /// `dir/train` goes with `dir/val` or, failing that, with `dir/test`; both must have the same classes. If `dir`
+    /// has none of the three, its class folders are split: of each class a fixed, pseudo-random fifth (at least one
+    /// image) is for validation.
+    pub fn open_split(dir: impl AsRef<Path>) -> Result<(Self, Self)> {
+        let dir = dir.as_ref();
+        let train = dir.join("train");
+        match (train.is_dir(), val_folder(dir)) {
+            (true, Some(val)) => open_pair(&train, &val),
+            (false, None) => Self::open(dir)?.split(dir),
+            (true, None) => Err(train_alone(dir)),
+            (false, Some(val)) => {
+                Err(Error::file(dir, format!("has the folder {}, but no folder train", file_name(&val))))
+            }
+        }
+    }
+
+    /// Opens what a trained network is measured on: `dir/val` or, failing that, `dir/test`; all images of the class
+    /// folders of `dir` if it has neither.
+    ///
+    /// # Errors
+    /// As [`ImageFolder::open`]; and a folder that has `train`, but neither `val` nor `test`.
+    pub fn open_val(dir: impl AsRef<Path>) -> Result<Self> {
+        let dir = dir.as_ref();
+        match val_folder(dir) {
+            Some(val) => Self::open(val),
+            None if dir.join("train").is_dir() => Err(train_alone(dir)),
+            None => Self::open(dir),
+        }
+    }
+
+    /// The file of the sample at `index`, if there is one.
+    pub fn path(&self, index: usize) -> Option<&Path> {
+        self.files.get(index).map(|(path, _)| path.as_path())
+    }
+
+    fn split(self, dir: &Path) -> Result<(Self, Self)> {
+        let mut train = Vec::new();
+        let mut val = Vec::new();
+        for (label, class) in self.classes.iter().enumerate() {
+            let mut files: Vec<_> = self.files.iter().filter(|(_, l)| *l == label).cloned().collect();
+            if files.len() < 2 {
+                let message = "holds one image; a split into training and validation needs at least two per class";
+                return Err(Error::file(dir.join(class), message));
+            }
+            // The stream is tied to the name, so adding a class leaves the other classes' splits as they are.
+            files.shuffle(&mut stream(SPLIT_SEED, &[hash_name(class)]));
+            let count = ((files.len() + VAL_ONE_IN / 2) / VAL_ONE_IN).max(1);
+            let mut rest = files.split_off(count);
+            files.sort();
+            rest.sort();
+            val.extend(files);
+            train.extend(rest);
+        }
+        let classes = self.classes;
+        Ok((ImageFolder { classes: classes.clone(), files: train }, ImageFolder { classes, files: val }))
+    }
+}
+
+impl Dataset for ImageFolder {
+    fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    fn get(&self, index: usize) -> Result<Sample> {
+        let (path, label) = self.files.get(index).ok_or_else(|| index_error(index, self.files.len()))?;
+        Ok(Sample { image: Image::open(path)?, label: *label })
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+}
+
+/// The images at `path`: the file itself, or all images in that folder and below, sorted. A path without any image is
+/// an error.
+pub fn list_images(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+    let path = path.as_ref();
+    let kind = std::fs::metadata(path).map_err(Error::io("read", path))?;
+    if kind.is_file() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let mut files = Vec::new();
+    collect_images(path, 0, &mut files)?;
+    if files.is_empty() {
+        return Err(Error::file(path, format!("no image in this folder ({})", extensions())));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The subfolder of validation images, if there is one.
+fn val_folder(dir: &Path) -> Option<PathBuf> {
+    ["val", "test"].iter().map(|name| dir.join(name)).find(|path| path.is_dir())
+}
+
+fn train_alone(dir: &Path) -> Error {
+    Error::file(dir, "has the folder train, but neither val nor test")
+}
+
+fn open_pair(train: &Path, val: &Path) -> Result<(ImageFolder, ImageFolder)> {
+    let (a, b) = (ImageFolder::open(train)?, ImageFolder::open(val)?);
+    if a.classes != b.classes {
+        let left: BTreeSet<_> = a.classes.iter().collect();
+        let right: BTreeSet<_> = b.classes.iter().collect();
+        let list = |names: Vec<&&String>| match names.len() {
+            0 => "none".to_string(),
+            _ => names.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", "),
+        };
+        let message = format!(
+            "its classes differ from those of {}: only here: {}; missing here: {}",
+            train.display(),
+            list(right.difference(&left).collect()),
+            list(left.difference(&right).collect()),
+        );
+        return Err(Error::file(val, message));
+    }
+    Ok((a, b))
+}
+
+fn class_folders(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut folders: Vec<PathBuf> = entries(dir)?.into_iter().filter(|path| path.is_dir()).collect();
+    if folders.is_empty() {
+        return Err(Error::file(dir, "no class folders here; expected one folder per class with images inside"));
+    }
+    folders.sort_by_key(|path| file_name(path));
+    Ok(folders)
+}
+
+fn collect_images(dir: &Path, depth: usize, into: &mut Vec<PathBuf>) -> Result<()> {
+    if depth > MAX_DEPTH {
+        return Err(Error::file(dir, format!("folders nested more than {MAX_DEPTH} deep (a loop of links?)")));
+    }
+    for path in entries(dir)? {
+        if path.is_dir() {
+            collect_images(&path, depth + 1, into)?;
+        } else if is_image(&path) {
+            into.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Everything in `dir` whose name does not begin with a dot, in no particular order.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(Error::io("read", dir))? {
+        let path = entry.map_err(Error::io("read", dir))?.path();
+        if !file_name(&path).starts_with('.') {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+fn is_image(path: &Path) -> bool {
+    path.extension()
+        .and_then(|e| e.to_str())
+        .is_some_and(|e| IMAGE_EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(e)))
+}
+
+fn extensions() -> String {
+    format!("known endings: {}", IMAGE_EXTENSIONS.join(", "))
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn put(dir: &Path, name: &str, shade: u8) {
+        let path = dir.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let png = path.with_extension("tmp");
+        Image::filled(4, 5, [shade; 3]).save_png(&png).unwrap();
+        std::fs::rename(png, path).unwrap();
+    }
+
+    #[test]
+    fn sorted_classes_and_recursive_files() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "dog/b.PNG", 3);
+        put(dir.path(), "cat/deep/er/z.png", 2);
+        put(dir.path(), "cat/a.png", 1);
+        std::fs::write(dir.path().join("cat/readme.txt"), "x").unwrap();
+        std::fs::create_dir(dir.path().join(".cache")).unwrap();
+        let set = ImageFolder::open(dir.path()).unwrap();
+        assert_eq!(set.classes(), ["cat", "dog"]);
+        let read: Vec<_> = (0..set.len()).map(|i| set.get(i).unwrap()).map(|s| (s.image.pixels[0], s.label)).collect();
+        assert_eq!(read, [(1, 0), (2, 0), (3, 1)]);
+        assert!(set.get(3).unwrap_err().to_string().contains("below 3"));
+        assert_eq!(list_images(dir.path()).unwrap().len(), 3);
+        let one = dir.path().join("cat/a.png");
+        assert_eq!(list_images(&one).unwrap(), [one]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_folder_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let absent = dir.path().join("absent");
+        assert!(ImageFolder::open(&absent).unwrap_err().to_string().contains("cannot read"));
+        assert!(list_images(&absent).unwrap_err().to_string().contains("absent"));
+        assert!(ImageFolder::open(dir.path()).unwrap_err().to_string().contains("no class folders"));
+        assert!(list_images(dir.path()).unwrap_err().to_string().contains("no image"));
+        put(dir.path(), "cat/a.png", 1);
+        std::fs::create_dir(dir.path().join("dog")).unwrap();
+        let message = ImageFolder::open(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("dog") && message.contains("no image"), "{message}");
+    }
+
+    #[test]
+    fn a_broken_image_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "cat/a.png", 1);
+        std::fs::write(dir.path().join("cat/b.png"), "nothing").unwrap();
+        let set = ImageFolder::open(dir.path()).unwrap();
+        assert!(set.get(1).unwrap_err().to_string().contains("b.png"));
+    }
+
+    #[test]
+    fn given_splits_must_agree() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "train/cat/a.png", 1);
+        assert!(ImageFolder::open_split(dir.path()).unwrap_err().to_string().contains("neither val nor test"));
+        put(dir.path(), "test/cat/b.png", 2);
+        let (train, val) = ImageFolder::open_split(dir.path()).unwrap();
+        assert_eq!((train.get(0).unwrap().image.pixels[0], val.get(0).unwrap().image.pixels[0]), (1, 2));
+        put(dir.path(), "train/dog/a.png", 1);
+        put(dir.path(), "val/cat/a.png", 1);
+        put(dir.path(), "val/eel/a.png", 1);
+        let message = ImageFolder::open_split(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("only here: eel") && message.contains("missing here: dog"), "{message}");
+        std::fs::remove_dir_all(dir.path().join("train")).unwrap();
+        assert!(ImageFolder::open_split(dir.path()).unwrap_err().to_string().contains("no folder train"));
+    }
+
+    #[test]
+    fn a_network_is_measured_on_all_images_of_its_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 0..10 {
+            put(dir.path(), &format!("val/cat/{i}.png"), i);
+            put(dir.path(), &format!("val/dog/{i}.png"), 100 + i);
+        }
+        // Class folders themselves, and the folder around them, with and without training images.
+        assert_eq!(ImageFolder::open_val(dir.path().join("val")).unwrap().len(), 20);
+        assert_eq!(ImageFolder::open_val(dir.path()).unwrap().len(), 20);
+        put(dir.path(), "train/cat/a.png", 1);
+        assert_eq!(ImageFolder::open_val(dir.path()).unwrap().len(), 20);
+        std::fs::rename(dir.path().join("val"), dir.path().join("test")).unwrap();
+        assert_eq!(ImageFolder::open_val(dir.path()).unwrap().len(), 20);
+        std::fs::remove_dir_all(dir.path().join("test")).unwrap();
+        assert!(ImageFolder::open_val(dir.path()).unwrap_err().to_string().contains("neither val nor test"));
+    }
+
+    #[test]
+    fn own_split_is_stratified_disjoint_and_stable() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 0..10 {
+            put(dir.path(), &format!("cat/{i}.png"), i);
+            put(dir.path(), &format!("dog/{i}.png"), 100 + i);
+        }
+        put(dir.path(), "eel/0.png", 0);
+        assert!(ImageFolder::open_split(dir.path()).unwrap_err().to_string().contains("at least two"));
+        put(dir.path(), "eel/1.png", 0);
+        let (train, val) = ImageFolder::open_split(dir.path()).unwrap();
+        let count = |set: &ImageFolder, label| set.files.iter().filter(|(_, l)| *l == label).count();
+        assert_eq!([0, 1, 2].map(|l| count(&train, l)), [8, 8, 1]);
+        assert_eq!([0, 1, 2].map(|l| count(&val, l)), [2, 2, 1]);
+        assert!(val.files.iter().all(|f| !train.files.contains(f)));
+        let again = ImageFolder::open_split(dir.path()).unwrap();
+        assert_eq!(again.0.files, train.files);
+        let names = |label| -> Vec<_> {
+            val.files.iter().filter(|(_, l)| *l == label).map(|(p, _)| p.file_name().unwrap().to_owned()).collect()
+        };
+        assert_ne!(names(0), ["0.png", "1.png"], "the split is shuffled, not the first files");
+    }
+}

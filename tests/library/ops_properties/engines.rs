@@ -1,0 +1,523 @@
+//! The engines of tap tables on every instruction set of this machine, against the definition of a tap table in f64.
+
+use super::support::{View, config};
+use crate::common::{Arg, Outcome, bits, differentiate, random, values};
+use candle_core::DType;
+use kernelscope::Result;
+use kernelscope::ops::depthwise2d::{self, Depthwise2d};
+use kernelscope::ops::oriented1d::{self, Oriented1d, SizeMode, tap_offsets};
+use kernelscope::ops::taps::cpu::Plan;
+use kernelscope::ops::taps::{Geometry, InstructionSet, Tap, TapConv, TapTable};
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+use std::sync::Arc;
+
+type Checked = std::result::Result<(), TestCaseError>;
+
+#[derive(Clone)]
+struct Case {
+    images: usize,
+    /// The taps of each group, and of how many channels.
+    groups: Vec<(Vec<Tap>, usize)>,
+    /// Whether channels take turns with their groups, instead of lying group by group.
+    mixed: bool,
+    geometry: Geometry,
+    residual: bool,
+    view: View,
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Case { images, geometry, residual, view, mixed, .. } = self;
+        write!(f, "{images} images, {geometry:?}, residual {residual}, {view:?}, mixed {mixed}")?;
+        for (taps, channels) in &self.groups {
+            let taps: Vec<_> = taps.iter().map(|tap| (tap.dh, tap.dw)).collect();
+            write!(f, "\n  {channels} channels of {taps:?}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The taps of a rectangle of kernel `(rows, cols)`.
+fn rectangle(kernel: (usize, usize), dilation: (i32, i32)) -> Vec<Tap> {
+    let at = |index: usize, side: usize, dilation: i32| (index as i32 - (side / 2) as i32) * dilation;
+    let offset =
+        |i: usize| Tap { dh: at(i / kernel.1, kernel.0, dilation.0), dw: at(i % kernel.1, kernel.1, dilation.1) };
+    (0..kernel.0 * kernel.1).map(offset).collect()
+}
+
+/// As many taps as the kernel has weights: the rectangle, dilated; the same number along a line; anywhere, several in
+/// one pixel.
+fn taps(kernel: (usize, usize)) -> impl Strategy<Value = Vec<Tap>> {
+    let count = kernel.0 * kernel.1;
+    let scattered = (1..=40i32).prop_flat_map(move |reach| {
+        let tap = (-reach..=reach, -reach..=reach).prop_map(|(dh, dw)| Tap { dh, dw });
+        prop::collection::vec(tap, count)
+    });
+    prop_oneof![
+        ((1..=3i32), (1..=3i32)).prop_map(move |dilation| rectangle(kernel, dilation)),
+        (-4f32..4.0).prop_map(move |theta| tap_offsets(theta, count)),
+        scattered,
+    ]
+}
+
+impl Arbitrary for Case {
+    type Parameters = ();
+    type Strategy = BoxedStrategy<Self>;
+
+    fn arbitrary_with((): ()) -> Self::Strategy {
+        let kernel = prop_oneof![
+            4 => (1..=5usize, 1..=7usize),
+            1 => (1..=63usize).prop_map(|k| (k, 1)),
+            1 => (1..=63usize).prop_map(|k| (1, k)),
+        ];
+        let channels = prop_oneof![3 => 1..=4usize, 2 => 5..=20usize];
+        let groups = kernel.prop_flat_map(move |kernel| prop::collection::vec((taps(kernel), channels.clone()), 1..=4));
+        // Outputs as most layers have them, or with other paddings.
+        let axis = |most: usize| {
+            let outputs = prop_oneof![2 => Just(0), 1 => -3..=3isize];
+            (1..=most, 1..=3usize, outputs).prop_map(|(size, stride, extra)| {
+                (size, size.div_ceil(stride).saturating_add_signed(extra).max(1), stride)
+            })
+        };
+        let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+        (1..=2usize, groups, axis(14), axis(60), flags, View::any())
+            .prop_map(|(images, groups, v, h, (mixed, residual, same), view)| {
+                let geometry = Geometry { input: (v.0, h.0), output: (v.1, h.1), stride: (v.2, h.2) };
+                let case =
+                    if same { Case::same(images, groups, geometry.input) } else { Case::new(images, groups, geometry) };
+                case.varied(mixed, residual, view)
+            })
+            .boxed()
+    }
+}
+
+/// A result and, for each value of it, the sum of the absolute values that it adds up and how many there are.
+struct Expected {
+    name: &'static str,
+    values: Vec<f64>,
+    magnitudes: Vec<f64>,
+    terms: Vec<u32>,
+}
+
+impl Expected {
+    fn new(name: &'static str, len: usize) -> Self {
+        Expected { name, values: vec![0.0; len], magnitudes: vec![0.0; len], terms: vec![0; len] }
+    }
+
+    fn add(&mut self, index: usize, value: f64) {
+        self.values[index] += value;
+        self.magnitudes[index] += value.abs();
+        self.terms[index] += 1;
+    }
+
+    /// What rounding may do to a sum of n terms in f32. Each of the n additions and products errs by half a unit of
+    /// 2^-23 of a partial sum, which is at most the sum of the magnitudes; errors of both signs grow like a root. One
+    /// product that is missing or wrong changes a sum by an n-th of its magnitudes, which is far more.
+    fn allowed(&self, index: usize) -> f64 {
+        self.magnitudes[index] * f64::from(f32::EPSILON) * (2.0 + f64::from(self.terms[index]).sqrt())
+    }
+}
+
+impl Case {
+    fn new(images: usize, groups: Vec<(Vec<Tap>, usize)>, geometry: Geometry) -> Self {
+        Case { images, groups, mixed: false, geometry, residual: false, view: View::Contiguous }
+    }
+
+    /// A case at stride 1 whose outputs are as many as its inputs.
+    fn same(images: usize, groups: Vec<(Vec<Tap>, usize)>, size: (usize, usize)) -> Self {
+        Case::new(images, groups, Geometry { input: size, output: size, stride: (1, 1) })
+    }
+
+    /// With these properties. A residual needs a geometry that allows it, and gives every group a tap at its centre.
+    fn varied(mut self, mixed: bool, residual: bool, view: View) -> Self {
+        let Geometry { input, output, stride } = self.geometry;
+        (self.mixed, self.view) = (mixed, view);
+        self.residual = residual && stride == (1, 1) && input == output;
+        let centre = Tap { dh: 0, dw: 0 };
+        for (taps, _) in self.groups.iter_mut().filter(|(taps, _)| residual && !taps.contains(&centre)) {
+            taps[0] = centre;
+        }
+        self
+    }
+
+    fn channels(&self) -> Vec<&Vec<Tap>> {
+        let largest = self.groups.iter().map(|group| group.1).max().unwrap_or(0);
+        if self.mixed {
+            let turn = |turn: usize| self.groups.iter().filter(move |group| turn < group.1).map(|group| &group.0);
+            (0..largest).flat_map(turn).collect()
+        } else {
+            self.groups.iter().flat_map(|(taps, channels)| std::iter::repeat_n(taps, *channels)).collect()
+        }
+    }
+
+    fn table(&self) -> Result<TapTable> {
+        TapTable::from_offsets(&self.channels().into_iter().cloned().collect::<Vec<_>>())
+    }
+
+    fn args(&self) -> [Arg; 3] {
+        let (channels, Geometry { input, .. }) = (self.channels(), self.geometry);
+        [
+            Arg::fill("x", &[self.images, channels.len(), input.0, input.1], "input"),
+            Arg::fill("weight", &[channels.len(), channels[0].len()], "input"),
+            Arg::fill("bias", &[channels.len()], "input"),
+        ]
+    }
+
+    fn cotangent(&self) -> Arg {
+        let (rows, cols) = self.geometry.output;
+        Arg::fill("cotangent", &[self.images, self.channels().len(), rows, cols], "input")
+    }
+
+    /// `y[p, q] = bias + sum_i w_i * x[S * (p, q) + tap_i]`, and the gradients of its inner product with dy.
+    fn expected(&self, [x, w, b]: [&[f64]; 3], dy: &[f64]) -> [Expected; 4] {
+        let Geometry { input: (height, width), output: (rows, cols), stride } = self.geometry;
+        let mut y = Expected::new("y", dy.len());
+        let mut dx = Expected::new("x", x.len());
+        let mut dw = Expected::new("weight", w.len());
+        let mut db = Expected::new("bias", b.len());
+        let channels = self.channels();
+        for plane in 0..self.images * channels.len() {
+            let channel = plane % channels.len();
+            let offsets = channels[channel];
+            for (p, q) in (0..rows).flat_map(|p| (0..cols).map(move |q| (p, q))) {
+                let out = (plane * rows + p) * cols + q;
+                y.add(out, b[channel]);
+                db.add(channel, dy[out]);
+                for (k, tap) in offsets.iter().enumerate() {
+                    let (i, j) = ((p * stride.0) as i64 + i64::from(tap.dh), (q * stride.1) as i64 + i64::from(tap.dw));
+                    if (0..height as i64).contains(&i) && (0..width as i64).contains(&j) {
+                        let from = (plane * height + i as usize) * width + j as usize;
+                        let weight = channel * offsets.len() + k;
+                        y.add(out, w[weight] * x[from]);
+                        dx.add(from, w[weight] * dy[out]);
+                        dw.add(weight, x[from] * dy[out]);
+                    }
+                }
+                if self.residual {
+                    y.add(out, x[out]);
+                    dx.add(out, dy[out]);
+                }
+            }
+        }
+        [y, dx, dw, db]
+    }
+
+    fn conv(&self, set: InstructionSet) -> Result<TapConv> {
+        TapConv::with_plan(
+            Arc::new(Plan::with_instructions(Arc::new(self.table()?), self.geometry, set)?),
+            self.residual,
+        )
+    }
+
+    /// Forward pass and all gradients in f32, on every instruction set.
+    fn check(&self) -> Checked {
+        let (args, cotangent) = (self.args(), self.cotangent());
+        let expected = self.expected([0, 1, 2].map(|i| &args[i].values[..]), &cotangent.values);
+        for set in InstructionSet::available() {
+            let conv = self.conv(set)?;
+            let outcome = differentiate(DType::F32, &args, &cotangent, |args| {
+                conv.apply(&self.view.of(&args[0])?, &args[1], Some(&args[2]))
+            })?;
+            follows(&outcome, &expected, set)?;
+        }
+        Ok(())
+    }
+
+    /// The forward pass in half precision: the exact result for the rounded arguments, rounded once more.
+    fn check_half(&self) -> Checked {
+        // Half a unit of the last of 11 and 8 bits; the smallest numbers of f16 are 2^-24 apart.
+        for (dtype, unit, least) in [(DType::F16, 2f64.powi(-11), 2f64.powi(-25)), (DType::BF16, 2f64.powi(-8), 0.0)] {
+            let args = self.args().into_iter().map(|arg| arg.tensor(dtype)).collect::<candle_core::Result<Vec<_>>>()?;
+            let rounded: Vec<Vec<f64>> = args.iter().map(values).collect();
+            let expected = self.expected([0, 1, 2].map(|i| &rounded[i][..]), &self.cotangent().values);
+            for set in InstructionSet::available() {
+                let y = self.conv(set)?.apply(&self.view.of(&args[0])?, &args[1], Some(&args[2]))?;
+                prop_assert_eq!((y.dims(), y.dtype()), (&self.cotangent().shape[..], dtype));
+                for (index, (y, e)) in values(&y).into_iter().zip(&expected[0].values).enumerate() {
+                    let sum = expected[0].allowed(index);
+                    let allowed = sum + unit * (e.abs() + sum) + least;
+                    prop_assert!((y - e).abs() <= allowed, "{dtype:?} on {set}: y[{index}] is {y:e}, not {e:e}");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Compares f32 results with what is expected, value by value.
+fn follows(outcome: &Outcome, expected: &[Expected], set: InstructionSet) -> Checked {
+    prop_assert_eq!(outcome.len(), expected.len());
+    for ((name, actual), expected) in outcome.iter().zip(expected) {
+        prop_assert_eq!((*name, actual.len()), (expected.name, expected.values.len()));
+        for (index, (&a, &e)) in actual.iter().zip(&expected.values).enumerate() {
+            let allowed = expected.allowed(index);
+            prop_assert!((a - e).abs() <= allowed, "{name}[{index}] on {set} is {a:e}, not {e:e} to {allowed:e}");
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 256, ..config() })]
+
+    #[test]
+    fn every_instruction_set_follows_the_definition(case: Case) {
+        case.check()?;
+    }
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 96, ..config() })]
+
+    #[test]
+    fn half_precision_is_rounded_once(case: Case) {
+        case.check_half()?;
+    }
+}
+
+/// Every number of columns up to three of the widest tiles: all tiles, alone and overlapping.
+#[test]
+fn rows_of_every_length() -> Checked {
+    for width in 1..=46 {
+        for stride in 1..=3 {
+            let geometry = Geometry { input: (3, width), output: (3, width.div_ceil(stride)), stride: (1, stride) };
+            Case::new(1, vec![(rectangle((3, 5), (1, 1)), 5)], geometry).check()?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs of neighbouring taps of every length, and more taps in a row than one pass of the weight gradient takes.
+#[test]
+fn kernels_of_every_width() -> Checked {
+    (1..=31).try_for_each(|taps| Case::same(2, vec![(rectangle((1, taps), (1, 1)), 4)], (2, 19)).check())
+}
+
+#[test]
+fn largest_kernels_on_a_small_plane() -> Checked {
+    for kernel in [(63, 63), (63, 1), (1, 63)] {
+        Case::same(1, vec![(rectangle(kernel, (1, 1)), 5)], (7, 9)).check()?;
+    }
+    Ok(())
+}
+
+/// Large kernels on large images, whose sums are computed in parts, on images with sides of either parity; lines and small
+/// kernels beside them in one layer.
+#[test]
+fn sums_in_parts() -> Checked {
+    let sizes =
+        [((13, 13), (28, 28)), ((15, 17), (31, 33)), ((51, 5), (56, 30)), ((5, 51), (30, 57)), ((31, 31), (57, 56))];
+    for (kernel, size) in sizes {
+        let groups = vec![(rectangle(kernel, (1, 1)), 17), (tap_offsets(0.9, kernel.0 * kernel.1), 2)];
+        let case = Case::same(1, groups, size).varied(kernel.0 == 13, kernel.1 > 5, View::Transposed);
+        let channels = Plan::new(Arc::new(case.table()?), case.geometry)?.channels_in_parts(1);
+        prop_assert!(channels >= 16, "{channels} channels of {kernel:?} at {size:?}");
+        case.check()?;
+    }
+    Case::same(2, vec![(rectangle((13, 13), (1, 1)), 16)], (29, 30)).check_half()
+}
+
+#[test]
+fn one_pixel() -> Checked {
+    let groups = vec![(rectangle((5, 5), (1, 2)), 17), (tap_offsets(0.4, 25), 1)];
+    Case::same(2, groups, (1, 1)).varied(true, true, View::Contiguous).check()
+}
+
+#[test]
+fn one_weight_per_channel() -> Checked {
+    Case::same(2, vec![(vec![Tap { dh: 0, dw: 0 }], 17)], (5, 6)).varied(false, true, View::Offset).check()
+}
+
+#[test]
+fn one_channel() -> Checked {
+    Case::same(3, vec![(tap_offsets(1.1, 31), 1)], (13, 11)).varied(false, true, View::Transposed).check()
+}
+
+#[test]
+fn more_than_a_thousand_channels() -> Checked {
+    let groups = (0..4).map(|i| (tap_offsets(0.7 * i as f32, 7), 251 + i)).collect();
+    Case::same(1, groups, (3, 4)).varied(true, true, View::Contiguous).check()
+}
+
+/// Channels in full and in partly filled blocks, and channels with taps of their own.
+#[test]
+fn both_engines_in_one_layer() -> Checked {
+    let groups: Vec<_> = [33, 1, 16, 5, 1].iter().zip(0..).map(|(&n, i)| (tap_offsets(0.6 * i as f32, 9), n)).collect();
+    Case::same(2, groups.clone(), (9, 10)).varied(true, true, View::Transposed).check()?;
+    Case::new(2, groups, Geometry { input: (9, 10), output: (3, 5), stride: (3, 2) }).check()
+}
+
+/// Channels with nothing in common, in one image or in several that share vectors, on planes that are cut into strips of
+/// one row or more, the last one partly, and on ones of which outputs are fewer or more than pixels.
+#[test]
+fn patterns_of_their_own() -> Checked {
+    // Sparse and far apart: few taps of a channel are another's too.
+    let pattern = |channel: i32, taps: i32, reach: i32| -> Vec<Tap> {
+        let side = 2 * reach + 1;
+        let place = |i: i32| (channel * 7919 + i * 104_729) % (side * side);
+        (0..taps).map(|i| Tap { dh: place(i) / side - reach, dw: place(i) % side - reach }).collect()
+    };
+    let sizes = [(56, 40), (16, 33), (33, 17), (40, 3), (20, 14)];
+    let mut mostly_alone = [0; 3];
+    for ((size, reach), beyond) in sizes.into_iter().zip([25, 15, 30, 12, 20]).flat_map(|s| [0, 5, -5].map(|b| (s, b)))
+    {
+        let groups: Vec<_> = (0..9).map(|channel| (pattern(channel, 12, reach), 1)).collect();
+        let output = (size.0 as isize + beyond, (size.1 as isize + beyond).max(1));
+        let geometry = Geometry { input: size, output: (output.0 as usize, output.1 as usize), stride: (1, 1) };
+        // Vectors of 4, 8 or 16 lanes: some are full, and some lack images.
+        for (images, alone) in [2, 5, 17].into_iter().zip(&mut mostly_alone) {
+            let case = Case::new(images, groups.clone(), geometry);
+            *alone += usize::from(Plan::new(Arc::new(case.table()?), geometry)?.channels_alone(images) > 4);
+            case.check()?;
+        }
+        Case::same(1, groups, size).varied(false, true, View::Transposed).check()?;
+    }
+    prop_assert!(mostly_alone.iter().all(|&alone| alone >= 8), "only {mostly_alone:?} cases are about strips");
+    Ok(())
+}
+
+#[test]
+fn several_weights_of_one_pixel() -> Checked {
+    let taps = vec![Tap { dh: 0, dw: 0 }, Tap { dh: 1, dw: 1 }, Tap { dh: 0, dw: 0 }, Tap { dh: 1, dw: 1 }];
+    Case::same(2, vec![(taps, 6)], (4, 20)).varied(false, true, View::Contiguous).check()
+}
+
+/// Nothing is read: the result is the bias, and there is no gradient but the bias's.
+#[test]
+fn taps_beside_the_image() -> Checked {
+    let taps = [(9, 0), (-9, 0), (0, 8), (0, -8), (100_000, -100_000), (4096 * 62, 4096 * 62)];
+    let taps: Vec<Tap> = taps.iter().map(|&(dh, dw)| Tap { dh, dw }).collect();
+    let case = Case::same(2, vec![(taps, 5)], (9, 8));
+    case.check()?;
+    let (args, dy) = (case.args(), case.cotangent());
+    let [y, dx, dw, _] = case.expected([0, 1, 2].map(|i| &args[i].values[..]), &dy.values);
+    assert_eq!((&y.terms, &dx.terms, &dw.terms), (&vec![1; 720], &vec![0; 720], &vec![0; 30]));
+    Ok(())
+}
+
+/// Source pixels of outputs lie far beyond the image, and offsets of more than 32 bits lead back into it.
+#[test]
+fn outputs_far_beyond_the_image() -> Checked {
+    let geometry = Geometry { input: (1, 80_000), output: (3, 5), stride: (4096, 4096) };
+    let far = (0..4).map(|i| Tap { dh: -4096 * (i / 2), dw: i % 2 - 4096 }).collect();
+    Case::new(1, vec![(far, 4)], geometry).check()
+}
+
+/// Work and memory must not follow a stride that is never stepped.
+#[test]
+fn strides_beyond_the_image() -> Result<()> {
+    for stride in [1 << 20, 1 << 32, 1 << 40] {
+        let options = oriented1d::Options { stride, sizes: SizeMode::Arbitrary, ..Default::default() };
+        let op = Oriented1d::new(&[0.0; 5], 3, options)?;
+        for dtype in [DType::F32, DType::F64] {
+            let args = [Arg::fill("x", &[1, 5, 2, 3], "input"), Arg::fill("weight", &[5, 1, 1, 3], "input")];
+            let cotangent = Arg::new("cotangent", &[1, 5, 1, 1], vec![1.0; 5]);
+            let outcome = differentiate(dtype, &args, &cotangent, |args| op.forward(&args[0], &args[1], None))?;
+            for channel in 0..5 {
+                let (x, w) = (&args[0].values[6 * channel..][..6], &args[1].values[3 * channel..][..3]);
+                assert!((outcome[0].1[channel] - (w[1] * x[0] + w[2] * x[1])).abs() < 1e-6);
+                assert_eq!(outcome[1].1[6 * channel..][..6], [w[1], w[2], 0.0, 0.0, 0.0, 0.0]);
+                assert_eq!(outcome[2].1[3 * channel..][..3], [0.0, x[0], x[1]]);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A layer with wide margins, one with none and a larger sheet, and the first again use the same memory of one thread.
+#[test]
+fn margins_survive_other_layers() -> Result<()> {
+    let wide = Depthwise2d::new(5, depthwise2d::Options::same(3, 31))?;
+    let bare = Depthwise2d::new(5, depthwise2d::Options::same(1, 1))?;
+    let sizes = [(&wide, (3, 31), (9, 20)), (&bare, (1, 1), (30, 31)), (&wide, (3, 31), (14, 5))];
+    let run = || -> Checked {
+        for (op, kernel, size) in sizes.into_iter().chain(sizes) {
+            let case = Case::same(2, vec![(rectangle(kernel, (1, 1)), 5)], size);
+            let ([x, w, b], cotangent) = (case.args(), case.cotangent());
+            let expected = case.expected([&x.values, &w.values, &b.values], &cotangent.values);
+            let w = Arg { shape: vec![5, 1, kernel.0, kernel.1], ..w };
+            let outcome = differentiate(DType::F32, &[x, w, b], &cotangent, |args| {
+                op.forward(&args[0], &args[1], Some(&args[2]))
+            })?;
+            follows(&outcome, &expected, InstructionSet::best())?;
+        }
+        Ok(())
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    pool.install(run).unwrap();
+    Ok(())
+}
+
+/// Not a bit depends on the number of threads, in any precision.
+#[test]
+fn threads_do_not_matter_on_any_instruction_set() -> Result<()> {
+    let groups: Vec<_> = [40, 1, 7].iter().zip(0..).map(|(&n, i)| (tap_offsets(0.9 * i as f32, 15), n)).collect();
+    let same = Case::same(3, groups.clone(), (23, 19)).varied(true, true, View::Contiguous);
+    let strided = Case::new(3, groups, Geometry { input: (23, 19), output: (12, 19), stride: (2, 1) });
+    let in_parts = Case::same(3, vec![(rectangle((13, 13), (1, 1)), 33)], (28, 29));
+    for (case, set) in [same, strided, in_parts]
+        .iter()
+        .flat_map(|case| InstructionSet::available().into_iter().map(move |set| (case, set)))
+    {
+        let (args, cotangent, conv) = (case.args(), case.cotangent(), case.conv(set)?);
+        let run = |threads: usize| -> Result<Outcome> {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let mut outcome = differentiate(DType::F32, &args, &cotangent, |args| {
+                    conv.apply(&args[0], &args[1], Some(&args[2]))
+                })?;
+                for (name, dtype) in [("f16", DType::F16), ("bf16", DType::BF16)] {
+                    let [x, w, b] = [0, 1, 2].map(|i| args[i].tensor(dtype));
+                    outcome.push((name, values(&conv.apply(&x?, &w?, Some(&b?))?)));
+                }
+                Ok(outcome)
+            })
+        };
+        let one = run(1)?;
+        assert!(one.iter().all(|(_, values)| values.iter().any(|&value| value != 0.0)));
+        for threads in [2, 5] {
+            for ((name, expected), (_, actual)) in one.iter().zip(&run(threads)?) {
+                let same = expected.iter().zip(actual).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(same, "{name} on {set} with {threads} threads");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gradients come alone as they come together.
+#[test]
+fn gradients_that_are_not_wanted_change_nothing() -> Result<()> {
+    let groups = vec![(tap_offsets(0.3, 9), 11), (tap_offsets(1.3, 9), 1)];
+    let case = Case::same(2, groups, (8, 9));
+    let single = |arg: &Arg| arg.values.iter().map(|&value| value as f32).collect::<Vec<_>>();
+    let ([x, w, _], dy) = (case.args().each_ref().map(single), single(&case.cotangent()));
+    for set in InstructionSet::available() {
+        let plan = Plan::with_instructions(Arc::new(case.table()?), case.geometry, set)?;
+        let all = plan.gradients([&x, &w, &dy], false, [true; 3])?;
+        for wanted in (0..7).map(|i| [i & 1 != 0, i & 2 != 0, i & 4 != 0]) {
+            let some = plan.gradients([&x, &w, &dy], false, wanted)?;
+            assert_eq!(some.input, all.input.clone().filter(|_| wanted[0]), "{set} {wanted:?}");
+            assert_eq!(some.weight, all.weight.clone().filter(|_| wanted[1]), "{set} {wanted:?}");
+            // The bias's is added up in another order where the weights' is not computed.
+            let pairs = some.bias.iter().flatten().zip(all.bias.iter().flatten());
+            assert!(pairs.clone().all(|(a, b)| (a - b).abs() < 1e-4), "{set} {wanted:?}");
+            assert_eq!((some.bias.is_some(), pairs.count()), (wanted[2], if wanted[2] { 12 } else { 0 }));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn narrowed_channels_are_read_where_they_lie() -> Result<()> {
+    let case = Case::same(2, vec![(tap_offsets(0.8, 7), 6)], (7, 11));
+    let x = random("x", &[2, 9, 7, 11]).narrow(1, 2, 6)?;
+    let [_, w, b] = case.args().map(|arg| arg.tensor(DType::F32).unwrap());
+    for set in InstructionSet::available() {
+        let conv = case.conv(set)?;
+        let expected = conv.apply(&x.contiguous()?, &w, Some(&b))?;
+        assert_eq!(bits(&conv.apply(&x, &w, Some(&b))?), bits(&expected), "{set}");
+    }
+    Ok(())
+}
