@@ -7,11 +7,12 @@
 //! Gradients flow through mean and variance. Sums run over planes in parallel and are added up in order, so they do not
 //! depend on the number of threads.
 
+use super::fill::results;
 use super::gpu::{
     self, BorrowedTensor, Gpu, Values,
     planes::{BatchNormGradients, ChannelStatistics, PlaneSum, Planes},
 };
-use super::operator::{self, Op3};
+use super::operator::{self, Gradients, Op3};
 use super::storage::{self, Element, with_element, with_values};
 use super::{check_per_channel, dims4};
 use crate::Result;
@@ -116,25 +117,19 @@ struct BatchNorm {
 
 impl BatchNorm {
     /// With `h = (x - m) * rstd`: `db = sum dy`, `dw = sum dy h`, `dx = w * rstd * (dy - db / M - h * dw / M)`.
-    fn backward<T: Element>(&self, x: &[T], w: &[T], dy: &[T]) -> (Vec<T>, Vec<T>, Vec<T>) {
-        let db = per_channel(dy, self.channels, self.plane, |_, dy| dy);
-        let dw = self.weight_grad(x, dy);
-        let mut dx = vec![T::zero(); x.len()];
-        dx.par_chunks_exact_mut(self.plane)
-            .zip(x.par_chunks_exact(self.plane))
-            .zip(dy.par_chunks_exact(self.plane))
-            .enumerate()
-            .for_each(|(index, ((dx, x), dy))| {
+    fn input_grad<T: Element>(&self, [x, w, dy]: [&[T]; 3], dw: &[f64], db: &[f64]) -> Result<Vec<T>> {
+        results(x.len(), |dx| {
+            let inputs = x.par_chunks_exact(self.plane).zip(dy.par_chunks_exact(self.plane));
+            let planes = dx.par_chunks(self.plane).zip(inputs).enumerate();
+            let each = planes.map(|(index, (dx, (x, dy)))| {
                 let c = index % self.channels;
                 let scale = w[c] * T::from_f64(self.rstd[c]);
                 let shift = T::from_f64(db[c] / self.count);
                 let (mean, slope) = (T::from_f64(self.mean[c]), T::from_f64(self.rstd[c] * dw[c] / self.count));
-                for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
-                    *dx = scale * (dy - shift - (x - mean) * slope);
-                }
+                dx.write(x.iter().zip(dy).map(|(&x, &dy)| scale * (dy - shift - (x - mean) * slope)))
             });
-        let narrow = |values: &[f64]| values.iter().map(|&v| T::from_f64(v)).collect();
-        (dx, narrow(&dw), narrow(&db))
+            each.sum()
+        })
     }
 
     fn planes(&self, x: Values) -> Planes {
@@ -181,23 +176,24 @@ impl Op3 for BatchNorm {
         x.clone()
     }
 
-    fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Vec<T> {
-        let mut y = vec![T::zero(); x.len()];
-        y.par_chunks_exact_mut(self.plane).zip(x.par_chunks_exact(self.plane)).enumerate().for_each(
-            |(index, (y, x))| {
+    fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Result<Vec<T>> {
+        results(x.len(), |y| {
+            let planes = y.par_chunks(self.plane).zip(x.par_chunks_exact(self.plane)).enumerate();
+            let each = planes.map(|(index, (y, x))| {
                 let c = index % self.channels;
                 let (mean, scale) = (T::from_f64(self.mean[c]), w[c] * T::from_f64(self.rstd[c]));
-                for (y, &x) in y.iter_mut().zip(x) {
-                    *y = (x - mean) * scale + b[c];
-                }
-            },
-        );
-        y
+                y.write(x.iter().map(|&x| (x - mean) * scale + b[c]))
+            });
+            each.sum()
+        })
     }
 
-    fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], _wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
-        let (dx, dw, db) = self.backward(x, w, dy);
-        [Some(dx), Some(dw), Some(db)]
+    fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], _wanted: [bool; 3]) -> Result<Gradients<T>> {
+        let db = per_channel(dy, self.channels, self.plane, |_, dy| dy);
+        let dw = self.weight_grad(x, dy);
+        let dx = self.input_grad([x, w, dy], &dw, &db)?;
+        let narrow = |values: &[f64]| values.iter().map(|&v| T::from_f64(v)).collect();
+        Ok([Some(dx), Some(narrow(&dw)), Some(narrow(&db))])
     }
 
     fn gpu_forward(&self, gpu: &Gpu, [x, w, b]: [Values; 3]) -> candle_core::Result<Storage> {

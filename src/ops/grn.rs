@@ -8,12 +8,13 @@
 //! A channel without a response has G = 0, and no gradient goes through its norm. Sums are in double precision, over
 //! planes in parallel and images in order.
 
+use super::fill::results;
 use super::gpu::{
     Gpu, Values,
     planes::{PlaneSum, Planes, ResponseNormGradients},
 };
-use super::operator::{self, Op3};
-use super::storage::{self, Element, results, write};
+use super::operator::{self, Gradients, Op3};
+use super::storage::{self, Element};
 use super::{check_per_channel, dims4};
 use crate::Result;
 use candle_core::Storage;
@@ -80,21 +81,22 @@ impl Op3 for Grn {
         first.clone()
     }
 
-    fn forward<T: Element>(&self, [x, gamma, beta]: [&[T]; 3]) -> Vec<T> {
+    fn forward<T: Element>(&self, [x, gamma, beta]: [&[T]; 3]) -> Result<Vec<T>> {
         let responses = self.responses(x);
         let means = self.means(&responses);
         results(x.len(), |y| {
-            let planes = y.par_chunks_exact_mut(self.positions).zip(x.par_chunks_exact(self.positions)).enumerate();
-            planes.for_each(|(index, (y, x))| {
+            let planes = y.par_chunks(self.positions).zip(x.par_chunks_exact(self.positions)).enumerate();
+            let each = planes.map(|(index, (y, x))| {
                 let (image, channel) = (index / self.channels, index % self.channels);
                 let factor = WithDType::to_f64(gamma[channel]) * responses[index] / means[image] + 1.0;
                 let (factor, beta) = (T::from_f64(factor), beta[channel]);
-                write(y, x.iter().map(|&x| factor * x + beta));
+                y.write(x.iter().map(|&x| factor * x + beta))
             });
+            each.sum()
         })
     }
 
-    fn gradients<T: Element>(&self, [x, gamma, _]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
+    fn gradients<T: Element>(&self, [x, gamma, _]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> Result<Gradients<T>> {
         let channels = self.channels;
         let responses = self.responses(x);
         let means = self.means(&responses);
@@ -120,17 +122,19 @@ impl Op3 for Grn {
         let dx = wanted[0].then(|| {
             results(x.len(), |dx| {
                 let inputs = x.par_chunks_exact(self.positions).zip(dy.par_chunks_exact(self.positions));
-                dx.par_chunks_exact_mut(self.positions).zip(inputs).enumerate().for_each(|(index, (dx, (x, dy)))| {
+                let planes = dx.par_chunks(self.positions).zip(inputs).enumerate();
+                let each = planes.map(|(index, (dx, (x, dy)))| {
                     let (image, channel, response) = (index / channels, index % channels, responses[index]);
                     let factor = T::from_f64(gamma[channel] * response / means[image] + 1.0);
                     let inner = gamma[channel] * sums[index].0 / means[image] - through_mean[image];
                     let inner = T::from_f64(if response > 0.0 { inner / response } else { 0.0 });
-                    write(dx, x.iter().zip(dy).map(|(&x, &dy)| factor * dy + inner * x));
+                    dx.write(x.iter().zip(dy).map(|(&x, &dy)| factor * dy + inner * x))
                 });
+                each.sum()
             })
         });
         let values = |values: Vec<f64>| values.into_iter().map(T::from_f64).collect();
-        [dx, Some(values(dgamma)), Some(values(dbeta))]
+        Ok([dx.transpose()?, Some(values(dgamma)), Some(values(dbeta))])
     }
 
     fn gpu_forward(&self, gpu: &Gpu, [x, gamma, beta]: [Values; 3]) -> candle_core::Result<Storage> {

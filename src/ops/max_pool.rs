@@ -9,6 +9,7 @@
 //! maximum.
 
 use super::dims4;
+use super::fill::results;
 use super::gpu::{Gpu, Values, params::MaxPoolParams};
 use super::operator::{self, Op1};
 use super::storage::Element;
@@ -120,18 +121,15 @@ impl Op1 for Pool {
         Shape::from((x.dims()[0], x.dims()[1], self.output.0, self.output.1))
     }
 
-    fn forward<T: Element>(&self, x: &[T]) -> Vec<T> {
+    fn forward<T: Element>(&self, x: &[T]) -> Result<Vec<T>> {
         let ((h, w), (rows, cols)) = (self.input, self.output);
-        let mut y = vec![T::zero(); x.len() / (h * w) * rows * cols];
-        y.par_chunks_exact_mut(rows * cols).zip(x.par_chunks_exact(h * w)).for_each(|(y, x)| {
-            for (y, winner) in y.iter_mut().zip(self.winners(x)) {
-                *y = x[winner];
-            }
-        });
-        y
+        results(x.len() / (h * w) * rows * cols, |y| {
+            let planes = y.par_chunks(rows * cols).zip(x.par_chunks_exact(h * w));
+            planes.map(|(y, x)| y.write(self.winners(x).map(|winner| x[winner]))).sum()
+        })
     }
 
-    fn gradient<T: Element>(&self, x: &[T], dy: &[T]) -> Vec<T> {
+    fn gradient<T: Element>(&self, x: &[T], dy: &[T]) -> Result<Vec<T>> {
         let ((h, w), (rows, cols)) = (self.input, self.output);
         let mut dx = vec![T::zero(); x.len()];
         let planes = x.par_chunks_exact(h * w).zip(dy.par_chunks_exact(rows * cols));
@@ -140,7 +138,7 @@ impl Op1 for Pool {
                 dx[winner] += dy;
             }
         });
-        dx
+        Ok(dx)
     }
 
     fn gpu_forward(&self, gpu: &Gpu, x: Values) -> candle_core::Result<Storage> {

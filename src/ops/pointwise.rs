@@ -8,13 +8,14 @@
 //! transpose is needed. The weight gradient sums the images in order, so it does not depend on the number of threads.
 //! Maps are computed by groups of columns that stay in the cache between the bias and the product.
 
+use super::fill::{Filled, results};
 use super::gpu::{
     Gpu, MatrixBatch, ProductSize, Values,
     planes::{PlaneSum, Planes},
 };
 use super::matrix::{Matrix, OuterSum, parallelism, product};
-use super::operator::{self, Op3};
-use super::storage::{self, Element, results};
+use super::operator::{self, Gradients, Op3};
+use super::storage::{self, Element};
 use super::tiles::Tiles;
 use super::{check_per_channel, dims4};
 use crate::{Error, Result};
@@ -71,17 +72,17 @@ impl Pointwise {
     }
 
     /// `w` times every image of `channels` channels, plus `offset` at every position.
-    fn maps<T: Element>(&self, w: Matrix<T>, x: &[T], offset: Option<&[T]>) -> Vec<T> {
+    fn maps<T: Element>(&self, w: Matrix<T>, x: &[T], offset: Option<&[T]>) -> Result<Vec<T>> {
         let s = self.positions();
         let tiles = Tiles::apart(self.n, s);
         results(self.n * w.rows() * s, |y| {
-            let rooms = tiles.rooms(y, w.rows());
-            let by = parallelism(rooms.len());
-            tiles.list().into_par_iter().zip(rooms).for_each(|(tile, rooms)| {
-                for (x, room) in tile.matrices(x, w.cols()).zip(rooms) {
-                    product(room, (w, x), offset, by);
-                }
+            let targets = tiles.unfilled(y, w.rows());
+            let by = parallelism(targets.len());
+            let each = tiles.list().into_par_iter().zip(targets).map(|(tile, targets)| {
+                let images = tile.matrices(x, w.cols()).zip(targets);
+                images.map(|(x, target)| product(target, (w, x), offset, by)).sum::<Filled>()
             });
+            each.sum()
         })
     }
 
@@ -126,17 +127,17 @@ impl Op3 for Pointwise {
         Shape::from((self.n, self.outputs, self.size.0, self.size.1))
     }
 
-    fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Vec<T> {
+    fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Result<Vec<T>> {
         self.maps(Matrix::new(w, self.outputs, self.channels), x, self.biased.then_some(b))
     }
 
-    fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
+    fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> Result<Gradients<T>> {
         let transposed = Matrix::new(w, self.outputs, self.channels).transposed();
-        [
-            wanted[0].then(|| self.maps(transposed, dy, None)),
+        Ok([
+            wanted[0].then(|| self.maps(transposed, dy, None)).transpose()?,
             wanted[1].then(|| self.weight_grad(x, dy)),
             wanted[2].then(|| self.bias_grad(dy)),
-        ]
+        ])
     }
 
     fn gpu_forward(&self, gpu: &Gpu, [x, w, b]: [Values; 3]) -> candle_core::Result<Storage> {

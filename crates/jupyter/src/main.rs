@@ -157,16 +157,16 @@ fn begin() -> Result<SessionFolder> {
         unsafe { std::env::set_var(name, value) };
     }
     if let Some(path) = places::library_path() {
-        // SAFETY: as above.
+        // SAFETY: no other thread runs yet that could read the environment meanwhile.
         unsafe { std::env::set_var(places::LIBRARY_PATH, path) };
     }
     for name in ["EVCXR_TMPDIR", frames::SESSION] {
-        // SAFETY: as above.
+        // SAFETY: no other thread runs yet that could read the environment meanwhile.
         unsafe { std::env::set_var(name, folder.path()) };
     }
     // Without links, as on some systems, rust-analyzer reads everything, and the first answer takes longer.
     for (name, value) in View::create(folder.path()).iter().flat_map(View::environment) {
-        // SAFETY: as above.
+        // SAFETY: no other thread runs yet that could read the environment meanwhile.
         unsafe { std::env::set_var(name, value) };
     }
     Ok(folder)

@@ -146,6 +146,6 @@ impl Depthwise2d {
     pub fn forward(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let (_, _, height, width) = dims4("input", x)?;
         super::check_kernel(weight, self.options.kernel.0, self.options.kernel.1)?;
-        TapConv::with_plan(self.plans.get(self.geometry(height, width)?), false)?.apply(x, weight, bias)
+        TapConv::with_plan(self.plans.get(self.geometry(height, width)?)?, false)?.apply(x, weight, bias)
     }
 }

@@ -176,6 +176,10 @@ impl Ahead {
         Ahead { planes: None, lines: 0, per_row: 0, plane: 0, line: 0 }
     }
 
+    /// Fetches what belongs to one row of a tile.
+    ///
+    /// # Safety
+    /// The machine has the instructions.
     #[inline(always)]
     unsafe fn advance<V: Vector>(&mut self) {
         let Some(planes) = &self.planes else { return };
@@ -183,8 +187,8 @@ impl Ahead {
             if self.plane == V::LANES {
                 return;
             }
-            // SAFETY: the planes have that many lines; a fetch never faults anyway.
-            unsafe { V::fetch(planes[self.plane].add(self.line * Self::LINE)) };
+            // SAFETY: the caller answers for the instructions. Nothing is read: a fetch of any address is allowed.
+            unsafe { V::fetch(planes[self.plane].wrapping_add(self.line * Self::LINE)) };
             self.line += 1;
             if self.line == self.lines {
                 (self.line, self.plane) = (0, self.plane + 1);
@@ -582,11 +586,12 @@ unsafe fn correlate_strip<V: Vector, const TAPS: usize, const STEP: usize>(
     sums: *mut f32,
 ) {
     let step = if STEP == 0 { stride.1 } else { STEP } * V::LANES;
-    // SAFETY: the strip's taps are taps of the chunk, its rows and columns inside dy's sheet; offsets lead from the
-    // source pixel, which may lie beyond x's sheet, into the sheet or its margin.
+    // The strip's taps are taps of the chunk.
+    let (offsets, taps) = (&chunk.offsets[strip.first..], &chunk.taps[strip.first..]);
+    let (Some(offsets), Some(taps)) = (offsets.first_chunk::<TAPS>(), taps.first_chunk::<TAPS>()) else { return };
+    // SAFETY: the strip's rows and columns are inside dy's sheet; offsets lead from the source pixel, which may lie
+    // beyond x's sheet, into the sheet or its margin; the taps have vectors among the sums.
     unsafe {
-        let offsets: &[isize; TAPS] = &*chunk.offsets.as_ptr().add(strip.first).cast();
-        let taps: &[u32; TAPS] = &*chunk.taps.as_ptr().add(strip.first).cast();
         let mut totals = [V::zero(); TAPS];
         for p in strip.rows.0..strip.rows.1 {
             let mut dy = dy.add(dy_sheet.index(p, strip.cols.0) * V::LANES);

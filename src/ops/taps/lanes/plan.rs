@@ -61,6 +61,12 @@ impl Sheet {
         self.halo + self.rows * self.pitch()
     }
 
+    /// Floats in all, for vectors of `lanes` values. What does not fit into memory is never less than what does.
+    pub fn floats(&self, lanes: usize) -> usize {
+        let rows = self.cols.saturating_add(self.halo).saturating_mul(self.rows);
+        rows.saturating_add(self.halo).saturating_mul(lanes)
+    }
+
     /// Floats from a pixel to where a tap reads.
     pub fn offset(&self, tap: Tap, lanes: usize) -> isize {
         (tap.dh as isize * self.pitch() as isize + tap.dw as isize) * lanes as isize
