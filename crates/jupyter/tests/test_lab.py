@@ -20,11 +20,13 @@ from client import PATIENCE
 
 
 def chromium():
-    """The first browser that runs; Ubuntu has one that only says where to get it."""
+    """The first browser that runs; Ubuntu has one that only says where to get it, and snaps see no temporary folders."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         path = shutil.which(name)
-        if path and subprocess.run([path, "--version"], capture_output=True, check=False).returncode == 0:
-            return path
+        if path:
+            version = subprocess.run([path, "--version"], capture_output=True, check=False)
+            if version.returncode == 0 and not version.stdout.rstrip().endswith(b"snap"):
+                return path
     return None
 
 
