@@ -22,6 +22,8 @@ mod ablate;
 mod bench;
 mod erf;
 mod erf_table;
+#[cfg(test)]
+mod literals;
 mod masks;
 mod merge;
 mod models;
