@@ -247,6 +247,9 @@ pub(super) fn within(place: &str, error: Error) -> Error {
             Error::Argument { name: format!("{place}: {name}"), given, allowed }
         }
         Error::Unknown { what, name, known } => Error::Unknown { what: format!("{place}: {what}"), name, known },
+        Error::Shape { argument, given, expected, .. } => {
+            Error::shape(format!("{place}: {argument}"), &given, expected)
+        }
         other => other,
     }
 }
