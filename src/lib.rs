@@ -34,12 +34,14 @@ pub mod analysis;
 pub mod device;
 pub mod error;
 pub mod files;
+mod mismatch;
 pub mod nn;
 pub mod ops;
 pub mod profile;
 pub mod rng;
 #[doc(hidden)]
 pub mod test_hooks;
+mod text;
 pub mod weights;
 pub mod zoo;
 

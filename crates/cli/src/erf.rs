@@ -137,7 +137,7 @@ pub(super) fn compute(
     let mut progress = Progress::new(images.len(), label);
     for path in images {
         if stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted(String::new()));
+            return Err(Error::interrupted());
         }
         let image = Image::open(path)?.resized(job.size, job.size, loaded.transform.filter);
         let values = loaded.transform.normalize.apply(&image);
@@ -150,10 +150,7 @@ pub(super) fn compute(
 
 fn single(job: &Job, loaded: &Loaded, images: &[PathBuf], stop: &AtomicBool) -> Result<()> {
     std::fs::create_dir_all(&job.output).map_err(Error::io("create", &job.output))?;
-    let map = compute(job, loaded, images, "erf", stop).map_err(|e| match e {
-        Error::Interrupted(_) => Error::Interrupted(" before all images were done; nothing was written".into()),
-        other => other,
-    })?;
+    let map = compute(job, loaded, images, "erf", stop)?;
     let by_definition = job.definition.of(map.clone());
     let ratios = area_ratios(&by_definition, &THRESHOLDS);
     let stem = job.output.join("erf");

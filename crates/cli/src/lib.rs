@@ -15,6 +15,9 @@
 //! With that, `my-program train --model mine`, `my-program erf`, `my-program ablate` and all others work as they do for
 //! the networks of this project.
 
+// A test stops at the first surprise.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 // All printing goes through `output::say` and `output::note`: `println!` and `eprintln!` panic when the reader of a pipe
 // has left.
 
@@ -24,6 +27,8 @@ mod ablate;
 mod bench;
 mod erf;
 mod erf_table;
+#[cfg(test)]
+mod literals;
 mod masks;
 mod merge;
 mod models;
@@ -40,12 +45,13 @@ mod train;
 mod view;
 mod words;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use kernelscope::zoo::Registry;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use words::Words;
 
 /// Convolutional networks with oriented-1D and very large kernels: train them, look inside, compare.
 #[derive(Debug, Parser)]
@@ -145,7 +151,7 @@ impl App {
         process::prepare();
         match self.registry.install() {
             Ok(()) => run(self.viewer),
-            Err(error) => fail(&error),
+            Err(error) => fail(&Words::default(), &error),
         }
     }
 }
@@ -156,13 +162,15 @@ pub fn main(registry: Registry) -> ExitCode {
 }
 
 /// Says what went wrong, in one line.
-fn fail(error: &kernelscope::Error) -> ExitCode {
-    output::note(format_args!("kernelscope: {}", words::of(error).replace('\n', " ")));
-    ExitCode::from(if matches!(error, kernelscope::Error::Interrupted(_)) { 130 } else { 1 })
+fn fail(words: &Words, error: &kernelscope::Error) -> ExitCode {
+    output::note(format_args!("kernelscope: {}", words.say(error)));
+    ExitCode::from(if matches!(error, kernelscope::Error::Interrupted { .. }) { 130 } else { 1 })
 }
 
 fn run(viewer: Option<Viewer>) -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let words = Words::typed(Cli::command(), &matches);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
     // A log that nobody reads is no reason to stop, either.
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -193,7 +201,7 @@ fn run(viewer: Option<Viewer>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::reader_left(&error) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+        Err(error) => fail(&words, &error),
     }
 }
 
@@ -213,7 +221,6 @@ fn stop_on_ctrl_c() -> Arc<AtomicBool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
     use clap::error::ErrorKind;
 
     /// What comes of the arguments of `train`.
