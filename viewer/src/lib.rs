@@ -7,14 +7,18 @@
 //! |---|---|
 //! | [`state`] | what is open, what is looked at, settings, undo, messages |
 //! | [`command`] | everything that can be done, by menu, palette, shortcut, script or test |
-//! | [`app`] | one frame: results of jobs, views, commands, and the jobs that are due |
-//! | [`jobs`] | work that takes longer than a frame: progress, cancellation, stale results |
-//! | [`views`] | one file per view; they read the state and emit commands |
+//! | [`options`] | how things are shown, as options of the command |
 //! | [`widgets`] | heat maps, colour bars, polar plots |
+//! | [`views`] | one file per view; they read the state and emit commands |
 //! | [`export`] | figures as files, with the recipe that made them; the command that shows the same |
-//! | [`cli`] | arguments, and the program without a window |
+//! | [`jobs`] | work that takes longer than a frame: progress, cancellation, stale results |
+//! | [`app`] | one frame: results of jobs, views, commands, and the jobs that are due |
+//! | [`window`] | the window on the screen |
 //! | [`raster`] | the same pixels without a window, for tests and scripts |
 //! | [`mod@bench`] | time per frame |
+//! | [`cli`] | arguments, and the program without a window |
+//!
+//! A room knows those above it alone; a test holds this.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -24,9 +28,11 @@ pub mod cli;
 pub mod command;
 pub mod export;
 pub mod jobs;
+pub mod options;
 pub mod raster;
 pub mod state;
 pub mod views;
 pub mod widgets;
+pub mod window;
 
 pub use app::Viewer;

@@ -16,7 +16,7 @@ impl Viewer {
             started |= self.open_due(id);
         }
         let visible = self.visible();
-        let shown: Vec<EntryId> = self.state.shown().iter().map(|entry| entry.id).collect();
+        let shown = self.shown_ids();
         if visible.contains(&View::Erf) && self.state.look.erf.live {
             for &id in &shown {
                 started |= self.start_erf(id);
@@ -97,17 +97,16 @@ impl Viewer {
     fn start_bias(&mut self, id: EntryId) -> bool {
         let Some(entry) = self.state.entry(id) else { return false };
         let Some(subject) = entry.subject.clone().filter(|subject| subject.network.is_some()) else { return false };
-        let look = &self.state.look.bias;
-        let wanted = (look.images, look.stimuli.clone(), entry.generation);
-        if entry.bias_wanted.as_ref() == Some(&wanted) {
+        let key = self.state.look.bias.key(entry.generation);
+        if entry.bias_wanted.as_ref() == Some(&key) {
             return false;
         }
         let label = entry.label.clone();
         if let Some(entry) = self.state.entry_mut(id) {
-            entry.bias_wanted = Some(wanted.clone());
+            entry.bias_wanted = Some(key.clone());
             entry.bias_fault = None;
         }
-        let task = BiasTask { subject, images: wanted.0, stimuli: wanted.1, label: label.clone() };
+        let task = BiasTask { subject, key, label: label.clone() };
         self.jobs.start(Slot::Bias(id), Lane::Compute, format!("Shape bias of {label}"), move |link| {
             jobs::bias(&task, link)
         });

@@ -1,7 +1,7 @@
 //! The command palette: a few letters find any command.
 
 use crate::command::{Command, Commands};
-use crate::state::{Dialog, State};
+use crate::state::{Dialog, Level, State};
 use crate::widgets::faint;
 use eframe::egui::{self, Align2, Area, Id, Key, Modal, Order, TextEdit};
 use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
@@ -35,7 +35,7 @@ pub fn matches(state: &State, query: &str) -> Vec<Command> {
 
 /// Shows the palette if it is open.
 pub fn show(ctx: &egui::Context, state: &mut State, out: &mut Commands) {
-    let Dialog::Palette(mut query, mut chosen) = state.dialog.clone() else { return };
+    let Dialog::Palette { mut query, mut chosen } = state.dialog.clone() else { return };
     let found = matches(state, &query);
     let (down, up, enter) =
         ctx.input(|i| (i.key_pressed(Key::ArrowDown), i.key_pressed(Key::ArrowUp), i.key_pressed(Key::Enter)));
@@ -78,7 +78,7 @@ pub fn show(ctx: &egui::Context, state: &mut State, out: &mut Commands) {
             ui.label(faint(format!("{} of {}", MOST.min(found.len()), found.len())).small());
         }
     });
-    state.dialog = Dialog::Palette(query, chosen);
+    state.dialog = Dialog::Palette { query, chosen };
     match run {
         Some(command) if command.is_enabled(state) => {
             state.dialog = Dialog::None;
@@ -86,7 +86,7 @@ pub fn show(ctx: &egui::Context, state: &mut State, out: &mut Commands) {
         }
         Some(command) => {
             let text = format!("{}: nothing to do it with now", command.name());
-            state.messages.push(crate::state::Level::Info, text);
+            state.messages.push(Level::Info, text);
             state.dialog = Dialog::None;
         }
         None if modal.should_close() => state.dialog = Dialog::None,

@@ -1,26 +1,17 @@
 //! Arguments, and the program without a window.
 
-mod look;
-
-pub use look::{LookArgs, words};
-
-use crate::bench;
 use crate::command::Command;
-use crate::export;
 use crate::jobs::{InlineRunner, ThreadRunner};
-use crate::raster;
-use crate::state::{Figure, Images, Settings, View};
-use crate::{Viewer, app};
+use crate::options::LookArgs;
+use crate::state::{Figure, Images, Settings, Source, View};
+use crate::window::{self, Size};
+use crate::{Viewer, app, bench, export, raster};
 use clap::Parser;
 use eframe::egui;
 use kernelscope::analysis::tree::Address;
-use kernelscope::zoo::registry;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// A path, and the network that was named for it.
-pub type Named = (PathBuf, Option<String>);
 
 /// Opens run folders, checkpoints and matrices in a window.
 #[derive(Debug, Clone, PartialEq, Parser)]
@@ -32,8 +23,8 @@ pub type Named = (PathBuf, Option<String>);
 pub struct Args {
     /// Run folders, folders of runs, checkpoints (.safetensors, .pth) or matrices (.npy); the network of a checkpoint
     /// that does not say is named in front of it, as replknet-31b=RepLKNet-31B.pth
-    #[arg(value_name = "[NAME=]PATH", value_parser = |text: &str| Ok::<_, String>(named_path(text)))]
-    pub paths: Vec<Named>,
+    #[arg(value_name = "[NAME=]PATH", value_parser = |text: &str| Ok::<_, String>(Source::parse(text)))]
+    pub paths: Vec<Source>,
     /// Network of all checkpoints that do not say (see `kernelscope models`)
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
@@ -76,7 +67,7 @@ pub struct Args {
     pub screenshot: Option<PathBuf>,
     /// Size of the window in points
     #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = parse_window, default_value = "1500x940")]
-    pub window: (u32, u32),
+    pub window: Size,
     /// Light colours
     #[arg(long)]
     pub light: bool,
@@ -97,19 +88,10 @@ fn parse_figure(text: &str) -> Result<Figure, String> {
     Figure::named(text).ok_or_else(|| format!("allowed: {}", Figure::ALL.map(Figure::name).join(", ")))
 }
 
-/// A path, or the name of a registered network and a path.
-pub fn named_path(text: &str) -> Named {
-    let named = text.split_once('=').filter(|(model, _)| registry().iter().any(|known| known.name == *model));
-    match named {
-        Some((model, path)) if !Path::new(text).exists() => (path.into(), Some(model.to_string())),
-        _ => (text.into(), None),
-    }
-}
-
-fn parse_window(text: &str) -> Result<(u32, u32), String> {
+fn parse_window(text: &str) -> Result<Size, String> {
     let side = |part: &str| part.parse::<u32>().ok().filter(|side| (200..=8000).contains(side));
-    let sides = text.split_once('x').and_then(|(w, h)| Some((side(w)?, side(h)?)));
-    sides.ok_or("allowed: WIDTHxHEIGHT, each 200 to 8000".into())
+    let size = text.split_once('x').and_then(|(w, h)| Some(Size { width: side(w)?, height: side(h)? }));
+    size.ok_or("allowed: WIDTHxHEIGHT, each 200 to 8000".into())
 }
 
 impl Args {
@@ -136,7 +118,10 @@ impl Args {
         }
         viewer.state.first_epoch = self.epoch;
         if !self.paths.is_empty() {
-            let named = |(path, own): &Named| (path.clone(), own.clone().or_else(|| self.model.clone()));
+            let named = |source: &Source| {
+                let model = source.model.clone().or_else(|| self.model.clone());
+                Source { path: source.path.clone(), model }
+            };
             viewer.open_all(self.paths.iter().map(named).collect());
             viewer.settle();
         }
@@ -152,11 +137,11 @@ impl Args {
 pub fn run() -> ExitCode {
     let args = Args::parse();
     let result = if args.bench {
-        bench::run(args.headless)
+        bench::run(args.headless).map(|times| say(&times))
     } else if args.headless {
         headless(&args)
     } else {
-        window(args)
+        show(args)
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -167,32 +152,16 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Options of the window.
-pub fn options((width, height): (u32, u32)) -> eframe::NativeOptions {
-    let viewport = egui::ViewportBuilder::default()
-        .with_title("kernelscope")
-        .with_app_id("kernelscope")
-        .with_inner_size([width as f32, height as f32])
-        .with_min_inner_size([640.0, 420.0])
-        .with_drag_and_drop(true);
-    eframe::NativeOptions { viewport, renderer: eframe::Renderer::Glow, ..Default::default() }
-}
-
-fn window(args: Args) -> Result<(), String> {
-    let size = args.window;
-    let start = move |cc: &eframe::CreationContext<'_>| {
-        let stored = cc.storage.and_then(|storage| storage.get_string(app::SETTINGS));
+/// Shows the window.
+fn show(args: Args) -> Result<(), String> {
+    window::open("kernelscope", window::options(args.window), move |cc| {
         // Settings of another version are begun anew.
-        let stored = stored.filter(|_| !args.fresh);
+        let stored = cc.storage.and_then(|storage| storage.get_string(app::SETTINGS)).filter(|_| !args.fresh);
         let settings: Settings = stored.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let mut viewer = Viewer::new(&cc.egui_ctx, settings, Box::new(ThreadRunner::default()));
         args.apply(&cc.egui_ctx, &mut viewer);
-        Ok(Box::new(viewer) as Box<dyn eframe::App>)
-    };
-    let no_window = |error: eframe::Error| {
-        format!("cannot open a window: {error}; without a display, use --headless with --export or --screenshot")
-    };
-    eframe::run_native("kernelscope", options(size), Box::new(start)).map_err(no_window)
+        Box::new(viewer)
+    })
 }
 
 /// Opens everything, computes what the view shows, and writes what was asked for.
@@ -238,6 +207,6 @@ fn last_message(viewer: &Viewer) -> String {
 }
 
 /// Prints a line; a reader who has left is no error.
-pub(crate) fn say(text: &str) {
+fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }

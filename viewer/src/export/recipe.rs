@@ -1,6 +1,6 @@
 //! What made a figure, and the command that shows the same.
 
-use crate::cli::words;
+use crate::options::{Word, words};
 use crate::state::{Entry, Figure, Images, State, View};
 use kernelscope::plot::Recipe;
 
@@ -103,7 +103,7 @@ fn line(state: &State, figure: Option<Figure>) -> String {
             line.extend([format!("--{name}"), quoted(&value)]);
         }
     }
-    for (name, value) in words(look) {
+    for Word { name, value } in words(look) {
         line.push(format!("--{name}"));
         line.extend(value.map(|value| quoted(&value)));
     }

@@ -1,6 +1,6 @@
 //! Reading what is at a path.
 
-use super::{Link, Report};
+use super::link::{Link, Report};
 use crate::state::{ErfKey, ErfResult, Images};
 use kernelscope::analysis::erf::read_npy;
 use kernelscope::data::Image;
@@ -37,7 +37,7 @@ pub fn open(task: &OpenTask, link: &Link) -> Result<()> {
                 generation: 0,
             };
             let image = Arc::new(Image::filled(1, 1, [128; 3]));
-            link.send(Report::Matrix(Box::new(ErfResult::new(key, map, 1, image, (0, 0), link.job()))));
+            link.send(Report::Erf(Box::new(ErfResult::new(key, map, 1, image, (0, 0), link.job()))));
             link.send(Report::Hash(sha256(path, &|| link.stopped())?));
             return Ok(());
         }

@@ -1,18 +1,15 @@
 //! One thing that is open, with what is known about it so far.
 
-use super::look::ErfKey;
+use super::id::EntryId;
+use super::look::{BiasKey, ErfKey};
 use kernelscope::analysis::erf::{Measure, Squares};
 use kernelscope::analysis::report::{ErfMap, KernelLayer, LayerOrientation, ShapeBiasReport, SparsityReport};
+use kernelscope::analysis::tree::Address;
 use kernelscope::data::Image;
 use kernelscope::open::{Facts, Fault, Found, Overview, Stamp, Subject};
 use kernelscope::report::{Answered, Stimuli};
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
-
-/// Names an entry while the program runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct EntryId(pub u64);
 
 /// A receptive field so far.
 #[derive(Clone)]
@@ -119,10 +116,12 @@ pub struct Entry {
     pub erf_wanted: Option<ErfKey>,
     /// Why there is none.
     pub erf_fault: Option<String>,
+    /// Number of the network's stages, once a receptive field told.
+    pub stages: Option<usize>,
     /// Shape bias.
     pub bias: Option<BiasResult>,
-    /// For how many images of which weights answers are computed, or failed.
-    pub bias_wanted: Option<(usize, Option<std::path::PathBuf>, u64)>,
+    /// For which choice answers are computed, or failed.
+    pub bias_wanted: Option<BiasKey>,
     /// Why there is none.
     pub bias_fault: Option<String>,
     /// Counts changes of the weights; results of older ones are stale.
@@ -157,6 +156,7 @@ impl Entry {
             erf: None,
             erf_wanted: None,
             erf_fault: None,
+            stages: None,
             bias: None,
             bias_wanted: None,
             bias_fault: None,
@@ -173,6 +173,17 @@ impl Entry {
     /// Name of the network, if it is known.
     pub fn network_name(&self) -> Option<&str> {
         self.subject.as_ref().filter(|subject| subject.network.is_some()).map(|subject| subject.name.as_str())
+    }
+
+    /// Epochs of its checkpoints.
+    pub fn epochs(&self) -> Vec<usize> {
+        self.overview.as_ref().map(|overview| overview.epochs()).unwrap_or_default()
+    }
+
+    /// Addresses of its layers.
+    pub fn layers(&self) -> Vec<Address> {
+        let leaves = self.facts.tree.iter().flat_map(|tree| tree.leaves());
+        leaves.map(|leaf| Address::layer(leaf.path.clone())).collect()
     }
 
     /// Kernels as stored, or those of the form for inference.

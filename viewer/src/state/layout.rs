@@ -1,6 +1,6 @@
 //! The arrangement of the views.
 
-use super::View;
+use super::view::View;
 use eframe::egui::Id;
 use egui_tiles::{Linear, LinearDir, Tile, TileId, Tiles, Tree};
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,7 @@
 //! What is looked at, and how: everything that undo covers.
 
-use super::EntryId;
+use super::id::EntryId;
+use super::listed::listed;
 use kernelscope::analysis::report::ChannelOrientation;
 use kernelscope::analysis::tree::Address;
 use kernelscope::plot::ErfScale;
@@ -34,25 +35,23 @@ pub struct Look {
     pub x_axis: XAxis,
 }
 
-/// Order of kernels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum KernelSort {
-    /// As stored.
-    #[default]
-    Channel,
-    /// Largest norm first.
-    Norm,
-    /// Most anisotropic first.
-    Anisotropy,
-    /// By dominant orientation.
-    Orientation,
+listed! {
+    /// Order of kernels.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+    pub enum KernelSort {
+        /// As stored.
+        #[default]
+        Channel,
+        /// Largest norm first.
+        Norm,
+        /// Most anisotropic first.
+        Anisotropy,
+        /// By dominant orientation.
+        Orientation,
+    }
 }
 
 impl KernelSort {
-    /// All orders.
-    pub const ALL: [KernelSort; 4] =
-        [KernelSort::Channel, KernelSort::Norm, KernelSort::Anisotropy, KernelSort::Orientation];
-
     /// Name.
     pub fn name(self) -> &'static str {
         match self {
@@ -101,28 +100,32 @@ impl Default for KernelLook {
     }
 }
 
-/// How contributions become colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Transfer {
-    /// `log10(A + 1)`.
-    #[default]
-    Log,
-    /// A.
-    Linear,
-    /// A to a power.
-    Power,
+listed! {
+    /// How contributions become colours.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+    pub enum Transfer {
+        /// `log10(A + 1)`.
+        #[default]
+        Log,
+        /// A.
+        Linear,
+        /// A to a power.
+        Power,
+    }
 }
 
-/// How several maps are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Arrangement {
-    /// Beside each other.
-    #[default]
-    Side,
-    /// The first two in one place, with a border to move.
-    Swipe,
-    /// The first minus the second.
-    Difference,
+listed! {
+    /// How several maps are shown.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+    pub enum Arrangement {
+        /// Beside each other.
+        #[default]
+        Side,
+        /// The first two in one place, with a border to move.
+        Swipe,
+        /// The first minus the second.
+        Difference,
+    }
 }
 
 /// Which images are averaged.
@@ -251,6 +254,17 @@ impl ErfLook {
     }
 }
 
+/// What answers about shape bias follow from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BiasKey {
+    /// Number of built-in images.
+    pub images: usize,
+    /// Folder of stimuli; built-in images without.
+    pub stimuli: Option<PathBuf>,
+    /// Which weights of the entry.
+    pub generation: u64,
+}
+
 /// What is chosen in the shape-bias view.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -271,12 +285,21 @@ impl Default for BiasLook {
     }
 }
 
-/// What training curves are drawn over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum XAxis {
-    /// Epochs.
-    #[default]
-    Epoch,
-    /// Optimiser steps.
-    Step,
+impl BiasLook {
+    /// What is asked of an entry whose weights have this generation.
+    pub fn key(&self, generation: u64) -> BiasKey {
+        BiasKey { images: self.images, stimuli: self.stimuli.clone(), generation }
+    }
+}
+
+listed! {
+    /// What training curves are drawn over.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+    pub enum XAxis {
+        /// Epochs.
+        #[default]
+        Epoch,
+        /// Optimiser steps.
+        Step,
+    }
 }

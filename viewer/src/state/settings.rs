@@ -1,8 +1,9 @@
 //! What is remembered from one start to the next.
 
-use super::{BiasLook, ErfLook, KernelLook, Pane, XAxis};
+use super::layout::Pane;
+use super::look::{BiasLook, ErfLook, KernelLook, XAxis};
+use super::source::Source;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
 
 /// Most paths in the list of recent ones.
 const MOST_RECENT: usize = 12;
@@ -13,8 +14,8 @@ const MOST_RECENT: usize = 12;
 pub struct Settings {
     /// Dark colours.
     pub dark: bool,
-    /// Paths that were opened, the newest first, with the network that was named.
-    pub recent: Vec<(PathBuf, Option<String>)>,
+    /// What was opened, the newest first.
+    pub recent: Vec<Source>,
     /// The arrangement of the views.
     pub layout: Option<egui_tiles::Tree<Pane>>,
     /// Kernels.
@@ -43,10 +44,10 @@ impl Default for Settings {
 
 impl Settings {
     /// Puts a path at the head of the recent ones.
-    pub fn remember(&mut self, path: &Path, model: Option<&str>) {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        self.recent.retain(|(known, _)| *known != path);
-        self.recent.insert(0, (path, model.map(str::to_string)));
+    pub fn remember(&mut self, source: Source) {
+        let path = std::path::absolute(&source.path).unwrap_or(source.path);
+        self.recent.retain(|known| known.path != path);
+        self.recent.insert(0, Source { path, model: source.model });
         self.recent.truncate(MOST_RECENT);
     }
 }

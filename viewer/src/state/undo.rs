@@ -1,6 +1,6 @@
 //! Undo and redo of what is looked at.
 
-use super::Look;
+use super::look::Look;
 
 /// Most steps that are kept.
 const MOST: usize = 100;
@@ -31,9 +31,9 @@ impl Undo {
         self.present = look.clone();
     }
 
-    /// Whether there is something to undo.
-    pub fn can_undo(&self) -> bool {
-        !self.past.is_empty()
+    /// Whether there is something to undo; a look that was not noted yet is.
+    pub fn can_undo(&self, look: &Look) -> bool {
+        !self.past.is_empty() || *look != self.present
     }
 
     /// Whether there is something to do again.
@@ -79,6 +79,6 @@ mod tests {
         assert_eq!(undo.redo(), Some(look(3.0)));
         undo.undo();
         undo.note(&look(9.0), true);
-        assert!(undo.can_undo() && !undo.can_redo());
+        assert!(undo.can_undo(&look(9.0)) && !undo.can_redo());
     }
 }

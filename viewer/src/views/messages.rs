@@ -1,16 +1,18 @@
 //! Everything that was reported.
 
-use crate::command::{Command, Commands};
-use crate::state::{Level, State};
+use super::scene::Scene;
+use crate::command::Command;
+use crate::state::Level;
 use crate::widgets;
 use eframe::egui::{self, Color32, RichText};
 
 /// Draws the view.
-pub fn ui(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
+pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
+    let state = scene.state;
     ui.horizontal(|ui| {
         for command in [Command::CopyMessages, Command::ClearMessages] {
             if ui.add_enabled(command.is_enabled(state), egui::Button::new(command.name())).clicked() {
-                out.push(command);
+                scene.out.push(command);
             }
         }
     });

@@ -1,6 +1,6 @@
 //! Angles of kernels: as built and as learned, per layer and over depth, and the taps on the pixel grid.
 
-use super::current;
+use super::scene::{Scene, current};
 use crate::command::{Command, Commands};
 use crate::state::{Entry, State};
 use crate::widgets::{self, Rose, Textures, accent, built_colour, colour, colour_bar, faint, heading, rose};
@@ -12,7 +12,8 @@ use kernelscope::analysis::tree::Address;
 use kernelscope::plot::colormap::signed;
 use kernelscope::plot::{Colormap, TapPattern};
 
-pub fn ui(ui: &mut egui::Ui, state: &State, textures: &mut Textures, out: &mut Commands) {
+pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
+    let state = scene.state;
     let Some(entry) = current(ui, state) else { return };
     if entry.facts.kernels.is_empty() {
         let why =
@@ -24,10 +25,10 @@ pub fn ui(ui: &mut egui::Ui, state: &State, textures: &mut Textures, out: &mut C
     egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         ui.horizontal_top(|ui| {
             chosen(ui, state, entry);
-            ui.vertical(|ui| depth(ui, state, entry, out));
+            ui.vertical(|ui| depth(ui, state, entry, scene.out));
         });
-        taps(ui, state, entry, textures);
-        roses(ui, state, entry, out);
+        taps(ui, state, entry, scene.textures);
+        roses(ui, state, entry, scene.out);
     });
 }
 
@@ -64,9 +65,8 @@ fn chosen(ui: &mut egui::Ui, state: &State, entry: &Entry) {
             let channel = state.look.address.as_ref()?.channel?;
             layer.channels.get(channel)
         });
-        let mark = channel.map_or((None, None), |channel| (channel.built, channel.dominant));
         if let Some(bins) = bins {
-            rose(ui, rect, &Rose { bins, labels: true, mark });
+            rose(ui, rect, &Rose { bins, labels: true, channel });
         }
         let text = match (layer, channel) {
             (_, Some(c)) => {
@@ -134,7 +134,7 @@ fn depth(ui: &mut egui::Ui, state: &State, entry: &Entry, out: &mut Commands) {
         && let Some(layer) = layers.get(((point.y - plot.top()) / row).floor().max(0.0) as usize)
     {
         if response.clicked() {
-            out.push(Command::GoTo(Some(Address::layer(layer.path.clone()))));
+            out.push(Command::GoTo(Address::layer(layer.path.clone())));
         }
         response.on_hover_text_at_pointer(format!("{}\n{}", layer.path, summary(layer)));
     }
@@ -205,7 +205,7 @@ fn roses(ui: &mut egui::Ui, state: &State, entry: &Entry, out: &mut Commands) {
         for (layer, bins) in entry.facts.orientations.iter().zip(&entry.facts.bins) {
             let (rect, response) = ui.allocate_exact_size(vec2(side, side + 16.0), Sense::click());
             let circle = Rect::from_min_size(rect.min, vec2(side, side));
-            rose(ui, circle, &Rose { bins, labels: false, mark: (None, None) });
+            rose(ui, circle, &Rose { bins, labels: false, channel: None });
             let chosen = state.look.address.as_ref().is_some_and(|address| address.holds(&layer.path));
             let short = layer.path.trim_start_matches("stages.").trim_end_matches(".dwconv");
             let ink = if chosen { ui.visuals().strong_text_color() } else { ui.visuals().weak_text_color() };
@@ -216,7 +216,7 @@ fn roses(ui: &mut egui::Ui, state: &State, entry: &Entry, out: &mut Commands) {
                 ui.painter().rect_stroke(rect, 4.0, Stroke::new(1.0, ink), StrokeKind::Inside);
             }
             if response.on_hover_text(format!("{}\n{}", layer.path, summary(layer))).clicked() {
-                out.push(Command::GoTo(Some(Address::layer(layer.path.clone()))));
+                out.push(Command::GoTo(Address::layer(layer.path.clone())));
             }
         }
     });

@@ -31,13 +31,9 @@ pub fn start(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
                 ui.label(RichText::new("kernelscope quickstart").monospace());
             } else {
                 ui.label(RichText::new("Recent").strong());
-                for (path, model) in &state.settings.recent {
-                    let text = match model {
-                        Some(model) => format!("{} as {model}", path.display()),
-                        None => path.display().to_string(),
-                    };
-                    if ui.link(text).clicked() {
-                        out.push(Command::Open(path.clone(), model.clone()));
+                for source in &state.settings.recent {
+                    if ui.link(source.to_string()).clicked() {
+                        out.push(Command::Open(source.clone()));
                     }
                 }
             }

@@ -1,5 +1,6 @@
 //! Curves of runs, and the checkpoint that all views show.
 
+use super::scene::Scene;
 use crate::command::{Command, Commands};
 use crate::state::{Entry, State, XAxis};
 use crate::widgets::{self, faint, series_colour};
@@ -7,23 +8,23 @@ use eframe::egui::{self, Color32, RichText};
 use egui_plot::{AxisHints, Corner, Legend, Line, LineStyle, Plot, PlotPoints, Points, VLine};
 use kernelscope::run::{Row, RowKind};
 
-pub fn ui(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
+pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
+    let (state, out) = (scene.state, &mut *scene.out);
     let shown: Vec<&Entry> = state.shown().into_iter().filter(|entry| entry.overview.is_some()).collect();
     if shown.is_empty() {
         widgets::nothing(ui, "No run is open", "Curves need a run folder; a checkpoint alone has none.");
         return;
     }
     steps(ui, state, out);
-    let mut axis = state.look.x_axis;
     ui.horizontal(|ui| {
         ui.label("Over");
-        ui.selectable_value(&mut axis, XAxis::Epoch, "epochs");
-        ui.selectable_value(&mut axis, XAxis::Step, "steps");
+        let choose = |axis: &mut XAxis| {
+            ui.selectable_value(axis, XAxis::Epoch, "epochs");
+            ui.selectable_value(axis, XAxis::Step, "steps");
+        };
+        out.edit(&state.look.x_axis, choose, Command::SetXAxis);
         ui.label(faint("solid: training, dashed: validation"));
     });
-    if axis != state.look.x_axis {
-        out.push(Command::SetXAxis(axis));
-    }
     if shown.iter().all(|entry| entry.overview.as_ref().is_none_or(|overview| overview.rows.is_empty())) {
         widgets::nothing(ui, "No curves yet", "The run has not logged a row.");
         return;
@@ -43,7 +44,7 @@ fn steps(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
         ui.label(faint(format!("{} is no run; its weights do not change.", current.label)));
         return;
     };
-    let epochs = overview.epochs();
+    let epochs = current.epochs();
     let (Some(first), Some(last)) = (epochs.first().copied(), epochs.last().copied()) else {
         ui.label(faint("There is no checkpoint yet."));
         return;
@@ -58,10 +59,10 @@ fn steps(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
         if response.changed() {
             // Not every epoch may have been kept.
             let nearest = epochs.iter().copied().min_by_key(|known| known.abs_diff(epoch));
-            out.push(Command::SetEpoch(nearest));
+            nearest.into_iter().for_each(|epoch| out.push(Command::SetEpoch(epoch)));
         }
         if ui.add_enabled(chosen.is_some(), egui::Button::new("Newest")).clicked() {
-            out.push(Command::SetEpoch(None));
+            out.push(Command::ShowNewest);
         }
         let state = match overview.is_complete() {
             Some(true) => "complete".to_string(),

@@ -10,8 +10,9 @@ pub use bar::{colour_bar, number, share_bar};
 pub use heat::{ImageArea, image_area, paint_image};
 pub use polar::{Rose, built_colour, rose};
 pub use textures::Textures;
-pub use tiles::{KernelPicture, kernel_picture, kernel_tile, kernel_value_at, limit};
+pub use tiles::{KernelPicture, PictureKey, Tap, kernel_picture, kernel_tile, limit, tap_at};
 
+use crate::command::{Command, Commands};
 use eframe::egui::{self, Color32, FontFamily, FontId, RichText, TextStyle};
 use kernelscope::plot::colormap;
 
@@ -80,6 +81,15 @@ pub fn faint(text: impl Into<String>) -> RichText {
 pub fn heading(ui: &mut egui::Ui, text: impl Into<String>) {
     ui.add_space(2.0);
     ui.label(RichText::new(text).strong().size(13.5));
+}
+
+/// A box for a choice that a command turns over.
+pub fn toggle(ui: &mut egui::Ui, mut on: bool, text: &str, command: Command, out: &mut Commands) -> egui::Response {
+    let response = ui.checkbox(&mut on, text);
+    if response.changed() {
+        out.push(command);
+    }
+    response
 }
 
 /// What stands in a view that has nothing to show, and why.

@@ -3,6 +3,7 @@
 use super::accent;
 use eframe::egui::{self, Align2, Color32, FontId, Pos2, Rect, Shape, Stroke, pos2};
 use kernelscope::analysis::orientation::Bins;
+use kernelscope::analysis::report::ChannelOrientation;
 
 /// What a rose shows.
 pub struct Rose<'a> {
@@ -10,8 +11,8 @@ pub struct Rose<'a> {
     pub bins: &'a Bins,
     /// Whether angles and the largest count are written.
     pub labels: bool,
-    /// A channel's built and learned angle in degrees, to mark.
-    pub mark: (Option<f64>, Option<f64>),
+    /// A channel whose angles are marked.
+    pub channel: Option<&'a ChannelOrientation>,
 }
 
 /// Colour of built angles.
@@ -64,8 +65,10 @@ pub fn rose(ui: &egui::Ui, rect: Rect, rose: &Rose) {
             painter.add(Shape::line(rim, Stroke::new(2.0, built_colour())));
         }
     }
-    let marks = [(rose.mark.0, built_colour()), (rose.mark.1, ui.visuals().strong_text_color())];
-    for (angle, ink) in marks.into_iter().filter_map(|(angle, ink)| Some((angle?, ink))) {
+    let built = rose.channel.and_then(|channel| channel.built).map(|angle| (angle, built_colour()));
+    let learned = rose.channel.and_then(|channel| channel.dominant);
+    let learned = learned.map(|angle| (angle, ui.visuals().strong_text_color()));
+    for (angle, ink) in built.into_iter().chain(learned) {
         let ends = [around(centre, radius, angle), around(centre, radius, angle + 180.0)];
         painter.line_segment(ends, Stroke::new(1.5, ink));
     }

@@ -1,6 +1,7 @@
 //! Kernels on the pixel grid.
 
 use super::{Textures, colour};
+use crate::state::EntryId;
 use eframe::egui::{self, Color32, ColorImage, Pos2, Rect, TextureOptions, pos2};
 use kernelscope::analysis::report::{KernelLayer, PixelKernel};
 use kernelscope::plot::colormap::signed;
@@ -9,8 +10,10 @@ use kernelscope::plot::colormap::signed;
 pub struct KernelPicture {
     /// The picture.
     pub texture: egui::TextureHandle,
-    /// Rows and columns of a kernel.
-    pub size: (usize, usize),
+    /// Rows of a kernel.
+    pub height: usize,
+    /// Columns of a kernel.
+    pub width: usize,
     columns: usize,
     rows: usize,
 }
@@ -28,14 +31,27 @@ pub fn limit<'a>(values: impl Iterator<Item = &'a f32>) -> f64 {
     values.filter(|v| v.is_finite()).fold(0.0, |limit: f64, v| limit.max(f64::from(v.abs())))
 }
 
-/// The picture of all kernels of a layer; `key` names the weights. With `own_range` each kernel has a range of its own.
+/// What a picture of a layer's kernels follows from, besides the layer's path.
+#[derive(Debug, Clone, Copy, Hash)]
+pub struct PictureKey {
+    /// Whose kernels they are.
+    pub entry: EntryId,
+    /// Which weights of the entry.
+    pub generation: u64,
+    /// Whether they are those of the form for inference.
+    pub merged: bool,
+    /// Whether each kernel has a colour range of its own.
+    pub own_range: bool,
+    /// Whether the ground is dark.
+    pub dark: bool,
+}
+
+/// The picture of all kernels of a layer.
 pub fn kernel_picture(
     ctx: &egui::Context,
     textures: &mut Textures,
     layer: &KernelLayer,
-    key: (u64, u64, bool),
-    own_range: bool,
-    dark: bool,
+    key: PictureKey,
 ) -> KernelPicture {
     let first = layer.pixels(0);
     let (height, width) = (first.height, first.width);
@@ -43,12 +59,12 @@ pub fn kernel_picture(
     let columns = (layer.channels as f64 * height as f64 / width.max(1) as f64).sqrt().ceil().max(1.0) as usize;
     let rows = layer.channels.div_ceil(columns);
     let shared = limit(layer.weights.iter());
-    let empty = if dark { Color32::from_gray(48) } else { Color32::from_gray(228) };
-    let texture = textures.get(ctx, (key, &layer.path, own_range, dark), TextureOptions::NEAREST, || {
+    let empty = if key.dark { Color32::from_gray(48) } else { Color32::from_gray(228) };
+    let texture = textures.get(ctx, (key, &layer.path), TextureOptions::NEAREST, || {
         let mut image = ColorImage::filled([columns * width, rows * height], empty);
         for channel in 0..layer.channels {
             let kernel = layer.pixels(channel);
-            let range = if own_range { limit(kernel.values.iter()) } else { shared };
+            let range = if key.own_range { limit(kernel.values.iter()) } else { shared };
             let (top, left) = (channel / columns * height, channel % columns * width);
             for (index, (&value, &tapped)) in kernel.values.iter().zip(&kernel.tapped).enumerate() {
                 let at = (top + index / width) * columns * width + left + index % width;
@@ -59,7 +75,7 @@ pub fn kernel_picture(
         }
         image
     });
-    KernelPicture { texture, size: (height, width), columns, rows }
+    KernelPicture { texture, height, width, columns, rows }
 }
 
 /// Paints one kernel of a picture.
@@ -70,8 +86,29 @@ pub fn kernel_tile(painter: &egui::Painter, picture: &KernelPicture, channel: us
     painter.image(picture.texture.id(), rect, uv, Color32::WHITE);
 }
 
-/// The tap under a point: its row and column, and its weight where there is a tap.
-pub fn kernel_value_at(kernel: &PixelKernel, rect: Rect, point: Pos2) -> Option<(usize, usize, Option<f32>)> {
+/// A place of a kernel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tap {
+    /// Its row.
+    pub row: usize,
+    /// Its column.
+    pub column: usize,
+    /// Its weight; `None` where there is no tap.
+    pub weight: Option<f32>,
+}
+
+impl std::fmt::Display for Tap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "row {}, column {}: ", self.row, self.column)?;
+        match self.weight {
+            Some(weight) => write!(f, "{weight}"),
+            None => write!(f, "no tap"),
+        }
+    }
+}
+
+/// The tap under a point.
+pub fn tap_at(kernel: &PixelKernel, rect: Rect, point: Pos2) -> Option<Tap> {
     if !rect.contains(point) {
         return None;
     }
@@ -79,8 +116,8 @@ pub fn kernel_value_at(kernel: &PixelKernel, rect: Rect, point: Pos2) -> Option<
     let row = ((share.y * kernel.height as f32) as usize).min(kernel.height.saturating_sub(1));
     let column = ((share.x * kernel.width as f32) as usize).min(kernel.width.saturating_sub(1));
     let index = row * kernel.width + column;
-    let value = kernel.values.get(index).copied().filter(|_| kernel.tapped.get(index) == Some(&true));
-    Some((row, column, value))
+    let weight = kernel.values.get(index).copied().filter(|_| kernel.tapped.get(index) == Some(&true));
+    Some(Tap { row, column, weight })
 }
 
 #[cfg(test)]

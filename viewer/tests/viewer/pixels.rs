@@ -1,11 +1,11 @@
 //! Colours on the screen against the values they stand for.
 
-use crate::support::{opened, program, run, runs, settings};
+use crate::support::{opened, program, run, run_all, runs, settings};
 use eframe::egui::{Pos2, Rect, vec2};
 use egui_kittest::kittest::Queryable;
 use kernelscope::plot::Colormap;
 use kernelscope_viewer::command::Command;
-use kernelscope_viewer::state::{Arrangement, ErfLook, Transfer, View};
+use kernelscope_viewer::state::{Arrangement, Transfer, View};
 
 /// What a contribution becomes before it is divided by the largest.
 type Of = fn(f64) -> f64;
@@ -25,11 +25,11 @@ fn middle(area: Rect, side: usize, row: usize, column: usize) -> Pos2 {
 fn the_pixels_of_a_map_have_the_colours_of_their_values() {
     let mut harness = opened(&[&runs().join("line")]);
     harness.state_mut().show_only(&[View::Erf]);
+    run(&mut harness, Command::ToggleSquares);
     let transfers: [(Transfer, Of); 3] =
         [(Transfer::Log, |a| (a + 1.0).log10()), (Transfer::Linear, |a| a), (Transfer::Power, |a| a.powf(0.4))];
     for (transfer, of) in transfers {
-        let look = ErfLook { transfer, gamma: 0.4, squares: false, ..harness.state().state.look.erf.clone() };
-        run(&mut harness, Command::SetErf(Box::new(look)));
+        run_all(&mut harness, [Command::SetTransfer(transfer), Command::SetGamma(0.4)]);
         harness.remove_cursor();
         harness.run_steps(2);
         let area = harness.get_by_label("Receptive field of line").rect();
@@ -56,7 +56,7 @@ fn the_centre_of_a_peaked_matrix_is_the_brightest_colour() {
     let values: Vec<f32> = (0..33 * 33).map(|i| if i == 16 * 33 + 16 { 5.0 } else { 0.0 }).collect();
     candle_core::Tensor::from_vec(values, (33, 33), &candle_core::Device::Cpu).unwrap().write_npy(&path).unwrap();
     let mut harness = program(settings(), (800.0, 700.0));
-    run(&mut harness, Command::Open(path, None));
+    run(&mut harness, Command::Open(path.into()));
     harness.state_mut().show_only(&[View::Erf]);
     run(&mut harness, Command::ToggleSquares);
     let area = harness.get_by_label("Receptive field of peak").rect();
@@ -83,16 +83,11 @@ fn a_shared_range_a_swipe_and_a_difference_have_the_colours_of_both_maps() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = program(settings(), (1000.0, 700.0));
     for (name, peak) in [("weak.npy", 2.0), ("strong.npy", 4.0)] {
-        run(&mut harness, Command::Open(peaked(folder.path(), name, peak), None));
+        run(&mut harness, Command::Open(peaked(folder.path(), name, peak).into()));
     }
     harness.state_mut().show_only(&[View::Erf]);
-    let look = ErfLook {
-        transfer: Transfer::Linear,
-        squares: false,
-        shared_range: true,
-        ..harness.state().state.look.erf.clone()
-    };
-    run(&mut harness, Command::SetErf(Box::new(look)));
+    let linear = Command::SetTransfer(Transfer::Linear);
+    run_all(&mut harness, [linear, Command::ToggleSquares, Command::ToggleSharedRange]);
     harness.remove_cursor();
     harness.run_steps(2);
     let image = harness.render().unwrap();
@@ -103,8 +98,7 @@ fn a_shared_range_a_swipe_and_a_difference_have_the_colours_of_both_maps() {
     }
     // The border of the swipe is left, then right of the peak: the second map is seen, then the first.
     for (swipe, value) in [(0.25, 1.0), (0.75, 0.5)] {
-        let look = ErfLook { arrangement: Arrangement::Swipe, swipe, ..harness.state().state.look.erf.clone() };
-        run(&mut harness, Command::SetErf(Box::new(look)));
+        run_all(&mut harness, [Command::Arrange(Arrangement::Swipe), Command::SetSwipe(swipe)]);
         let area = harness.get_by_label("Receptive fields, swiped").rect();
         let image = harness.render().unwrap();
         assert!(distance(&image, middle(area, 33, 16, 16), Colormap::Magma.at(value)) <= 2, "swipe at {swipe}");
@@ -121,7 +115,7 @@ fn a_shared_range_a_swipe_and_a_difference_have_the_colours_of_both_maps() {
 fn taps_have_the_colours_of_their_weights_in_a_symmetric_range() {
     let mut harness = opened(&[&runs().join("line")]);
     harness.state_mut().show_only(&[View::Kernels]);
-    run(&mut harness, Command::GoTo(Some("stages.0.0.dwconv:5".parse().unwrap())));
+    run(&mut harness, Command::GoTo("stages.0.0.dwconv:5".parse().unwrap()));
     harness.remove_cursor();
     harness.run_steps(2);
     let area = harness.get_by_label("Kernel stages.0.0.dwconv:5").rect();

@@ -19,7 +19,7 @@ pub struct LookArgs {
     pub images: Option<usize>,
     /// Colours of the receptive field: log, linear, or power:EXPONENT
     #[arg(long, value_parser = parse_transfer)]
-    pub transfer: Option<Transferred>,
+    pub transfer: Option<TransferChoice>,
     /// Four shares of the contribution whose squares and contours are shown
     #[arg(long, value_name = "T,T,T,T", value_parser = parse_thresholds)]
     pub thresholds: Option<[f64; 4]>,
@@ -67,8 +67,14 @@ pub struct LookArgs {
     pub x_axis: Option<String>,
 }
 
-/// Colours and the exponent of the power law.
-pub type Transferred = (Transfer, Option<f64>);
+/// Colours of receptive fields.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TransferChoice {
+    /// How contributions become colours.
+    pub transfer: Transfer,
+    /// Exponent of the power law.
+    pub exponent: Option<f64>,
+}
 
 fn parse_position(text: &str) -> Result<(usize, usize), String> {
     let number = |part: &str| part.trim().parse().ok();
@@ -77,12 +83,12 @@ fn parse_position(text: &str) -> Result<(usize, usize), String> {
         .ok_or("allowed: ROW,COL".into())
 }
 
-fn parse_transfer(text: &str) -> Result<Transferred, String> {
+fn parse_transfer(text: &str) -> Result<TransferChoice, String> {
     let exponent = |text: &str| text.parse::<f64>().ok().filter(|e| (0.05..=3.0).contains(e));
     match (text, text.strip_prefix("power:").and_then(exponent)) {
-        ("log", _) => Ok((Transfer::Log, None)),
-        ("linear", _) => Ok((Transfer::Linear, None)),
-        (_, Some(exponent)) => Ok((Transfer::Power, Some(exponent))),
+        ("log", _) => Ok(TransferChoice { transfer: Transfer::Log, exponent: None }),
+        ("linear", _) => Ok(TransferChoice { transfer: Transfer::Linear, exponent: None }),
+        (_, Some(exponent)) => Ok(TransferChoice { transfer: Transfer::Power, exponent: Some(exponent) }),
         _ => Err("allowed: log, linear, or power: and an exponent from 0.05 to 3".into()),
     }
 }
@@ -130,7 +136,7 @@ impl LookArgs {
         erf.position = self.position.or(erf.position);
         erf.size = self.size.unwrap_or(erf.size).clamp(1, kernelscope::data::MAX_SIDE);
         erf.images = self.images.unwrap_or(erf.images).max(1);
-        if let Some((transfer, exponent)) = self.transfer {
+        if let Some(TransferChoice { transfer, exponent }) = self.transfer {
             erf.transfer = transfer;
             erf.gamma = exponent.unwrap_or(erf.gamma);
         }
@@ -156,14 +162,23 @@ impl LookArgs {
     }
 }
 
-/// The options that make a fresh look this one, with their values.
-pub fn words(look: &Look) -> Vec<(&'static str, Option<String>)> {
+/// An option of the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// Its name, without the dashes.
+    pub name: &'static str,
+    /// Its value; flags have none.
+    pub value: Option<String>,
+}
+
+/// The options that make a fresh look this one.
+pub fn words(look: &Look) -> Vec<Word> {
     let (erf, kernels, bias) = (&look.erf, &look.kernels, &look.bias);
     let (no_erf, no_kernels, no_bias) = (ErfLook::default(), KernelLook::default(), BiasLook::default());
     let mut words = Vec::new();
     let mut value = |name: &'static str, differs: bool, value: Option<String>| {
         if let Some(value) = value.filter(|_| differs) {
-            words.push((name, Some(value)));
+            words.push(Word { name, value: Some(value) });
         }
     };
     value("stage", true, erf.stage.map(|stage| stage.to_string()));
@@ -196,6 +211,6 @@ pub fn words(look: &Look) -> Vec<(&'static str, Option<String>)> {
         ("merged", kernels.merged),
         ("own-ranges", kernels.own_range),
     ];
-    words.extend(flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, None)));
+    words.extend(flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| Word { name, value: None }));
     words
 }

@@ -1,8 +1,9 @@
 //! Which small kernels and which shifts of shift-wise layers are kept, channel by channel.
 
-use crate::command::{Command, Commands};
-use crate::state::{Entry, State};
-use crate::widgets::{Textures, colour, faint, heading, percent};
+use super::super::scene::Scene;
+use crate::command::Command;
+use crate::state::Entry;
+use crate::widgets::{colour, faint, heading, percent};
 use eframe::egui::{
     self, Color32, ColorImage, FontId, Rect, RichText, Sense, Stroke, StrokeKind, TextureOptions, pos2, vec2,
 };
@@ -29,14 +30,6 @@ struct Map<'a> {
     most: usize,
     /// Names of the first and the last row.
     ends: [String; 2],
-}
-
-/// Where something is drawn, and what a click there does.
-pub struct Place<'a> {
-    pub state: &'a State,
-    pub entry: &'a Entry,
-    pub textures: &'a mut Textures,
-    pub out: &'a mut Commands,
 }
 
 /// Colour of a count between 0 and `most`.
@@ -67,7 +60,7 @@ fn legend(ui: &mut egui::Ui, most: usize, by: &str) {
 }
 
 /// One map per layer of which small kernel of which channel is kept by how many paths.
-pub fn groups(ui: &mut egui::Ui, report: &SparsityReport, place: &mut Place) {
+pub fn groups(ui: &mut egui::Ui, scene: &mut Scene, entry: &Entry, report: &SparsityReport) {
     if report.groups.is_empty() {
         return;
     }
@@ -86,14 +79,14 @@ pub fn groups(ui: &mut egui::Ui, report: &SparsityReport, place: &mut Place) {
             most: *paths,
             ends: ["0".into(), groups.saturating_sub(1).to_string()],
         };
-        draw(ui, &map, place, &|channel, group, count| {
+        draw(ui, scene, entry, &map, &|channel, group, count| {
             format!("channel {channel}, group {group}: kept by {count} of {paths} paths")
         });
     }
 }
 
 /// One map per layer and axis of which shift of which channel survives.
-pub fn shifts(ui: &mut egui::Ui, report: &SparsityReport, place: &mut Place) {
+pub fn shifts(ui: &mut egui::Ui, scene: &mut Scene, entry: &Entry, report: &SparsityReport) {
     if report.shifts.is_empty() {
         return;
     }
@@ -111,15 +104,16 @@ pub fn shifts(ui: &mut egui::Ui, report: &SparsityReport, place: &mut Place) {
             most: *shuffles,
             ends: [name(offsets.first()), name(offsets.last())],
         };
-        draw(ui, &map, place, &|channel, row, count| {
+        draw(ui, scene, entry, &map, &|channel, row, count| {
             let offset = offsets.get(row).copied().unwrap_or(0);
             format!("channel {channel}, shift {offset:+} pixels: kept in {count} of {shuffles} shuffles")
         });
     }
 }
 
-fn draw(ui: &mut egui::Ui, map: &Map, place: &mut Place, text: &dyn Fn(usize, usize, u16) -> String) {
-    let Place { state, entry, textures, out } = place;
+/// Draws a map. `text` says what a channel, a row and their count mean.
+fn draw(ui: &mut egui::Ui, scene: &mut Scene, entry: &Entry, map: &Map, text: &dyn Fn(usize, usize, u16) -> String) {
+    let Scene { state, textures, out } = scene;
     let chosen = state.look.address.as_ref().is_some_and(|address| address.holds(map.path));
     let title = RichText::new(format!("{}   {}", map.path, map.title)).small();
     ui.label(if chosen { title.strong() } else { title });
@@ -154,7 +148,7 @@ fn draw(ui: &mut egui::Ui, map: &Map, place: &mut Place, text: &dyn Fn(usize, us
     let row = ((offset.y * map.rows as f32) as usize).min(map.rows.saturating_sub(1));
     let count = map.counts.get(channel * map.rows + row).copied().unwrap_or(0);
     if response.clicked() {
-        out.push(Command::GoTo(Some(Address::layer(map.path))));
+        out.push(Command::GoTo(Address::layer(map.path)));
     }
     response.on_hover_text_at_pointer(text(channel, row, count));
 }
