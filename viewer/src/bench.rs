@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 pub const SIDE: usize = 1024;
 /// Number of the maps.
 pub const MAPS: usize = 4;
-/// Frames that are measured.
+/// Number of frames that are measured.
 const FRAMES: usize = 240;
-/// Frames before, in which textures are made and fonts drawn.
+/// Number of frames before that, in which textures are made and fonts are drawn.
 const WARM_UP: usize = 20;
 
-/// Opens the four maps: peaks of different widths with some noise.
+/// Opens four maps: peaks of different widths with some noise.
 pub fn fill(viewer: &mut Viewer) {
     for index in 0..MAPS {
         let path = PathBuf::from(format!("map-{index}.npy"));
@@ -49,7 +49,7 @@ fn value(index: usize, width: f32) -> f32 {
     40.0 * (-(x * x + y * y) / (2.0 * width * width)).exp() + noise
 }
 
-/// Measured frames: milliseconds of the program's own work, and from one frame to the next.
+/// Milliseconds per frame: the program's own work, and the whole time between frames.
 #[derive(Debug, Default, Clone)]
 pub struct Times {
     own: Vec<f64>,
@@ -76,9 +76,9 @@ impl Times {
     }
 }
 
-/// Every frame shows another part of the maps, so that nothing can be kept from the one before.
+/// Every frame shows a different part of the maps, so that nothing can be reused from the previous one.
 fn camera(frame: usize) -> Camera {
-    Camera { centre: (0.5, 0.5), zoom: 1.0 + 0.5 * (frame as f32 * 0.05).sin().abs() }
+    Camera { center: (0.5, 0.5), zoom: 1.0 + 0.5 * (frame as f32 * 0.05).sin().abs() }
 }
 
 struct Bench {

@@ -1,8 +1,8 @@
-//! The program's pixels without a window: triangles painted by the processor.
+//! The program's pixels without a window: triangles painted on the CPU.
 //!
 //! Tests and scripts get the same picture on every machine, and need neither a display nor a graphics driver. The rules
-//! are those of egui's shaders: colours are premultiplied and mixed as they are stored,
-//! `out = source + (1 - alpha) * ground`, where the source is the texture's colour times the vertices'.
+//! are those of egui's shaders: colors are premultiplied and blended without gamma correction,
+//! `out = source + (1 - alpha) * background`, where the source is the color of the texture times that of the vertices.
 
 use crate::Viewer;
 use crate::window::Size;
@@ -27,7 +27,7 @@ impl Texture {
         self.pixels.get(at).copied().unwrap_or_default().to_array().map(f32::from)
     }
 
-    /// The colour at texture coordinates, each part from 0 to 255.
+    /// The color at texture coordinates, each component from 0 to 255.
     fn sample(&self, uv: Pos2) -> [f32; 4] {
         let (x, y) = (uv.x * self.width as f32, uv.y * self.height as f32);
         if self.options.magnification == TextureFilter::Nearest {
@@ -51,7 +51,7 @@ pub struct Raster {
 }
 
 impl Raster {
-    /// Takes new and changed textures; those that are freed are kept until they are replaced.
+    /// Takes new and changed textures. Freed textures are kept until they are replaced.
     pub fn update(&mut self, delta: &mut TexturesDelta) {
         for (id, parts) in delta.set.drain() {
             for part in parts {
@@ -77,7 +77,7 @@ impl Raster {
         delta.free.clear();
     }
 
-    /// Paints primitives onto a ground of one colour.
+    /// Paints primitives on a background of one color.
     pub fn paint(&self, primitives: &[ClippedPrimitive], scale: f32, size: Size, ground: Color32) -> RgbaImage {
         let mut canvas = Canvas::new(size, ground);
         for primitive in primitives {
@@ -110,7 +110,7 @@ impl Raster {
 struct Canvas {
     width: usize,
     height: usize,
-    /// Row by row, each part of a colour from 0 to 255.
+    /// Row by row, each component of a color from 0 to 255.
     pixels: Vec<[f32; 4]>,
 }
 
@@ -150,7 +150,7 @@ fn edge(a: Pos2, b: Pos2, p: Pos2) -> f32 {
     (b.x - a.x) * (p.y - a.y) - (b.y - a.y) * (p.x - a.x)
 }
 
-/// Whether pixels exactly on an edge belong to the triangle: to one of the two that share it.
+/// Whether pixels exactly on an edge belong to this triangle, and not to the other one that shares the edge.
 fn owns(a: Pos2, b: Pos2) -> bool {
     b.y < a.y || (b.y == a.y && b.x > a.x)
 }
@@ -174,9 +174,9 @@ fn triangle(texture: &Texture, mut corners: [Vertex; 3], window: &Window, canvas
         ..(high(ys).ceil().min(window.bottom as f32).max(0.0) as usize);
     let sides = [(b.pos, c.pos), (c.pos, a.pos), (a.pos, b.pos)];
     let own = sides.map(|(from, to)| owns(from, to));
-    let colours = corners.map(|v| v.color.to_array().map(f32::from));
+    let colors = corners.map(|v| v.color.to_array().map(f32::from));
     let plain = (a.uv == b.uv && b.uv == c.uv).then(|| texture.sample(a.uv));
-    let flat = (a.color == b.color && b.color == c.color).then_some(colours[0]);
+    let flat = (a.color == b.color && b.color == c.color).then_some(colors[0]);
     for y in rows {
         for x in columns.clone() {
             let p = Pos2::new(x as f32 + 0.5, y as f32 + 0.5);
@@ -186,7 +186,7 @@ fn triangle(texture: &Texture, mut corners: [Vertex; 3], window: &Window, canvas
             }
             let w = w.map(|w| w / area);
             let tint = flat.unwrap_or_else(|| {
-                std::array::from_fn(|i| w[0] * colours[0][i] + w[1] * colours[1][i] + w[2] * colours[2][i])
+                std::array::from_fn(|i| w[0] * colors[0][i] + w[1] * colors[1][i] + w[2] * colors[2][i])
             });
             let texel = plain.unwrap_or_else(|| {
                 let uv = a.uv.to_vec2() * w[0] + b.uv.to_vec2() * w[1] + c.uv.to_vec2() * w[2];
@@ -203,7 +203,7 @@ fn triangle(texture: &Texture, mut corners: [Vertex; 3], window: &Window, canvas
     }
 }
 
-/// Frames until the layout has settled.
+/// Number of frames after which the layout is stable.
 const FRAMES: usize = 6;
 
 /// Runs some frames of the program and writes the picture of the last one.

@@ -5,14 +5,14 @@ use eframe::egui;
 /// The size of a window, in points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
-    /// From left to right.
+    /// Horizontal size.
     pub width: u32,
-    /// From top to bottom.
+    /// Vertical size.
     pub height: u32,
 }
 
 impl Size {
-    /// As egui measures.
+    /// The size as a vector of egui.
     pub fn points(self) -> egui::Vec2 {
         egui::vec2(self.width as f32, self.height as f32)
     }

@@ -1,4 +1,4 @@
-//! What jobs report becomes state.
+//! Puts what jobs report into the state.
 
 use super::Viewer;
 use crate::jobs::{End, Opened, Report, Slot};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 impl Viewer {
     pub(super) fn absorb(&mut self, slot: Slot, report: Report) {
         match report {
-            // Jobs note their progress themselves.
+            // The queue has already recorded it.
             Report::Progress(_) => {}
             Report::Found(found) => self.found(found),
             Report::Fault(message) => self.state.messages.push(Level::Error, message),
@@ -67,7 +67,7 @@ impl Viewer {
         if let Some(id) = first {
             self.state.look.current = Some(id);
         }
-        // What is open is no choice that could be undone.
+        // Opening something is not undone.
         self.state.undo.rebase(&self.state.look);
     }
 
@@ -92,7 +92,7 @@ impl Viewer {
         let name = entry.network_name().map(str::to_string);
         entry.generation += 1;
         (entry.subject, entry.facts) = (Some(subject), facts);
-        // Results of the weights before are shown until there are new ones, except what would be wrong now.
+        // Earlier results are shown until there are new ones, except those that would now be wrong.
         (entry.hash, entry.merged, entry.erf_fault, entry.bias_fault) = (None, None, None, None);
         if entry.network_name() != name.as_deref() {
             entry.stages = None;
@@ -141,7 +141,7 @@ impl Viewer {
         }
     }
 
-    /// Takes an entry out of the list.
+    /// Removes an entry from the list.
     pub(super) fn remove(&mut self, id: EntryId) {
         self.jobs.cancel_all(Some(id));
         let index = self.state.index_of(id);
@@ -157,7 +157,7 @@ impl Viewer {
     }
 }
 
-/// Takes a receptive field; one of the last stage tells how many stages there are.
+/// Stores a receptive field. One of the last stage also tells how many stages the network has.
 fn erf(entry: &mut Entry, result: ErfResult) {
     if result.key.stage.is_none() && result.stage_size != (0, 0) {
         entry.stages = Some(result.map.stage + 1);

@@ -1,4 +1,4 @@
-//! Commands become changes of the state: the only place that does.
+//! Applies commands to the state. Nothing else does.
 
 use super::Viewer;
 use super::step::Step;
@@ -10,7 +10,7 @@ use eframe::egui;
 use kernelscope::analysis::tree::Address;
 
 impl Viewer {
-    /// Does what a command says. Every command is named here, so that none can be forgotten.
+    /// Does what a command says. There is no catch-all, so that a new command does not compile until it is handled.
     pub(super) fn apply(&mut self, ctx: &egui::Context, command: Command) {
         let look = &mut self.state.look;
         match command {
@@ -102,7 +102,7 @@ impl Viewer {
             Command::SetStimuli(stimuli) => look.bias.stimuli = stimuli,
             Command::SetConflicts(images) => look.bias.images = images,
             Command::SetCategory(category) => {
-                // An image that is shown large is one of the category's.
+                // The enlarged image belongs to one category.
                 look.bias.image = look.bias.image.filter(|_| category == look.bias.category);
                 look.bias.category = category;
             }
@@ -168,13 +168,13 @@ impl Viewer {
 
     fn cancel(&mut self) {
         let count = self.jobs.cancel_all(None);
-        // It would be merged again at once.
+        // Otherwise merging would start again right away.
         self.state.look.kernels.merged &= self.state.current().is_some_and(|entry| entry.merged.is_some());
-        self.state.messages.push(Level::Info, format_args!("Cancelled {count} jobs"));
+        self.state.messages.push(Level::Info, format_args!("Canceled {count} jobs"));
     }
 
     fn undo(&mut self) {
-        // What was changed since the last step is a step of its own.
+        // Changes since the last step are a step of their own.
         self.state.undo.note(&self.state.look, true);
         if let Some(look) = self.state.undo.undo() {
             self.look_at(look);
@@ -188,7 +188,7 @@ impl Viewer {
         }
     }
 
-    /// Takes a look from before, as far as what it looks at is open still.
+    /// Returns to an earlier look, without what has been closed since.
     fn look_at(&mut self, mut look: Look) {
         let open = |id: &EntryId| self.state.entry(*id).is_some();
         look.compared.retain(open);

@@ -1,9 +1,9 @@
-//! Menu, the bar of open networks, the status line.
+//! The menu bar, the bar of open networks and the status bar.
 
 use crate::command::{Command, Commands, Menu};
 use crate::state::{Entry, Progress, Running, State, View};
 use crate::views::messages::level;
-use crate::widgets::{faint, series_colour};
+use crate::widgets::{faint, series_color};
 use eframe::egui::{self, Align2, Button, Color32, FontId, Id, LayerId, Order, RichText};
 
 fn item(ui: &mut egui::Ui, state: &State, command: Command, out: &mut Commands) {
@@ -28,13 +28,13 @@ pub fn menu_bar(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
     });
 }
 
-/// What stands in a menu.
+/// An item of a menu.
 enum Item {
     Command(Command),
     Menu(Menu),
 }
 
-/// The commands of a menu and the menus inside it, with lines between their groups.
+/// Shows the commands of a menu and the menus inside it, with lines between the groups.
 fn items(ui: &mut egui::Ui, state: &State, menu: Menu, out: &mut Commands) {
     let mut all: Vec<(u8, Item)> = Vec::new();
     for command in Command::offered(state) {
@@ -59,7 +59,7 @@ fn items(ui: &mut egui::Ui, state: &State, menu: Menu, out: &mut Commands) {
     }
 }
 
-/// The open networks: a click looks at one, the box compares it, the cross closes it.
+/// The open networks: a click selects one, the checkbox compares it, the cross closes it.
 pub fn networks_bar(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
     if state.entries.is_empty() {
         return;
@@ -68,7 +68,7 @@ pub fn networks_bar(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
         ui.add_space(2.0);
         ui.horizontal_wrapped(|ui| {
             for (index, open) in state.entries.iter().enumerate() {
-                let ink = series_colour(index, ui.visuals().dark_mode);
+                let ink = series_color(index, ui.visuals().dark_mode);
                 let chosen = state.look.current == Some(open.id);
                 egui::Frame::new()
                     .fill(if chosen { ui.visuals().selection.bg_fill } else { ui.visuals().faint_bg_color })
@@ -142,7 +142,7 @@ pub fn status_bar(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
     });
 }
 
-/// Over the window while files are dragged onto it.
+/// Covers the window while files are dragged over it.
 pub fn drop_hint(ctx: &egui::Context) {
     if ctx.input(|i| i.raw.hovered_files.is_empty()) {
         return;

@@ -7,7 +7,7 @@ use eframe::egui::{self, Id, Modal, TextEdit};
 use kernelscope::analysis::tree::Address;
 use std::path::PathBuf;
 
-/// A path without quotes and spaces around it, and with the home folder in place of `~`.
+/// Removes quotes and spaces around a path, and replaces `~` by the home folder.
 fn typed_path(text: &str) -> PathBuf {
     let text = text.trim().trim_matches(['"', '\'']).trim();
     match (text.strip_prefix("~/"), std::env::home_dir()) {
@@ -60,7 +60,7 @@ struct Question<'a> {
     verb: &'a str,
 }
 
-/// A line to type; says whether it is done.
+/// Asks for a line of text, and returns whether it was confirmed.
 fn ask(ctx: &egui::Context, out: &mut Commands, question: &Question, text: &mut String) -> bool {
     let Question { title, hint, verb } = *question;
     let mut done = false;
@@ -103,7 +103,9 @@ fn shortcuts(ctx: &egui::Context, out: &mut Commands) {
                 }
             });
         });
-        ui.label(faint("On a map: drag to pan, wheel to zoom, double click for the whole, click to probe.").small());
+        ui.label(
+            faint("On a map: drag to pan, scroll to zoom, double-click for the whole image, click to probe.").small(),
+        );
         if ui.button("Close").clicked() {
             out.push(Command::CloseDialog);
         }

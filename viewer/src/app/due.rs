@@ -1,4 +1,4 @@
-//! Which jobs are due: whatever is looked at and not known yet.
+//! Which jobs are due: those for everything that is shown and not known yet.
 
 use super::Viewer;
 use crate::jobs::{self, BiasTask, ErfTask, Lane, OpenTask, Slot};
@@ -8,7 +8,7 @@ use kernelscope::open::Found;
 use std::sync::Arc;
 
 impl Viewer {
-    /// Starts all jobs that are due; says whether there were any.
+    /// Starts all jobs that are due, and returns whether there were any.
     pub(super) fn start_due(&mut self) -> bool {
         let mut started = false;
         let ids: Vec<EntryId> = self.state.entries.iter().map(|entry| entry.id).collect();
@@ -35,7 +35,7 @@ impl Viewer {
         started
     }
 
-    /// What an entry's weights follow from. The newest checkpoint of a run changes while it is trained.
+    /// What determines an entry's weights. The newest checkpoint of a run changes while it is trained.
     fn open_key(&self, entry: &Entry) -> OpenKey {
         let epoch = match &entry.found {
             Found::Run(_) => {
@@ -64,7 +64,7 @@ impl Viewer {
         true
     }
 
-    /// Notes that the job which opens a run reads the newest checkpoint of this epoch.
+    /// Records that the job that opens a run reads the newest checkpoint.
     pub(super) fn opens_newest(&mut self, id: EntryId) {
         let Some(key) = self.state.entry(id).map(|entry| self.open_key(entry)) else { return };
         if let Some(entry) = self.state.entry_mut(id)
@@ -74,7 +74,7 @@ impl Viewer {
         }
     }
 
-    /// Computes an entry's receptive field unless it is there or under way.
+    /// Computes an entry's receptive field unless that was already started.
     pub(super) fn start_erf(&mut self, id: EntryId) -> bool {
         let Some(entry) = self.state.entry(id) else { return false };
         let Some(subject) = entry.subject.clone().filter(|subject| subject.network.is_some()) else { return false };
@@ -129,7 +129,7 @@ impl Viewer {
         true
     }
 
-    /// Looks whether a run went on.
+    /// Checks whether a run has progressed.
     pub(super) fn start_follow(&mut self, id: EntryId) {
         let Some(entry) = self.state.entry(id) else { return };
         if !matches!(entry.found, Found::Run(_)) || self.jobs.is_busy(Slot::Follow(id)) {

@@ -1,4 +1,4 @@
-//! One frame after the other: results of jobs, the views, the commands that they emit, and the jobs that are due.
+//! Runs frame by frame: results of jobs, the views, the commands that they emit, and the jobs that are due.
 
 mod absorb;
 mod apply;
@@ -21,7 +21,7 @@ use egui_tiles::{Tiles, Tree, UiResponse};
 
 /// The program.
 pub struct Viewer {
-    /// What is open and what is looked at.
+    /// What is open and what is being looked at.
     pub state: State,
     jobs: Jobs,
     layout: Tree<Pane>,
@@ -39,20 +39,20 @@ struct Keys {
     command: Command,
 }
 
-/// All shortcuts. Commands that have one are the same in every state.
+/// All shortcuts. The commands that have one do not depend on the state.
 fn all_keys() -> Vec<Keys> {
     let of = |command: Command| Some(Keys { shortcut: command.shortcut()?, command });
     let mut keys: Vec<Keys> = Command::offered(&State::default()).into_iter().filter_map(of).collect();
-    // Keys with shift also match the shortcut without it, so they are asked first.
+    // Keys with Shift also match the same shortcut without it, so they are checked first.
     keys.sort_by_key(|keys| !keys.shortcut.modifiers.shift);
     keys
 }
 
-/// Where the settings are kept.
+/// Key under which the settings are stored.
 pub const SETTINGS: &str = "settings";
 
 impl Viewer {
-    /// An empty program with these settings, which runs its jobs with `runner`.
+    /// Nothing is open yet; `runner` runs the jobs.
     pub fn new(ctx: &egui::Context, settings: Settings, runner: Box<dyn Runner>) -> Self {
         let layout = settings.layout.clone().unwrap_or_else(default_layout);
         let look = Look {
@@ -84,10 +84,10 @@ impl Viewer {
         self.settle();
     }
 
-    /// Takes the results of jobs and starts the jobs that are due, until neither is left. Jobs that run elsewhere are not
-    /// waited for.
+    /// Takes the results of jobs and starts the jobs that are due, until there are none left. It does not wait for jobs on
+    /// other threads.
     pub fn settle(&mut self) {
-        // Results start further jobs, which with the inline runner have results at once.
+        // Results start more jobs, which the inline runner finishes right away.
         for _ in 0..64 {
             let fresh = self.jobs.poll();
             let none = fresh.is_empty();
@@ -109,12 +109,12 @@ impl Viewer {
         layout::visible(&self.layout)
     }
 
-    /// Shows a single view, for scripts and tests.
+    /// Shows only these views, for scripts and tests.
     pub fn show_only(&mut self, views: &[View]) {
         self.layout = Tree::new_horizontal(egui::Id::unique("views"), views.iter().map(|view| Pane(*view)).collect());
     }
 
-    /// What is remembered.
+    /// What is remembered between sessions.
     pub fn settings(&self) -> Settings {
         let look = &self.state.look;
         Settings {
@@ -170,7 +170,7 @@ impl Viewer {
         self.layout.ui(&mut panes, ui);
     }
 
-    /// Looks now and then whether runs that are not complete went on.
+    /// Checks from time to time whether unfinished runs have progressed.
     fn follow(&mut self, ctx: &egui::Context) {
         let unfinished =
             |entry: &Entry| entry.overview.as_ref().is_some_and(|overview| overview.is_complete() == Some(false));
@@ -195,7 +195,7 @@ impl Viewer {
     }
 
     fn shortcuts(&mut self, ctx: &egui::Context) {
-        // A text field keeps the keys with which text is edited.
+        // While a text field has the focus, editing keys belong to it.
         let typing = ctx.egui_wants_keyboard_input();
         for Keys { shortcut, command } in &self.keys {
             let arrows = [Key::ArrowLeft, Key::ArrowRight, Key::ArrowUp, Key::ArrowDown];
@@ -209,19 +209,19 @@ impl Viewer {
         }
     }
 
-    /// A number for a job that stands beside others of its kind.
+    /// A number that distinguishes a job from others of its kind.
     fn next_number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
     }
 
-    /// Looks up whether a job of this slot is in progress, for tests.
+    /// Whether a job of this slot is in progress, for tests.
     pub fn is_busy(&self, slot: Slot) -> bool {
         self.jobs.is_busy(slot)
     }
 }
 
-/// Seconds between two looks at a run that is not complete.
+/// Seconds between two checks of an unfinished run.
 const FOLLOW_SECONDS: f64 = 1.0;
 
 impl eframe::App for Viewer {
@@ -236,7 +236,7 @@ impl eframe::App for Viewer {
     }
 }
 
-/// What the layout asks about its panes.
+/// Draws the panes for the layout.
 struct Panes<'a> {
     state: &'a mut State,
     textures: &'a mut Textures,

@@ -1,4 +1,4 @@
-//! Opening: from paths that are typed, picked or dropped.
+//! Opens paths that are typed, picked or dropped.
 
 use super::Viewer;
 use crate::command::ReadAs;
@@ -7,7 +7,7 @@ use crate::state::{Dialog, Source};
 use std::path::PathBuf;
 
 impl Viewer {
-    /// Looks what is at paths, and opens it in their order.
+    /// Opens what is at these paths, in their order.
     pub fn open_all(&mut self, sources: Vec<Source>) {
         self.state.dialog = Dialog::None;
         for source in sources.iter().filter(|source| !source.path.as_os_str().is_empty()) {
@@ -46,7 +46,7 @@ impl Viewer {
         self.pick(rfd::FileDialog::pick_folders);
     }
 
-    /// Asks for paths by the system's dialog.
+    /// Asks for paths with the system's dialog.
     fn pick(&mut self, ask: fn(rfd::FileDialog) -> Option<Vec<PathBuf>>) {
         self.jobs.start(Slot::Pick, Lane::Quick, "Choosing files", move |link| {
             let picked = ask(rfd::FileDialog::new().set_title("Open")).unwrap_or_default();

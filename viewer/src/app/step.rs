@@ -1,4 +1,4 @@
-//! From one network, checkpoint, layer or channel to another.
+//! Moves between networks, checkpoints, layers and channels.
 
 use super::Viewer;
 use crate::state::{EntryId, Level};
@@ -12,7 +12,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    /// The place beside another one in a list that ends.
+    /// The neighboring index in a list that does not wrap around.
     fn beside(self, index: usize, count: usize) -> usize {
         match self {
             Step::Next => (index + 1).min(count.saturating_sub(1)),
@@ -25,7 +25,7 @@ impl Viewer {
     pub(super) fn step_entry(&mut self, step: Step) {
         let count = self.state.entries.len();
         let index = self.state.look.current.map_or(0, |id| self.state.index_of(id));
-        // The last entry is followed by the first.
+        // The list wraps around.
         let next = match step {
             Step::Next => (index + 1).checked_rem(count),
             Step::Previous => (index + count).checked_sub(1).and_then(|index| index.checked_rem(count)),
@@ -51,7 +51,7 @@ impl Viewer {
         }
     }
 
-    /// Shows the checkpoint of an epoch in all runs that have it.
+    /// Shows the checkpoint of an epoch in all shown runs that have it.
     pub(super) fn show_epoch(&mut self, epoch: usize) {
         for id in self.shown_ids() {
             if self.state.entry(id).is_some_and(|entry| entry.epochs().contains(&epoch)) {
@@ -64,11 +64,11 @@ impl Viewer {
         self.state.shown().iter().map(|entry| entry.id).collect()
     }
 
-    /// Looks at a layer or channel, if there is one of this address.
+    /// Selects the layer or channel at an address, if there is one.
     pub(super) fn go_to(&mut self, address: Address) {
         let Some(current) = self.state.current() else { return };
         let known = current.facts.tree.as_ref().map(|tree| tree.check(&address));
-        // Kernels of weights without a known network can be looked at as well.
+        // Kernels of an unknown network can be selected as well.
         let kernel = current.facts.kernels.iter().any(|layer| layer.path == address.path);
         match known {
             Some(Err(error)) if !kernel => self.state.messages.push(Level::Error, error),
@@ -117,7 +117,7 @@ impl Viewer {
         layers.iter().for_each(|address| self.reveal(&address.path));
     }
 
-    /// Shows the insides of all modules around a path.
+    /// Expands all modules around a path.
     pub fn reveal(&mut self, path: &str) {
         let mut place = path;
         while let Some((outer, _)) = place.rsplit_once('.') {

@@ -21,57 +21,57 @@ use std::process::ExitCode;
     kernelscope view runs/a runs/b --headless --view erf --export erf.png\n  \
     kernelscope view runs/a --headless --screenshot window.png --window 1600x1000")]
 pub struct Args {
-    /// Run folders, folders of runs, checkpoints (.safetensors, .pth) or matrices (.npy); the network of a checkpoint
-    /// that does not say is named in front of it, as replknet-31b=RepLKNet-31B.pth
+    /// Run folders, folders of runs, checkpoints (.safetensors, .pth) or matrices (.npy). A checkpoint that does not
+    /// name its network can be given one, as in replknet-31b=RepLKNet-31B.pth
     #[arg(value_name = "[NAME=]PATH", value_parser = |text: &str| Ok::<_, String>(Source::parse(text)))]
     pub paths: Vec<Source>,
-    /// Network of all checkpoints that do not say (see `kernelscope models`)
+    /// Network for all checkpoints that do not name theirs (see `kernelscope models`)
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
     /// View to show or export: network, erf, kernels, orientations, shape-bias, sparsity, training
     #[arg(long, value_name = "VIEW", value_parser = parse_view)]
     pub view: Option<View>,
-    /// Figure to export; by default the first of the view: costs, erf, kernels, orientations, angles-by-layer,
+    /// Figure to export; the first of the view if left out: costs, erf, kernels, orientations, angles-by-layer,
     /// oriented-taps, shape-bias, kept-shifts, kept-groups, group-counts, kept-taps, masks, densities, curves
     #[arg(long, value_name = "FIGURE", value_parser = parse_figure)]
     pub figure: Option<Figure>,
-    /// Show that view alone
+    /// Show only that view
     #[arg(long, requires = "view")]
     pub alone: bool,
     /// Epoch of the runs' checkpoints; the newest if left out
     #[arg(long)]
     pub epoch: Option<usize>,
-    /// Layer or channel, as stages.2.5.dwconv:17
+    /// Layer or channel, as in stages.2.5.dwconv:17
     #[arg(long, value_parser = parse_address)]
     pub address: Option<Address>,
-    /// An image or folder of images for the receptive field; by default those of the run
+    /// An image or a folder of images for the receptive field; the images of the run if left out
     #[arg(long, value_name = "PATH")]
     pub input: Option<PathBuf>,
-    /// Cue-conflict images in the layout of Geirhos et al.; by default the built-in ones
+    /// Cue-conflict images in the layout of Geirhos et al.; the built-in ones if left out
     #[arg(long, value_name = "DIR")]
     pub stimuli: Option<PathBuf>,
     /// How things are shown
     #[command(flatten)]
     pub look: LookArgs,
-    /// Begin with the standard settings in place of the remembered ones
+    /// Start with the default settings instead of the saved ones
     #[arg(long)]
     pub fresh: bool,
-    /// Do the work without a window and end
+    /// Work without a window, then exit
     #[arg(long)]
     pub headless: bool,
     /// Write the view's figure (.png, .svg) or its data (.csv); needs --headless
     #[arg(long, value_name = "FILE", requires = "headless")]
     pub export: Option<PathBuf>,
-    /// Write a picture of the whole window (.png); needs --headless
+    /// Write a screenshot of the whole window (.png); needs --headless
     #[arg(long, value_name = "FILE", requires = "headless")]
     pub screenshot: Option<PathBuf>,
     /// Size of the window in points
     #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = parse_window, default_value = "1500x940")]
     pub window: Size,
-    /// Light colours
+    /// Use light colors
     #[arg(long)]
     pub light: bool,
-    /// Measure the time per frame with four maps of 1024x1024, print it and end
+    /// Measure the time per frame with four maps of 1024x1024, print it and exit
     #[arg(long)]
     pub bench: bool,
 }
@@ -95,7 +95,7 @@ fn parse_window(text: &str) -> Result<Size, String> {
 }
 
 impl Args {
-    /// Puts what the arguments choose into the program; paths are opened.
+    /// Applies the arguments to the program, and opens the paths.
     pub fn apply(&self, ctx: &egui::Context, viewer: &mut Viewer) {
         let look = &mut viewer.state.look;
         self.look.apply(look);
@@ -127,7 +127,7 @@ impl Args {
         }
     }
 
-    /// The view that was named, or that of the figure.
+    /// The view that was named, or the view of the figure.
     fn shown(&self) -> Option<View> {
         self.view.or(self.figure.map(Figure::view))
     }
@@ -155,7 +155,7 @@ pub fn run() -> ExitCode {
 /// Shows the window.
 fn show(args: Args) -> Result<(), String> {
     window::open("kernelscope", window::options(args.window), move |cc| {
-        // Settings of another version are begun anew.
+        // Settings of an incompatible version are replaced by the defaults.
         let stored = cc.storage.and_then(|storage| storage.get_string(app::SETTINGS)).filter(|_| !args.fresh);
         let settings: Settings = stored.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let mut viewer = Viewer::new(&cc.egui_ctx, settings, Box::new(ThreadRunner::default()));
@@ -164,7 +164,7 @@ fn show(args: Args) -> Result<(), String> {
     })
 }
 
-/// Opens everything, computes what the view shows, and writes what was asked for.
+/// Opens everything, computes what the view shows, and writes the requested files.
 fn headless(args: &Args) -> Result<(), String> {
     if args.paths.is_empty() {
         return Err("PATH: got nothing, allowed: at least one path, with --headless".into());
@@ -206,7 +206,7 @@ fn last_message(viewer: &Viewer) -> String {
     viewer.state.messages.last().map_or("nothing was opened".to_string(), |message| message.text.clone())
 }
 
-/// Prints a line; a reader who has left is no error.
+/// Prints a line. A closed pipe is not an error.
 fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }

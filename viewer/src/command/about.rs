@@ -1,4 +1,4 @@
-//! What is said about commands: their names, menus and keys, and what they need.
+//! Describes commands: their names, menus and keys, and what they need.
 
 use super::Command;
 use crate::state::listed::listed;
@@ -10,15 +10,15 @@ listed! {
     /// The menus.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum Menu {
-        /// What is open, and files.
+        /// Opening, closing and exporting.
         File,
-        /// Inside the file menu: what was open before.
+        /// Inside the file menu: recent paths.
         Recent,
         /// Inside the file menu: all figures.
         Export,
         /// Undo and the like.
         Edit,
-        /// Networks, checkpoints and layers to look at.
+        /// Moving between networks, checkpoints and layers.
         Go,
         /// Views and themes.
         View,
@@ -53,7 +53,7 @@ impl Menu {
         }
     }
 
-    /// A command in this menu, in a group that lines set apart.
+    /// A command in this menu. Lines separate the groups.
     fn item(self, group: u8, name: impl Into<Cow<'static, str>>) -> About {
         unlisted(name).also(self, group)
     }
@@ -68,7 +68,7 @@ pub struct Place {
     pub group: u8,
 }
 
-/// What is said about a command.
+/// The description of a command.
 pub struct About {
     /// What it does, in a few words; for the palette and menus.
     pub name: Cow<'static, str>,
@@ -76,11 +76,11 @@ pub struct About {
     pub places: Vec<Place>,
     /// Its keys.
     pub shortcut: Option<KeyboardShortcut>,
-    /// Whether it can do something now.
+    /// Whether it can do anything right now.
     needs: fn(&State) -> bool,
 }
 
-/// A command that is in no menu.
+/// A command that is not in any menu.
 fn unlisted(name: impl Into<Cow<'static, str>>) -> About {
     About { name: name.into(), places: Vec::new(), shortcut: None, needs: |_| true }
 }
@@ -137,12 +137,12 @@ const CTRL: Modifiers = Modifiers::COMMAND;
 const CTRL_SHIFT: Modifiers = Modifiers { shift: true, ..Modifiers::COMMAND };
 const ALT: Modifiers = Modifiers::ALT;
 
-/// The keys with which views are shown, in their order.
+/// The keys that show the views, in the order of the views.
 const DIGITS: [Key; View::ALL.len()] =
     [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6, Key::Num7, Key::Num8];
 
 impl Command {
-    /// What is said about it. Which menus it is in must be said; keys and needs may be left out.
+    /// Its description. Every row says whether the command is in a menu; keys and needs are optional.
     pub fn about(&self) -> About {
         match self {
             Command::OpenTyped => Menu::File.item(0, "Open path…").keys(CTRL, Key::O),
@@ -189,14 +189,14 @@ impl Command {
             Command::PreviousEntry => {
                 Menu::Go.item(1, "Previous network").keys(CTRL, Key::PageUp).needs(other_networks)
             }
-            Command::Select(_) => unlisted("Look at network"),
+            Command::Select(_) => unlisted("Select network"),
             Command::Compare(_) => unlisted("Compare network"),
             Command::LeaveOut(_) => unlisted("Leave network out of comparisons"),
             Command::NextEpoch => Menu::Go.item(2, "Next checkpoint").keys(CTRL, Key::ArrowRight).needs(checkpoints),
             Command::PreviousEpoch => {
                 Menu::Go.item(2, "Previous checkpoint").keys(CTRL, Key::ArrowLeft).needs(checkpoints)
             }
-            Command::ShowNewest => Menu::Go.item(2, "Show newest checkpoint").needs(checkpoints),
+            Command::ShowNewest => Menu::Go.item(2, "Show the newest checkpoint").needs(checkpoints),
             Command::SetEpoch(epoch) => unlisted(format!("Show epoch {epoch}")).needs(checkpoints),
 
             Command::Show(view) => {
@@ -207,20 +207,20 @@ impl Command {
             }
             Command::Hide(view) => unlisted(format!("Hide {}", view.title().to_lowercase())),
             Command::ResetLayout => Menu::View.item(1, "Reset layout"),
-            Command::ToggleTheme => Menu::View.item(1, "Dark / light colours").keys(CTRL_SHIFT, Key::D),
+            Command::ToggleTheme => Menu::View.item(1, "Dark / light colors").keys(CTRL_SHIFT, Key::D),
 
             Command::Recompute => Menu::Analysis.item(0, "Receptive field: compute again").needs(network),
             Command::Cancel => {
                 let running = |state: &State| !state.running.is_empty();
                 Menu::Analysis.item(0, "Cancel running work").keys(CTRL, Key::Period).needs(running)
             }
-            Command::ToggleLive => Menu::Analysis.item(0, "Receptive field: compute what changes at once"),
+            Command::ToggleLive => Menu::Analysis.item(0, "Receptive field: compute changes immediately"),
             Command::SetTransfer(transfer) => Menu::Analysis.item(
                 1,
                 match transfer {
-                    Transfer::Log => "Receptive field: logarithmic colours",
-                    Transfer::Linear => "Receptive field: linear colours",
-                    Transfer::Power => "Receptive field: power-law colours",
+                    Transfer::Log => "Receptive field: logarithmic colors",
+                    Transfer::Linear => "Receptive field: linear colors",
+                    Transfer::Power => "Receptive field: power-law colors",
                 },
             ),
             Command::Arrange(arrangement) => Menu::Analysis.item(
@@ -234,7 +234,7 @@ impl Command {
             Command::ToggleSquares => Menu::Analysis.item(1, "Receptive field: squares"),
             Command::ToggleContours => Menu::Analysis.item(1, "Receptive field: contours"),
             Command::ToggleInput => Menu::Analysis.item(1, "Receptive field: input image"),
-            Command::ToggleSharedRange => Menu::Analysis.item(1, "Receptive field: shared colour range"),
+            Command::ToggleSharedRange => Menu::Analysis.item(1, "Receptive field: shared color range"),
             Command::ShowWholeImage => Menu::Analysis.item(1, "Receptive field: whole image"),
             Command::SetStage(None) => unlisted("Receptive field: last stage"),
             Command::SetStage(Some(stage)) => unlisted(format!("Receptive field: stage {stage}")),
@@ -253,7 +253,7 @@ impl Command {
             Command::SetSwipe(_) => unlisted("Receptive field: border of the swipe"),
             Command::SetCamera(_) => unlisted("Receptive field: part of the image"),
             Command::ToggleMerged => Menu::Analysis.item(2, "Kernels: as trained / merged for inference"),
-            Command::ToggleOwnRange => Menu::Analysis.item(2, "Kernels: own colour ranges"),
+            Command::ToggleOwnRange => Menu::Analysis.item(2, "Kernels: own color ranges"),
             Command::SortKernels(sort) => Menu::Analysis.item(2, format!("Sort kernels by {}", sort.name())),
             Command::SetKernelSide(side) => unlisted(format!("Kernels: {side} points wide")),
             Command::SetStimuli(None) => unlisted("Shape bias: built-in images"),
@@ -270,7 +270,7 @@ impl Command {
             Command::ClearMessages => Menu::Help.item(0, "Clear messages").needs(messages),
             Command::CopyMessages => Menu::Help.item(0, "Copy messages").needs(messages),
             Command::CloseDialog => {
-                unlisted("Close dialogue").keys(NONE, Key::Escape).needs(|state| state.dialog != Dialog::None)
+                unlisted("Close dialog").keys(NONE, Key::Escape).needs(|state| state.dialog != Dialog::None)
             }
         }
     }
@@ -285,7 +285,7 @@ impl Command {
         self.about().shortcut
     }
 
-    /// Whether it can do something now; the others are gray.
+    /// Whether it can do anything right now; otherwise it is grayed out.
     pub fn is_enabled(&self, state: &State) -> bool {
         (self.about().needs)(state)
     }

@@ -1,8 +1,8 @@
 //! Everything that can be done. Menus, palette, shortcuts, views and tests emit commands, and one place applies them
 //! (`app/apply.rs`).
 //!
-//! A command is declared once, below, and has a row in the table of `about.rs`. From these two it comes into the
-//! palette, the menus, the list of shortcuts and the tests.
+//! A command is declared once, below, and described by one row in `about.rs`. The palette, the menus, the list of
+//! shortcuts and the tests all follow from these two places.
 
 mod about;
 
@@ -15,7 +15,7 @@ use crate::state::{
 use kernelscope::analysis::tree::Address;
 use std::path::PathBuf;
 
-/// The network that weights are read as.
+/// Which network to read weights as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadAs {
     /// The weights.
@@ -24,7 +24,7 @@ pub struct ReadAs {
     pub model: Option<String>,
 }
 
-/// Where a figure is written.
+/// Where to write a figure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The figure.
@@ -42,7 +42,7 @@ pub struct Threshold {
     pub share: f64,
 }
 
-/// The commands of one kind: itself, or with each of some values.
+/// The commands of one kind: the command alone, or the command with each of several values.
 macro_rules! offered {
     ($name:ident) => {
         vec![Command::$name]
@@ -53,8 +53,8 @@ macro_rules! offered {
     }};
 }
 
-/// Declares the commands. `from` says with which values a command is offered in lists; one whose value only a view can
-/// give is offered `from []`.
+/// Declares the commands. `from` lists the values with which a command is offered in menus and the palette; it is `from
+/// []` for a command whose value only a view can provide.
 macro_rules! commands {
     (|$state:ident| $($(#[$doc:meta])* $name:ident $(($type:ty) from $values:expr)?,)*) => {
         /// One thing to do.
@@ -64,7 +64,7 @@ macro_rules! commands {
         }
 
         listed! {
-            /// What a command does, without the value that it does it with.
+            /// A command without its value.
             #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
             pub enum Kind {
                 $($(#[$doc])* $name,)*
@@ -72,7 +72,7 @@ macro_rules! commands {
         }
 
         impl Command {
-            /// What it does.
+            /// Its kind.
             pub fn kind(&self) -> Kind {
                 match self {
                     $(Command::$name { .. } => Kind::$name,)*
@@ -91,7 +91,7 @@ macro_rules! commands {
     };
 }
 
-// In the order in which they are listed. Every edit changes one field, so that two edits in one frame both count.
+// Menus and the palette list them in this order. Each edit changes one field, so that two edits in one frame both count.
 commands! { |state|
     /// Shows the dialog to type a path.
     OpenTyped,
@@ -103,25 +103,25 @@ commands! { |state|
     Palette,
     /// Shows the dialog to type an address.
     GoToTyped,
-    /// Looks at the whole network.
+    /// Selects the whole network.
     GoToWhole,
-    /// Looks at the next layer.
+    /// Selects the next layer.
     NextLayer,
-    /// Looks at the previous layer.
+    /// Selects the previous layer.
     PreviousLayer,
-    /// Looks at the next channel.
+    /// Selects the next channel.
     NextChannel,
-    /// Looks at the previous channel.
+    /// Selects the previous channel.
     PreviousChannel,
     /// Copies the address.
     CopyAddress,
-    /// Shows the insides of all modules.
+    /// Expands all modules.
     ExpandAll,
-    /// Shows the insides of no module.
+    /// Collapses all modules.
     CollapseAll,
-    /// Looks at the next entry.
+    /// Selects the next entry.
     NextEntry,
-    /// Looks at the previous entry.
+    /// Selects the previous entry.
     PreviousEntry,
     /// Shows the next checkpoint.
     NextEpoch,
@@ -131,13 +131,13 @@ commands! { |state|
     ShowNewest,
     /// Reads the current entry again.
     Reload,
-    /// Looks whether runs went on.
+    /// Checks whether runs have progressed.
     Follow,
     /// Closes the current entry.
     CloseCurrent,
     /// Closes all entries.
     CloseAll,
-    /// Shows kernels of the form for inference, or no longer.
+    /// Switches between kernels as trained and those of the form for inference.
     ToggleMerged,
     /// Colors of receptive fields.
     SetTransfer(Transfer) from Transfer::ALL,
@@ -145,11 +145,11 @@ commands! { |state|
     Arrange(Arrangement) from Arrangement::ALL,
     /// Shows the whole image of receptive fields.
     ShowWholeImage,
-    /// Draws contours, or no longer.
+    /// Turns contours on or off.
     ToggleContours,
-    /// Draws squares, or no longer.
+    /// Turns squares on or off.
     ToggleSquares,
-    /// One color range for all receptive fields, or no longer.
+    /// Turns one color range for all receptive fields on or off.
     ToggleSharedRange,
     /// Computes receptive fields again.
     Recompute,
@@ -157,25 +157,25 @@ commands! { |state|
     SetXAxis(XAxis) from XAxis::ALL,
     /// Cancels all jobs.
     Cancel,
-    /// Undoes the last change of what is looked at.
+    /// Undoes the last change of what is being looked at.
     Undo,
-    /// Does it again.
+    /// Redoes what was undone.
     Redo,
     /// Shows the dialog to export the view that was used last.
     ExportFocused,
-    /// Copies the command that shows the same.
+    /// Copies the command line that shows the same thing.
     CopyCommand,
-    /// Dark or light.
+    /// Switches between dark and light colors.
     ToggleTheme,
-    /// Puts all views back.
+    /// Restores the default arrangement of views.
     ResetLayout,
     /// Shows the list of shortcuts.
     Shortcuts,
     /// Closes the dialog.
     CloseDialog,
-    /// Forgets the recent paths.
+    /// Clears the list of recent paths.
     ClearRecent,
-    /// Forgets all messages.
+    /// Removes all messages.
     ClearMessages,
     /// Copies all messages.
     CopyMessages,
@@ -185,26 +185,26 @@ commands! { |state|
     SortKernels(KernelSort) from KernelSort::ALL,
     /// Brings a view to the front.
     Show(View) from View::ALL,
-    /// Takes a view away.
+    /// Closes a view.
     Hide(View) from View::ALL,
     /// Shows the dialog to export a figure.
     ExportTyped(Figure) from Figure::ALL,
-    /// A color range for each kernel, or no longer.
+    /// Turns separate color ranges for each kernel on or off.
     ToggleOwnRange,
-    /// Shows the input image in place of receptive fields, or no longer.
+    /// Switches between receptive fields and the input image.
     ToggleInput,
-    /// Computes receptive fields as soon as something changes, or no longer.
+    /// Turns computing receptive fields as soon as something changes on or off.
     ToggleLive,
     /// Opens what is at a path.
     Open(Source) from state.settings.recent.clone(),
     /// Shows the checkpoint of an epoch in all compared runs that have it.
     SetEpoch(usize) from state.current().map(Entry::epochs).unwrap_or_default(),
-    /// Looks at a layer or channel.
+    /// Selects a layer or channel.
     GoTo(Address) from state.current().map(Entry::layers).unwrap_or_default(),
 
-    /// Names the network of an entry.
+    /// Chooses the network that an entry is read as.
     SetModel(ReadAs) from [],
-    /// Looks at an entry.
+    /// Selects an entry.
     Select(EntryId) from [],
     /// Compares an entry.
     Compare(EntryId) from [],
@@ -212,9 +212,9 @@ commands! { |state|
     LeaveOut(EntryId) from [],
     /// Closes an entry.
     Close(EntryId) from [],
-    /// Shows the insides of a module.
+    /// Expands a module.
     Expand(String) from [],
-    /// Hides the insides of a module.
+    /// Collapses a module.
     Collapse(String) from [],
     /// Writes a figure, or its data, to a file.
     Export(Target) from [],
@@ -228,15 +228,15 @@ commands! { |state|
     SetSize(usize) from [],
     /// Number of images for receptive fields.
     SetImages(usize) from [],
-    /// Which images receptive fields are computed of.
+    /// Which images receptive fields are computed from.
     SetSource(Images) from [Images::Own],
     /// Exponent of power-law colors.
     SetGamma(f64) from [],
     /// A threshold of receptive fields.
     SetThreshold(Threshold) from [],
-    /// Where the border between two receptive fields is.
+    /// Position of the border between two receptive fields.
     SetSwipe(f32) from [],
-    /// The part of the image that is seen.
+    /// The visible part of the image.
     SetCamera(Camera) from [],
     /// Number of built-in cue-conflict images.
     SetConflicts(usize) from [],
@@ -244,7 +244,7 @@ commands! { |state|
     SetStimuli(Option<PathBuf>) from [None],
     /// Category whose cue-conflict images are shown; all if `None`.
     SetCategory(Option<usize>) from [None],
-    /// Cue-conflict image that is shown large.
+    /// Cue-conflict image that is shown enlarged; none if `None`.
     SetConflict(Option<usize>) from [],
 }
 
@@ -254,7 +254,7 @@ impl Command {
         Kind::ALL.into_iter().flat_map(|kind| kind.offered(state)).collect()
     }
 
-    /// What the palette offers: all but what concerns the palette itself.
+    /// What the palette offers: everything except the palette itself.
     pub fn palette(state: &State) -> Vec<Command> {
         let mut all = Command::offered(state);
         all.retain(|command| !matches!(command, Command::Palette | Command::CloseDialog));
@@ -272,7 +272,7 @@ impl Commands {
         self.0.push(command);
     }
 
-    /// Shows a value that can be edited, and adds the command that edits it if it was.
+    /// Shows a value that can be edited, and adds a command with the new value if it was.
     pub fn edit<T: Clone + PartialEq>(
         &mut self,
         value: &T,

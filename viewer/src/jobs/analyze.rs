@@ -1,4 +1,4 @@
-//! What needs the network to run.
+//! Work that runs the network.
 
 use super::link::{Link, Report};
 use crate::state::{BiasKey, BiasResult, ErfKey, ErfResult, Images, Progress};
@@ -10,11 +10,11 @@ use kernelscope::zoo::Network;
 use kernelscope::{Error, Result};
 use std::sync::Arc;
 
-/// What is computed.
+/// What to compute.
 pub struct ErfTask {
     /// The network.
     pub subject: Arc<Subject>,
-    /// Everything that the map follows from.
+    /// Everything that determines the map.
     pub key: ErfKey,
     /// What the map is called.
     pub label: String,
@@ -56,7 +56,7 @@ pub fn erf(task: &ErfTask, link: &Link) -> Result<()> {
         let image = first.get_or_insert_with(|| Arc::new(image)).clone();
         let mut map = erf.map()?;
         map.model.clone_from(&task.label);
-        // The number of a map must differ from that of the map over fewer images.
+        // Each map needs a number of its own, also the one over fewer images.
         let version = (link.job() << 20) + index as u64;
         let key = task.key.clone();
         let mut result = ErfResult::new(key, map, inputs.len(), image, erf.stage_size(), version);
@@ -66,17 +66,17 @@ pub fn erf(task: &ErfTask, link: &Link) -> Result<()> {
     Ok(())
 }
 
-/// What is asked.
+/// What to ask.
 pub struct BiasTask {
     /// The network.
     pub subject: Arc<Subject>,
-    /// Everything that the answers follow from.
+    /// Everything that determines the answers.
     pub key: BiasKey,
     /// What the network is called.
     pub label: String,
 }
 
-/// Answers between reports.
+/// Number of answers between two reports.
 const BLOCK: usize = 16;
 
 /// Asks a network about cue-conflict images, and reports the answers in blocks.

@@ -1,4 +1,4 @@
-//! What jobs are for, what they report, and their connection to the program.
+//! What jobs are for, what they report, and how they reach the program.
 
 use crate::state::{BiasResult, EntryId, ErfResult, Merged, Progress, Source};
 use eframe::egui;
@@ -13,11 +13,11 @@ use std::sync::mpsc::Sender;
 /// What a job is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Slot {
-    /// Looking what is at a path; the number tells those under way apart.
+    /// Finding out what is at a path; the number distinguishes several such jobs.
     Find(u64),
     /// Reading weights and what they tell.
     Open(EntryId),
-    /// Looking whether a run went on.
+    /// Checking whether a run has progressed.
     Follow(EntryId),
     /// A receptive field.
     Erf(EntryId),
@@ -25,7 +25,7 @@ pub enum Slot {
     Bias(EntryId),
     /// Kernels of the form for inference.
     Merge(EntryId),
-    /// A figure on disk; numbered as well.
+    /// Writing a figure; the number distinguishes several such jobs.
     Export(u64),
     /// The system's dialog for files.
     Pick,
@@ -51,21 +51,21 @@ pub struct Opened {
 
 /// What a job reports.
 pub enum Report {
-    /// How far it is.
+    /// Its progress.
     Progress(Progress),
-    /// What is at paths.
+    /// What was found at the paths.
     Found(Vec<Opened>),
-    /// Something that is not there, while the rest is.
+    /// Something that could not be opened; the rest can be.
     Fault(String),
     /// A run as it is on disk.
     Overview(Arc<Overview>, Stamp),
-    /// Weights and what they tell.
+    /// Weights, and what they tell.
     Subject(Arc<Subject>, Arc<Facts>),
     /// What is pruned.
     Sparsity(Result<Arc<SparsityReport>, String>),
     /// The hash of the file.
     Hash(String),
-    /// A receptive field: one that is imported, or the mean over the images so far.
+    /// A receptive field: imported, or averaged over the images so far.
     Erf(Box<ErfResult>),
     /// Answers so far.
     Bias(Box<BiasResult>),
@@ -82,11 +82,11 @@ pub enum Report {
 /// How a job ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// With all that it was for.
+    /// It did all its work.
     Complete,
     /// It was canceled.
     Canceled,
-    /// With an error.
+    /// It failed with this error.
     Failed(String),
 }
 
@@ -100,7 +100,7 @@ impl From<Result<()>> for End {
     }
 }
 
-/// A report with the job that it comes from.
+/// A report, and the job that it comes from.
 pub(super) struct Message {
     pub(super) slot: Slot,
     pub(super) job: u64,
@@ -130,15 +130,15 @@ impl Link {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// An error once the job was canceled.
+    /// Ends the job if it was canceled.
     ///
     /// # Errors
-    /// As said.
+    /// If the job was canceled.
     pub fn check(&self) -> Result<()> {
         if self.stopped() { Err(Error::Interrupted(String::new())) } else { Ok(()) }
     }
 
-    /// Number of the job, different from those of all others.
+    /// Number of the job. No two jobs have the same.
     pub fn job(&self) -> u64 {
         self.job
     }

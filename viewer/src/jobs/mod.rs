@@ -1,8 +1,8 @@
 //! Work that takes longer than a frame.
 //!
-//! A job has a slot, what it is for. A new job in a slot cancels the one before, and what that one still reports is
-//! dropped: every report carries the number of its job. Work asks [`Link::stopped`] between its parts, and ends with an
-//! error that nobody sees.
+//! A job has a slot, which says what it is for. A new job cancels the previous one in its slot. Every report carries the
+//! number of its job, so that late reports of a canceled job are dropped. Work checks [`Link::stopped`] between its
+//! parts, and then ends with an error that is not shown.
 
 mod analyze;
 mod link;

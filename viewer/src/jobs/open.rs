@@ -9,18 +9,18 @@ use kernelscope::run::RunFolder;
 use kernelscope::{Error, Result};
 use std::sync::Arc;
 
-/// What is read.
+/// What to read.
 pub struct OpenTask {
-    /// Where it is.
+    /// Where it is, and what kind of thing it is.
     pub found: Found,
-    /// The network of a file that does not say.
+    /// The network to use for a file that does not name its own.
     pub model: Option<String>,
     /// Epoch of a run's checkpoint.
     pub epoch: Option<usize>,
 }
 
-/// Reads an entry. What is there first is reported first: the network and its kernels, then what is pruned, then the hash
-/// of the file.
+/// Reads an entry, and reports each part as soon as it is known: the network and its kernels, then what is pruned, then
+/// the hash of the file.
 ///
 /// # Errors
 /// If nothing can be read.

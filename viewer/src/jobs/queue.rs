@@ -1,4 +1,4 @@
-//! The jobs in progress: started, canceled, and asked for what they report.
+//! Starts jobs, cancels them and collects their reports.
 
 use super::link::{End, Link, Message, Report, Slot};
 use super::runner::{Lane, Runner};
@@ -27,7 +27,7 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// No jobs yet. `wake` is told of every report.
+    /// No jobs yet. Every report wakes up `wake`.
     pub fn new(runner: Box<dyn Runner>, wake: egui::Context) -> Self {
         let (out, reports) = channel();
         Jobs { runner, wake, active: BTreeMap::new(), next: 0, out, reports }
@@ -53,11 +53,11 @@ impl Jobs {
                 if link.stopped() {
                     return;
                 }
-                // A panic must not leave the slot busy for ever.
+                // A panic must not leave the slot busy forever.
                 let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&link)));
                 let end = match run {
                     Ok(result) => End::from(result),
-                    Err(_) => End::Failed("this is a fault of the program: the work stopped in the middle".into()),
+                    Err(_) => End::Failed("this is a bug in the program: the work stopped halfway".into()),
                 };
                 link.send(Report::Done(end));
             }),
@@ -91,13 +91,13 @@ impl Jobs {
         self.active.is_empty()
     }
 
-    /// Every job that is worth showing.
+    /// The jobs that are worth showing.
     pub fn running(&self) -> Vec<Running> {
         let shown = |slot: &Slot| !matches!(slot, Slot::Follow(_) | Slot::Pick);
         self.active.iter().filter(|(slot, _)| shown(slot)).map(|(_, active)| active.running.clone()).collect()
     }
 
-    /// What came since the last call, without what is stale.
+    /// Reports that arrived since the last call, except those of canceled jobs.
     pub fn poll(&mut self) -> Vec<(Slot, Report)> {
         let mut fresh = Vec::new();
         while let Ok(Message { slot, job, report }) = self.reports.try_recv() {
@@ -150,8 +150,8 @@ mod tests {
             assert!(start.elapsed().as_secs() < 300);
             std::thread::yield_now();
         };
-        assert!(message.contains("fault of the program"), "{message}");
-        // The thread for computations goes on.
+        assert!(message.contains("bug in the program"), "{message}");
+        // The computing thread is still alive.
         jobs.start(Slot::Export(0), Lane::Compute, "works", |_| Ok(()));
         while !jobs.is_idle() {
             jobs.poll();

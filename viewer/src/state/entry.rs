@@ -11,18 +11,18 @@ use kernelscope::report::{Answered, Stimuli};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A receptive field so far.
+/// A receptive field, averaged over the images so far.
 #[derive(Clone)]
 pub struct ErfResult {
     /// What was asked for.
     pub key: ErfKey,
     /// The mean over the images so far.
     pub map: Arc<ErfMap>,
-    /// Centred squares by the log-scaled and by the raw contribution.
+    /// Centered squares by the log-scaled and by the raw contribution.
     pub squares: Arc<[Squares; 2]>,
     /// The largest contribution.
     pub largest: f32,
-    /// Images in all.
+    /// Total number of images.
     pub total: usize,
     /// The first image.
     pub image: Arc<Image>,
@@ -30,7 +30,7 @@ pub struct ErfResult {
     pub input: Arc<str>,
     /// Rows and columns of the stage's feature map.
     pub stage_size: (usize, usize),
-    /// Number of the map among all maps; textures are kept by it.
+    /// Identifies the map among all maps; textures are cached under it.
     pub version: u64,
 }
 
@@ -50,7 +50,7 @@ impl ErfResult {
     }
 }
 
-/// The form for inference.
+/// The kernels of the form for inference.
 pub struct Merged {
     /// Its kernels.
     pub kernels: Vec<KernelLayer>,
@@ -67,18 +67,18 @@ pub struct BiasResult {
     pub answered: Vec<Answered>,
     /// Counts of the answers so far.
     pub report: ShapeBiasReport,
-    /// Number of the result among all results.
+    /// Identifies the result among all results.
     pub version: u64,
 }
 
-/// What decides which weights are loaded: a change starts the job that opens them.
+/// Everything that determines which weights are loaded. A change starts the job that opens them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenKey {
     /// Epoch of a run's checkpoint; `None` for files.
     pub epoch: Option<usize>,
     /// The network that was named for a file.
     pub model: Option<String>,
-    /// How often the entry was opened again.
+    /// How often the entry was reloaded.
     pub reloads: u32,
 }
 
@@ -92,46 +92,46 @@ pub struct Entry {
     pub label: String,
     /// The network that was named for it.
     pub model: Option<String>,
-    /// How often it was opened again.
+    /// How often it was reloaded.
     pub reloads: u32,
-    /// The run, as it was read last.
+    /// The run, as it was last read.
     pub overview: Option<Arc<Overview>>,
-    /// The run's files when it was read.
+    /// The state of the run's files when it was read.
     pub stamp: Stamp,
-    /// For which choice weights are loaded, or being loaded.
+    /// The choice for which weights are loaded or being loaded.
     pub opened: Option<OpenKey>,
     /// The weights.
     pub subject: Option<Arc<Subject>>,
-    /// What they tell.
+    /// What the weights tell.
     pub facts: Arc<Facts>,
-    /// What is pruned; a message where it cannot be told.
+    /// What is pruned, or why this is not known.
     pub sparsity: Option<Result<Arc<SparsityReport>, String>>,
     /// SHA-256 hash of the file.
     pub hash: Option<String>,
-    /// Kernels of the form for inference; a message where there is none.
+    /// Kernels of the form for inference, or why there are none.
     pub merged: Option<Result<Arc<Merged>, String>>,
     /// Receptive field.
     pub erf: Option<ErfResult>,
-    /// For which choice a receptive field is computed, or failed.
+    /// The choice for which a receptive field was requested.
     pub erf_wanted: Option<ErfKey>,
-    /// Why there is none.
+    /// Why there is no receptive field.
     pub erf_fault: Option<String>,
-    /// Number of the network's stages, once a receptive field told.
+    /// Number of stages of the network, known once a receptive field was computed.
     pub stages: Option<usize>,
     /// Shape bias.
     pub bias: Option<BiasResult>,
-    /// For which choice answers are computed, or failed.
+    /// The choice for which answers were requested.
     pub bias_wanted: Option<BiasKey>,
-    /// Why there is none.
+    /// Why there are no answers.
     pub bias_fault: Option<String>,
-    /// Counts changes of the weights; results of older ones are stale.
+    /// Counts changes of the weights; results of earlier generations are stale.
     pub generation: u64,
     /// What could not be read.
     pub faults: Vec<Fault>,
 }
 
 impl Entry {
-    /// An entry of which nothing is known yet.
+    /// An entry about which nothing is known yet.
     pub fn new(id: EntryId, found: Found, model: Option<String>) -> Self {
         let path = found.path();
         let name = match &found {

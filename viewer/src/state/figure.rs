@@ -4,7 +4,7 @@ use super::listed::listed;
 use super::view::View;
 
 listed! {
-    /// The figures of the views; those of one view in the order in which one is chosen for it.
+    /// The figures of the views. Exporting a view picks the first of its figures that is available.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub enum Figure {
         /// Multiply-adds of the network's parts.

@@ -1,7 +1,7 @@
-//! Numbers of entries.
+//! Identifiers of entries.
 
 use serde::{Deserialize, Serialize};
 
-/// Names an entry while the program runs.
+/// Identifies an entry while the program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EntryId(pub u64);

@@ -1,4 +1,4 @@
-//! What is open and what is looked at. Views read it; only commands and results of jobs change it.
+//! What is open and what is being looked at. Views read it; only commands and the results of jobs change it.
 
 mod dialog;
 mod entry;
@@ -38,21 +38,21 @@ use kernelscope::analysis::tree::Address;
 pub struct State {
     /// What is open, in the order in which it was opened.
     pub entries: Vec<Entry>,
-    /// What is looked at, which undo covers.
+    /// What is being looked at; this is what undo covers.
     pub look: Look,
-    /// What was looked at before, and after what was undone.
+    /// Earlier looks, and those that were undone.
     pub undo: Undo,
-    /// What is remembered from one start to the next.
+    /// What is remembered between sessions.
     pub settings: Settings,
     /// What was reported.
     pub messages: Messages,
     /// The open dialog.
     pub dialog: Dialog,
-    /// The view that was used last, which export and "copy as command" mean.
+    /// The view that was used last; export and "Copy as command" refer to it.
     pub focus: Option<View>,
     /// Jobs in progress.
     pub running: Vec<Running>,
-    /// Epoch in which runs are shown first; their newest if `None`.
+    /// Epoch at which runs are shown when they are opened; the newest if `None`.
     pub first_epoch: Option<usize>,
     /// Number for the next entry.
     pub(crate) next_entry: u64,
@@ -80,12 +80,12 @@ impl State {
         self.entries.iter_mut().find(|entry| entry.id == id)
     }
 
-    /// Place of an entry in the list, by which series get their colours.
+    /// Position of an entry in the list, which decides its color.
     pub fn index_of(&self, id: EntryId) -> usize {
         self.entries.iter().position(|entry| entry.id == id).unwrap_or(0)
     }
 
-    /// The current entry and those that are compared with it, in the order of the list, at most [`MOST_COMPARED`].
+    /// The current entry and those compared with it, in the order of the list, at most [`MOST_COMPARED`].
     pub fn shown(&self) -> Vec<&Entry> {
         let mut shown: Vec<&Entry> =
             self.entries.iter().filter(|entry| self.look.compared.contains(&entry.id)).collect();
@@ -100,7 +100,7 @@ impl State {
         shown
     }
 
-    /// The kernel layer that the address means in an entry: the layer itself, or the first one inside the module.
+    /// The kernel layer that the address refers to in an entry: the layer itself, or the first one inside the module.
     pub fn kernel_layer<'a>(&self, entry: &'a Entry) -> Option<(usize, &'a KernelLayer)> {
         let layers = entry.kernels(self.look.kernels.merged);
         let mut place = self.look.address.as_ref().map_or("", |address| address.path.as_str());
@@ -118,7 +118,7 @@ impl State {
         }
     }
 
-    /// The channel that the address names, where it names one of this layer's.
+    /// The channel that the address names, if it is a channel of this layer.
     pub fn channel(&self, layer: &KernelLayer) -> Option<usize> {
         let address: &Address = self.look.address.as_ref()?;
         address.channel.filter(|&channel| address.holds(&layer.path) && channel < layer.channels)

@@ -1,11 +1,11 @@
-//! How far jobs are.
+//! Progress of jobs.
 
-/// How far a job is.
+/// Progress of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// Parts that are done.
+    /// Number of parts that are done.
     pub done: usize,
-    /// Parts in all; 0 where it is not known.
+    /// Number of all parts; 0 if unknown.
     pub all: usize,
 }
 

@@ -1,20 +1,20 @@
-//! What is remembered from one start to the next.
+//! What is remembered between sessions.
 
 use super::layout::Pane;
 use super::look::{BiasLook, ErfLook, KernelLook, XAxis};
 use super::source::Source;
 use serde::{Deserialize, Serialize};
 
-/// Most paths in the list of recent ones.
+/// Maximum number of recent paths.
 const MOST_RECENT: usize = 12;
 
 /// Settings and habits.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    /// Dark colours.
+    /// Whether colors are dark.
     pub dark: bool,
-    /// What was opened, the newest first.
+    /// Recently opened paths, newest first.
     pub recent: Vec<Source>,
     /// The arrangement of the views.
     pub layout: Option<egui_tiles::Tree<Pane>>,
@@ -43,7 +43,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Puts a path at the head of the recent ones.
+    /// Puts a path at the top of the recent ones.
     pub fn remember(&mut self, source: Source) {
         let path = std::path::absolute(&source.path).unwrap_or(source.path);
         self.recent.retain(|known| known.path != path);

@@ -1,12 +1,12 @@
-//! What is opened.
+//! What to open.
 
 use kernelscope::zoo::registry;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// A path, and the network that was named for a file that does not say.
+/// A path, and the network to use for a file that does not name its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-// Settings hold it as the pair.
+// Saved settings hold it as a pair.
 #[serde(from = "(PathBuf, Option<String>)", into = "(PathBuf, Option<String>)")]
 pub struct Source {
     /// A folder or a file.
@@ -21,7 +21,8 @@ impl Source {
         Source { path: path.into(), model: Some(model.to_string()) }
     }
 
-    /// Reads `PATH` or `NETWORK=PATH`, where the network is a registered one and no file has that whole name.
+    /// Reads `PATH` or `NETWORK=PATH`. The text before `=` counts as a network only if it is registered and no file has
+    /// the whole text as its name.
     pub fn parse(text: &str) -> Self {
         let named = text.split_once('=').filter(|(model, _)| registry().iter().any(|known| known.name == *model));
         match named {

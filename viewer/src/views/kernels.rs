@@ -1,10 +1,10 @@
-//! Learned kernels: a grid of all channels, and one of them large.
+//! Learned kernels: a grid of all channels, and one of them enlarged.
 
 use super::scene::{Scene, current};
 use crate::command::{Command, Commands};
 use crate::state::{Entry, KernelLook, KernelSort, State};
 use crate::widgets::{
-    self, KernelPicture, PictureKey, Tap, colour_bar, faint, kernel_picture, kernel_tile, limit, number, tap_at, toggle,
+    self, KernelPicture, PictureKey, Tap, color_bar, faint, kernel_picture, kernel_tile, limit, number, tap_at, toggle,
 };
 use eframe::egui::{self, Align2, FontId, Rect, RichText, Sense, Stroke, StrokeKind, pos2, vec2};
 use kernelscope::analysis::report::{ChannelOrientation, KernelLayer, KernelShape};
@@ -19,8 +19,11 @@ pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
         widgets::fault(ui, &format!("Merged kernels: {message}"));
     }
     let Some((index, layer)) = state.kernel_layer(entry) else {
-        let why =
-            if entry.subject.is_some() { "It has no depthwise convolution." } else { "There are no weights yet." };
+        let why = if entry.subject.is_some() {
+            "The network has no depthwise convolutions."
+        } else {
+            "There are no weights yet."
+        };
         widgets::nothing(ui, "No kernels", why);
         return;
     };
@@ -72,15 +75,15 @@ fn controls(ui: &mut egui::Ui, state: &State, entry: &Entry, out: &mut Commands)
             ui.add(egui::Slider::new(side, 24.0..=160.0).show_value(false)).labelled_by(label.id);
         };
         out.edit(&look.side, slide, Command::SetKernelSide);
-        let hint = "Each kernel has a colour range of its own";
+        let hint = "Each kernel has a color range of its own";
         toggle(ui, look.own_range, "Own ranges", Command::ToggleOwnRange, out).on_hover_text(hint);
         let hint =
-            "The form for inference: parallel kernels and their norms as one, for shift-wise networks the crosses";
+            "The form for inference: parallel kernels and their norms in one; for shift-wise networks, the crosses";
         toggle(ui, look.merged, "Merged", Command::ToggleMerged, out).on_hover_text(hint);
     });
 }
 
-/// What one channel's kernel is, line by line.
+/// Describes one channel's kernel, line by line.
 fn describe(channel: &ChannelOrientation) -> Vec<String> {
     let angle = |angle: Option<f64>| angle.map_or("–".to_string(), |angle| format!("{angle:.1}°"));
     let mut lines = vec![format!("norm {}", number(channel.energy.sqrt()))];
@@ -90,7 +93,7 @@ fn describe(channel: &ChannelOrientation) -> Vec<String> {
     lines
 }
 
-/// The chosen channel, large, with the value under the pointer.
+/// The chosen channel, enlarged, with the value under the pointer.
 fn detail(ui: &mut egui::Ui, state: &State, layer: &KernelLayer, of: &[ChannelOrientation], picture: &KernelPicture) {
     let channel = state.channel(layer).unwrap_or(0);
     let side = (ui.available_height() * 0.34).clamp(90.0, 190.0);
@@ -118,7 +121,7 @@ fn detail(ui: &mut egui::Ui, state: &State, layer: &KernelLayer, of: &[ChannelOr
             });
             let own = state.look.kernels.own_range;
             let range = if own { limit(kernel.values.iter()) } else { limit(layer.weights.iter()) };
-            colour_bar(ui, Colormap::Diverging, (-range, range), "weight", ui.available_width().clamp(90.0, 190.0));
+            color_bar(ui, Colormap::Diverging, (-range, range), "weight", ui.available_width().clamp(90.0, 190.0));
         });
     });
 }

@@ -18,7 +18,7 @@ pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
     });
     ui.separator();
     if state.messages.all().is_empty() {
-        widgets::nothing(ui, "No messages", "What cannot be read or shown is listed here.");
+        widgets::nothing(ui, "No messages", "Anything that cannot be read or shown is listed here.");
         return;
     }
     egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
@@ -32,7 +32,7 @@ pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
     });
 }
 
-/// Name and colour of a level.
+/// Name and color of a level.
 pub fn level(level: Level, dark: bool) -> (&'static str, Color32) {
     match (level, dark) {
         (Level::Info, true) => ("info", Color32::from_rgb(120, 190, 130)),

@@ -96,7 +96,7 @@ fn without_network(ui: &mut egui::Ui, entry: &Entry) {
     });
 }
 
-/// A row of the table: a module, its depth, and whether its insides are shown.
+/// A row of the table: a module, its depth, and whether it is expanded.
 struct Row<'a> {
     node: &'a LayerTree,
     depth: usize,
@@ -104,7 +104,7 @@ struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// Shows its insides, or hides them.
+    /// Expands or collapses it.
     fn turn_over(&self) -> Command {
         let path = self.node.path.clone();
         if self.open { Command::Collapse(path) } else { Command::Expand(path) }

@@ -3,7 +3,7 @@
 use super::scene::{Scene, current};
 use crate::command::{Command, Commands};
 use crate::state::{BiasLook, BiasResult, Entry, State};
-use crate::widgets::{self, Textures, faint, heading, percent, series_colour, share_bar};
+use crate::widgets::{self, Textures, faint, heading, percent, series_color, share_bar};
 use eframe::egui::{
     self, Align2, Color32, ColorImage, FontId, Pos2, Rect, RichText, Sense, Stroke, StrokeKind, TextureOptions, pos2,
     vec2,
@@ -90,7 +90,7 @@ const AXIS: f32 = 32.0;
 /// The shape bias of a network in a category.
 struct Marker {
     at: Pos2,
-    colour: Color32,
+    color: Color32,
     text: String,
 }
 
@@ -99,7 +99,7 @@ fn plot(ui: &mut egui::Ui, state: &State, shown: &[Answers], categories: &[Strin
     let dark = ui.visuals().dark_mode;
     ui.horizontal_wrapped(|ui| {
         for Answers { entry, result } in shown {
-            let ink = series_colour(state.index_of(entry.id), dark);
+            let ink = series_color(state.index_of(entry.id), dark);
             let bias = result.report.shape_bias.map_or("no decision".into(), |bias| format!("{bias:.2}"));
             let done = match result.answered.len() == result.stimuli.len() {
                 true => String::new(),
@@ -109,7 +109,7 @@ fn plot(ui: &mut egui::Ui, state: &State, shown: &[Answers], categories: &[Strin
             ui.painter().circle_filled(dot.center(), 4.5, ink);
             ui.colored_label(ink, format!("{} ({bias}{done})", entry.label));
         }
-        ui.label(faint(format!("dashed: people ({HUMAN:.2})")));
+        ui.label(faint(format!("dashed: humans ({HUMAN:.2})")));
     });
     let names = 86.0;
     let height = ROW * categories.len() as f32 + 2.0 * AXIS;
@@ -123,7 +123,7 @@ fn plot(ui: &mut egui::Ui, state: &State, shown: &[Answers], categories: &[Strin
     let (ink, weak) = (ui.visuals().text_color(), ui.visuals().weak_text_color());
     let grid = Stroke::new(1.0, ui.visuals().faint_bg_color.lerp_to_gamma(weak, 0.25));
     painter.rect_filled(plot, 0.0, ui.visuals().extreme_bg_color);
-    // Shape is on the left, as cue-conflict experiments are usually shown.
+    // Shape is on the left, as is usual for cue-conflict experiments.
     let font = FontId::proportional(10.5);
     for step in 0..=5 {
         let bias = f64::from(step) / 5.0;
@@ -134,9 +134,9 @@ fn plot(ui: &mut egui::Ui, state: &State, shown: &[Answers], categories: &[Strin
             painter.text(pos2(x(bias), y), align, format!("{value:.1}"), font.clone(), weak);
         }
     }
-    let centre = plot.center().x;
-    painter.text(pos2(centre, rect.top()), Align2::CENTER_TOP, "fraction of texture decisions", font.clone(), ink);
-    painter.text(pos2(centre, rect.bottom()), Align2::CENTER_BOTTOM, "fraction of shape decisions", font.clone(), ink);
+    let center = plot.center().x;
+    painter.text(pos2(center, rect.top()), Align2::CENTER_TOP, "fraction of texture decisions", font.clone(), ink);
+    painter.text(pos2(center, rect.bottom()), Align2::CENTER_BOTTOM, "fraction of shape decisions", font.clone(), ink);
     for (index, name) in categories.iter().enumerate() {
         let y = plot.top() + (index as f32 + 0.5) * ROW;
         let chosen = state.look.bias.category == Some(index);
@@ -156,9 +156,9 @@ fn plot(ui: &mut egui::Ui, state: &State, shown: &[Answers], categories: &[Strin
     painter.extend(dashes);
     let mut markers = Vec::new();
     for (place, Answers { entry, result }) in shown.iter().enumerate() {
-        let colour = series_colour(state.index_of(entry.id), dark);
+        let color = series_color(state.index_of(entry.id), dark);
         if let Some(bias) = result.report.shape_bias {
-            painter.vline(x(bias), plot.y_range(), Stroke::new(1.5, colour));
+            painter.vline(x(bias), plot.y_range(), Stroke::new(1.5, color));
         }
         let shift = ((place as f32 + 0.5) / shown.len() as f32 - 0.5) * (ROW - 9.0);
         for (index, category) in result.report.categories.iter().enumerate() {
@@ -169,11 +169,11 @@ fn plot(ui: &mut egui::Ui, state: &State, shown: &[Answers], categories: &[Strin
                 "{}, {}\nshape bias {bias:.3}: {shape} for the shape, {texture} for the texture, of {} images",
                 entry.label, category.category, category.conflicts
             );
-            markers.push(Marker { at, colour, text });
+            markers.push(Marker { at, color, text });
         }
     }
     for marker in &markers {
-        painter.circle(marker.at, 4.5, marker.colour, Stroke::new(1.0, ui.visuals().extreme_bg_color));
+        painter.circle(marker.at, 4.5, marker.color, Stroke::new(1.0, ui.visuals().extreme_bg_color));
     }
     let Some(point) = response.hover_pos() else { return };
     let distance = |marker: &Marker| marker.at.distance(point);
@@ -188,7 +188,7 @@ fn plot(ui: &mut egui::Ui, state: &State, shown: &[Answers], categories: &[Strin
     }
 }
 
-/// Most images that are shown at once.
+/// Maximum number of images that are shown at once.
 const MOST_IMAGES: usize = 96;
 
 fn images(ui: &mut egui::Ui, scene: &mut Scene, answers: Answers) {
@@ -197,7 +197,9 @@ fn images(ui: &mut egui::Ui, scene: &mut Scene, answers: Answers) {
     let names = result.stimuli.categories();
     let of = |index: Option<usize>| index.and_then(|index| names.get(index)).map_or("all shapes", String::as_str);
     heading(ui, format!("{}: images of {}", entry.label, of(look.category)));
-    ui.label(faint("Frame: blue for a decision for the shape, orange for the texture, grey for neither.").small());
+    ui.label(
+        faint("Frame: blue if the network chose the shape, orange if it chose the texture, gray otherwise.").small(),
+    );
     if let Some(index) = look.image {
         large(ui, scene, answers, index);
     }
@@ -214,9 +216,9 @@ fn images(ui: &mut egui::Ui, scene: &mut Scene, answers: Answers) {
             let answered = &result.answered[index];
             let (rect, response) = ui.allocate_exact_size(vec2(side, side), Sense::click());
             picture(ui, scene.textures, answers, index, rect.shrink(2.0));
-            let colour = frame(answered.answer, answered.answer.decision);
+            let color = frame(answered.answer, answered.answer.decision);
             let width = if look.image == Some(index) { 4.0 } else { 2.0 };
-            ui.painter().rect_stroke(rect.shrink(1.0), 2.0, Stroke::new(width, colour), StrokeKind::Middle);
+            ui.painter().rect_stroke(rect.shrink(1.0), 2.0, Stroke::new(width, color), StrokeKind::Middle);
             response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, format!("Image {index}")));
             if response.on_hover_text(sentence(names, answered.answer)).clicked() {
                 let image = Some(index).filter(|index| look.image != Some(*index));
@@ -229,7 +231,7 @@ fn images(ui: &mut egui::Ui, scene: &mut Scene, answers: Answers) {
     }
 }
 
-/// The colour of a category: whether it is that of the shape, of the texture or neither.
+/// The color of a category: that of the shape, that of the texture, or neither.
 fn frame(answer: Answer, category: usize) -> Color32 {
     match category {
         c if c == answer.shape => Color32::from_rgb(60, 140, 220),
@@ -261,7 +263,7 @@ fn picture(ui: &egui::Ui, textures: &mut Textures, Answers { entry, result }: An
                     let pixels = image.pixels.chunks_exact(3).map(|p| Color32::from_rgb(p[0], p[1], p[2])).collect();
                     ColorImage::new([image.width, image.height], pixels)
                 }
-                // The answer was given, so the file was readable then.
+                // The file could be read when the network was asked, but no longer.
                 Err(_) => ColorImage::filled([1, 1], Color32::from_rgb(160, 0, 160)),
             }
         },

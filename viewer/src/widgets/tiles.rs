@@ -1,12 +1,12 @@
 //! Kernels on the pixel grid.
 
-use super::{Textures, colour};
+use super::{Textures, color};
 use crate::state::EntryId;
 use eframe::egui::{self, Color32, ColorImage, Pos2, Rect, TextureOptions, pos2};
 use kernelscope::analysis::report::{KernelLayer, PixelKernel};
 use kernelscope::plot::colormap::signed;
 
-/// Kernels of a layer in one picture, each in a cell of its own: one texture for hundreds of kernels.
+/// All kernels of a layer in one picture, each in its own cell: one texture for hundreds of kernels.
 pub struct KernelPicture {
     /// The picture.
     pub texture: egui::TextureHandle,
@@ -18,20 +18,20 @@ pub struct KernelPicture {
     rows: usize,
 }
 
-/// Colour of what is not a number.
+/// Color of values that are not finite.
 const NOT_FINITE: Color32 = Color32::from_rgb(255, 0, 255);
 
-/// The colour of a tap.
-fn tap_colour(value: f32, limit: f64) -> Color32 {
-    if value.is_finite() { colour(signed(f64::from(value), limit)) } else { NOT_FINITE }
+/// The color of a tap.
+fn tap_color(value: f32, limit: f64) -> Color32 {
+    if value.is_finite() { color(signed(f64::from(value), limit)) } else { NOT_FINITE }
 }
 
-/// The colour range of kernels: the largest finite weight.
+/// The color range of kernels: the largest finite weight.
 pub fn limit<'a>(values: impl Iterator<Item = &'a f32>) -> f64 {
     values.filter(|v| v.is_finite()).fold(0.0, |limit: f64, v| limit.max(f64::from(v.abs())))
 }
 
-/// What a picture of a layer's kernels follows from, besides the layer's path.
+/// What determines the picture of a layer's kernels, besides the layer's path.
 #[derive(Debug, Clone, Copy, Hash)]
 pub struct PictureKey {
     /// Whose kernels they are.
@@ -40,9 +40,9 @@ pub struct PictureKey {
     pub generation: u64,
     /// Whether they are those of the form for inference.
     pub merged: bool,
-    /// Whether each kernel has a colour range of its own.
+    /// Whether each kernel has its own color range.
     pub own_range: bool,
-    /// Whether the ground is dark.
+    /// Whether the background is dark.
     pub dark: bool,
 }
 
@@ -55,7 +55,7 @@ pub fn kernel_picture(
 ) -> KernelPicture {
     let first = layer.pixels(0);
     let (height, width) = (first.height, first.width);
-    // The side of a texture is limited; wide layers become a square of kernels.
+    // The side of a texture is limited, so layers with many channels become a square of kernels.
     let columns = (layer.channels as f64 * height as f64 / width.max(1) as f64).sqrt().ceil().max(1.0) as usize;
     let rows = layer.channels.div_ceil(columns);
     let shared = limit(layer.weights.iter());
@@ -69,7 +69,7 @@ pub fn kernel_picture(
             for (index, (&value, &tapped)) in kernel.values.iter().zip(&kernel.tapped).enumerate() {
                 let at = (top + index / width) * columns * width + left + index % width;
                 if let Some(pixel) = image.pixels.get_mut(at).filter(|_| tapped) {
-                    *pixel = tap_colour(value, range);
+                    *pixel = tap_color(value, range);
                 }
             }
         }
@@ -129,9 +129,9 @@ mod tests {
         assert_eq!(limit([-3.0, 1.0, f32::NAN].iter()), 3.0);
         assert_eq!(limit([-1.0, 2.0, f32::INFINITY].iter()), 2.0);
         assert_eq!(limit([].iter()), 0.0);
-        let side = |value: f32| tap_colour(value, 2.0);
-        assert_eq!(side(-2.0), colour(kernelscope::plot::Colormap::Diverging.at(0.0)));
-        assert_eq!(side(2.0), colour(kernelscope::plot::Colormap::Diverging.at(1.0)));
+        let side = |value: f32| tap_color(value, 2.0);
+        assert_eq!(side(-2.0), color(kernelscope::plot::Colormap::Diverging.at(0.0)));
+        assert_eq!(side(2.0), color(kernelscope::plot::Colormap::Diverging.at(1.0)));
         assert_eq!(side(f32::NAN), NOT_FINITE);
     }
 }

@@ -5,9 +5,7 @@ use eframe::egui::{Key, Modifiers};
 use egui_kittest::kittest::Queryable;
 use kernelscope::analysis::tree::Address;
 use kernelscope_viewer::command::{Command, Kind, Menu, ReadAs, Target, Threshold};
-use kernelscope_viewer::state::{
-    Arrangement, Camera, Dialog, EntryId, Figure, Images, KernelSort, Source, State, Transfer, XAxis,
-};
+use kernelscope_viewer::state::{Arrangement, Camera, Dialog, EntryId, Figure, Images, KernelSort, Source, State};
 use std::path::Path;
 
 /// Values for commands that no list offers, most of which name nothing that there is. A command is named here once its
@@ -38,7 +36,7 @@ fn extra(kind: Kind, folder: &Path) -> Vec<Command> {
         Kind::SetGamma => vec![Command::SetGamma(0.5)],
         Kind::SetThreshold => [0, 99].map(|index| Command::SetThreshold(Threshold { index, share: 0.25 })).into(),
         Kind::SetSwipe => vec![Command::SetSwipe(0.25)],
-        Kind::SetCamera => vec![Command::SetCamera(Camera { centre: (0.25, 0.75), zoom: 4.0 })],
+        Kind::SetCamera => vec![Command::SetCamera(Camera { center: (0.25, 0.75), zoom: 4.0 })],
         Kind::SetConflicts => vec![Command::SetConflicts(16)],
         Kind::SetStimuli => vec![Command::SetStimuli(Some("absent".into()))],
         Kind::SetCategory => vec![Command::SetCategory(Some(99))],

@@ -118,8 +118,8 @@ fn the_wheel_zooms_about_the_pointer_and_a_drag_pans_all_fields() {
     let zoomed = camera(&harness);
     assert!(zoomed.zoom > 1.5, "{zoomed:?}");
     // What was under the pointer is there still: a quarter of the way into the image.
-    for centre in [zoomed.centre.0, zoomed.centre.1] {
-        assert!((centre - 0.25 / zoomed.zoom - 0.25).abs() < 0.01, "{zoomed:?}");
+    for center in [zoomed.center.0, zoomed.center.1] {
+        assert!((center - 0.25 / zoomed.zoom - 0.25).abs() < 0.01, "{zoomed:?}");
     }
     // The other field shows the same part.
     let other = harness.get_by_label("Receptive field of line").rect();
@@ -132,7 +132,7 @@ fn the_wheel_zooms_about_the_pointer_and_a_drag_pans_all_fields() {
     harness.run_steps(3);
     let panned = camera(&harness);
     assert_eq!(panned.zoom, zoomed.zoom);
-    assert!((panned.centre.0 - zoomed.centre.0 - 0.2 / zoomed.zoom).abs() < 0.02, "{zoomed:?} {panned:?}");
+    assert!((panned.center.0 - zoomed.center.0 - 0.2 / zoomed.zoom).abs() < 0.02, "{zoomed:?} {panned:?}");
     run(&mut harness, Command::ShowWholeImage);
     assert_eq!(camera(&harness).zoom, 1.0);
 }
@@ -225,7 +225,7 @@ fn the_copied_command_shows_the_same() {
             Command::ToggleSharedRange,
             Command::Arrange(Arrangement::Swipe),
             Command::SetSwipe(0.75),
-            Command::SetCamera(Camera { centre: (0.25, 0.5), zoom: 3.0 }),
+            Command::SetCamera(Camera { center: (0.25, 0.5), zoom: 3.0 }),
             Command::SortKernels(KernelSort::Orientation),
             Command::SetXAxis(XAxis::Step),
             Command::SetConflicts(64),

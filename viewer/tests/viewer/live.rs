@@ -19,7 +19,7 @@ fn until(viewer: &mut Viewer, what: &str, holds: impl Fn(&Viewer) -> bool) {
 }
 
 #[test]
-fn a_field_grows_image_by_image_and_its_work_can_be_cancelled() {
+fn a_field_grows_image_by_image_and_its_work_can_be_canceled() {
     let ctx = egui::Context::default();
     let look = ErfLook { size: 64, images: 100_000, ..ErfLook::default() };
     let settings = Settings { erf: look, ..settings() };
@@ -44,7 +44,7 @@ fn a_field_grows_image_by_image_and_its_work_can_be_cancelled() {
     assert!(left < 1000, "nothing was left to cancel");
     std::thread::sleep(Duration::from_millis(300));
     viewer.settle();
-    assert_eq!(images(&viewer), left, "cancelled work still reports");
+    assert_eq!(images(&viewer), left, "canceled work still reports");
     // What was there stays, and the same can be asked for again.
     viewer.run(&ctx, Command::Recompute);
     until(&mut viewer, "work anew", |viewer| viewer.state.running.iter().any(|job| job.progress.done > 0));

@@ -1,4 +1,4 @@
-//! Colours on the screen against the values they stand for.
+//! Colors on the screen against the values they stand for.
 
 use crate::support::{opened, program, run, run_all, runs, settings};
 use eframe::egui::{Pos2, Rect, vec2};
@@ -10,7 +10,7 @@ use kernelscope_viewer::state::{Arrangement, Transfer, View};
 /// What a contribution becomes before it is divided by the largest.
 type Of = fn(f64) -> f64;
 
-/// The largest difference of a painted colour from an expected one.
+/// The largest difference of a painted color from an expected one.
 fn distance(image: &image::RgbaImage, at: Pos2, expected: [u8; 3]) -> u8 {
     let pixel = image.get_pixel(at.x as u32, at.y as u32).0;
     (0..3).map(|i| pixel[i].abs_diff(expected[i])).max().unwrap()
@@ -22,7 +22,7 @@ fn middle(area: Rect, side: usize, row: usize, column: usize) -> Pos2 {
 }
 
 #[test]
-fn the_pixels_of_a_map_have_the_colours_of_their_values() {
+fn the_pixels_of_a_map_have_the_colors_of_their_values() {
     let mut harness = opened(&[&runs().join("line")]);
     harness.state_mut().show_only(&[View::Erf]);
     run(&mut harness, Command::ToggleSquares);
@@ -38,7 +38,7 @@ fn the_pixels_of_a_map_have_the_colours_of_their_values() {
         let values: Vec<f64> = erf.map.contribution.iter().map(|&a| of(f64::from(a))).collect();
         let peak = values.iter().copied().fold(0.0, f64::max);
         let mut different = std::collections::BTreeSet::new();
-        // The centre carries the mark of the probed position; its neighbours do not.
+        // The center carries the mark of the probed position; its neighbors do not.
         for (row, column) in [(24, 24), (20, 40), (40, 20), (2, 2), (45, 45), (31, 22)] {
             let expected = Colormap::Magma.at(values[row * 64 + column] / peak);
             different.insert(expected);
@@ -50,7 +50,7 @@ fn the_pixels_of_a_map_have_the_colours_of_their_values() {
 }
 
 #[test]
-fn the_centre_of_a_peaked_matrix_is_the_brightest_colour() {
+fn the_center_of_a_peaked_matrix_is_the_brightest_color() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("peak.npy");
     let values: Vec<f32> = (0..33 * 33).map(|i| if i == 16 * 33 + 16 { 5.0 } else { 0.0 }).collect();
@@ -64,7 +64,7 @@ fn the_centre_of_a_peaked_matrix_is_the_brightest_colour() {
     assert!(distance(&image, middle(area, 33, 16, 16), Colormap::Magma.at(1.0)) <= 2);
     assert!(distance(&image, middle(area, 33, 16, 20), Colormap::Magma.at(0.0)) <= 2);
     // Zoomed in, the peak is larger and still in the middle.
-    let camera = kernelscope_viewer::state::Camera { centre: (0.5, 0.5), zoom: 8.0 };
+    let camera = kernelscope_viewer::state::Camera { center: (0.5, 0.5), zoom: 8.0 };
     run(&mut harness, Command::SetCamera(camera));
     let image = harness.render().unwrap();
     assert!(distance(&image, area.center() + vec2(area.width() / 33.0 * 3.0, 0.0), Colormap::Magma.at(1.0)) <= 2);
@@ -79,7 +79,7 @@ fn peaked(folder: &std::path::Path, name: &str, peak: f32) -> std::path::PathBuf
 }
 
 #[test]
-fn a_shared_range_a_swipe_and_a_difference_have_the_colours_of_both_maps() {
+fn a_shared_range_a_swipe_and_a_difference_have_the_colors_of_both_maps() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = program(settings(), (1000.0, 700.0));
     for (name, peak) in [("weak.npy", 2.0), ("strong.npy", 4.0)] {
@@ -112,7 +112,7 @@ fn a_shared_range_a_swipe_and_a_difference_have_the_colours_of_both_maps() {
 }
 
 #[test]
-fn taps_have_the_colours_of_their_weights_in_a_symmetric_range() {
+fn taps_have_the_colors_of_their_weights_in_a_symmetric_range() {
     let mut harness = opened(&[&runs().join("line")]);
     harness.state_mut().show_only(&[View::Kernels]);
     run(&mut harness, Command::GoTo("stages.0.0.dwconv:5".parse().unwrap()));
@@ -141,5 +141,5 @@ fn taps_have_the_colours_of_their_weights_in_a_symmetric_range() {
     }
     let tapped = kernel.tapped.iter().filter(|&&tapped| tapped).count();
     assert!(tapped > 10);
-    assert_eq!((signs.len(), empty), (2, kernel.tapped.len() - tapped), "both signs, and grey where there is no tap");
+    assert_eq!((signs.len(), empty), (2, kernel.tapped.len() - tapped), "both signs, and gray where there is no tap");
 }

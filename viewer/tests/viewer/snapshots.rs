@@ -186,7 +186,7 @@ fn prepare(harness: &mut Harness<'static, Viewer>, view: View) {
 }
 
 #[test]
-fn comparisons_and_dialogues_look_as_before() {
+fn comparisons_and_dialogs_look_as_before() {
     let folder = tempfile::tempdir().unwrap();
     let mut results = SnapshotResults::new();
     let mut harness = fixed(folder.path(), false);

@@ -1,15 +1,15 @@
-//! Two receptive fields in one place: with a border to move, or one minus the other.
+//! Two receptive fields on top of each other: with a movable border, or one minus the other.
 
 use super::super::scene::Scene;
 use super::legend::{lines, title};
 use super::map::{Field, Overlay, key, picture, pointer, sides, texture};
 use crate::command::Command;
-use crate::widgets::{colour, colour_bar, faint, fault, image_area, number, paint_image, series_colour};
+use crate::widgets::{color, color_bar, faint, fault, image_area, number, paint_image, series_color};
 use eframe::egui::{self, Color32, Rect, Stroke, StrokeKind, TextureOptions, pos2};
 use kernelscope::analysis::erf;
 use kernelscope::plot::{Colormap, colormap::signed};
 
-/// Two maps in one place, with a border to move.
+/// Two maps on top of each other, with a movable border.
 pub fn swipe(ui: &mut egui::Ui, scene: &mut Scene, first: Field, second: Field, peak: Option<f64>) {
     let Scene { state, textures, out } = scene;
     let look = &state.look.erf;
@@ -30,7 +30,7 @@ pub fn swipe(ui: &mut egui::Ui, scene: &mut Scene, first: Field, second: Field, 
         Overlay { look, erf: field.erf, area: &area, part, peak }.paint(ui, textures);
     }
     ui.painter().vline(x, area.rect.y_range(), Stroke::new(2.0, Color32::WHITE));
-    // The value under the pointer is that of the map that is seen there.
+    // The value under the pointer belongs to the map that is visible there.
     let beyond = area.response.hover_pos().is_some_and(|point| point.x > x);
     pointer(ui, if beyond { second.erf } else { first.erf }, &area, out);
     ui.spacing_mut().slider_width = side - 10.0;
@@ -43,7 +43,7 @@ pub fn swipe(ui: &mut egui::Ui, scene: &mut Scene, first: Field, second: Field, 
         for field in [first, second] {
             ui.vertical(|ui| {
                 ui.set_width((side / 2.0 - 6.0).max(210.0).min(ui.available_width()));
-                let ink = series_colour(state.index_of(field.entry.id), ui.visuals().dark_mode);
+                let ink = series_color(state.index_of(field.entry.id), ui.visuals().dark_mode);
                 ui.colored_label(ink, &field.entry.label);
                 lines(ui, state, field.erf);
             });
@@ -72,7 +72,7 @@ pub fn difference(ui: &mut egui::Ui, scene: &mut Scene, first: Field, second: Fi
     let map = &first.erf.map;
     let area = image_area(ui, sides(first.erf, side), look.camera, "Difference of receptive fields", out);
     let texture = textures.get(ui.ctx(), ("difference texture", of), TextureOptions::NEAREST, || {
-        picture(map.width, map.height, values.iter().map(|v| colour(signed(*v, limit))))
+        picture(map.width, map.height, values.iter().map(|v| color(signed(*v, limit))))
     });
     paint_image(ui, &area, texture.id(), 0.0, 1.0);
     if let Some(share) = area.response.hover_pos().and_then(|point| area.share(point)) {
@@ -82,6 +82,6 @@ pub fn difference(ui: &mut egui::Ui, scene: &mut Scene, first: Field, second: Fi
     }
     let frame = Stroke::new(1.0, ui.visuals().weak_text_color());
     ui.painter().rect_stroke(area.rect, 0.0, frame, StrokeKind::Outside);
-    colour_bar(ui, Colormap::Diverging, (-limit, limit), "difference, relative to the common maximum", side.min(420.0));
+    color_bar(ui, Colormap::Diverging, (-limit, limit), "difference, relative to the common maximum", side.min(420.0));
     ui.label(faint("Positive: the first network sees more there.").small());
 }

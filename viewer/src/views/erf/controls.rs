@@ -1,13 +1,13 @@
-//! What is computed, and how it is shown.
+//! Controls for what is computed and how it is shown.
 
-use super::legend::{square_colour, swatch};
+use super::legend::{square_color, swatch};
 use crate::command::{Command, Commands, Threshold};
 use crate::state::{Arrangement, Entry, ErfLook, Images, Transfer};
 use crate::widgets::{faint, toggle};
 use eframe::egui::{self, DragValue, Slider};
 use std::path::PathBuf;
 
-/// Stages that are offered while the number of a network's stages is not known.
+/// Number of stages to offer while the network's own number is unknown.
 const STAGES: usize = 4;
 
 pub fn ui(ui: &mut egui::Ui, look: &ErfLook, shown: &[&Entry], out: &mut Commands) {
@@ -20,7 +20,7 @@ pub fn ui(ui: &mut egui::Ui, look: &ErfLook, shown: &[&Entry], out: &mut Command
         let hint = "Compute as soon as something changes";
         toggle(ui, look.live, "Live", Command::ToggleLive, out).on_hover_text(hint);
     });
-    ui.horizontal_wrapped(|ui| colours(ui, look, shown.len(), out));
+    ui.horizontal_wrapped(|ui| colors(ui, look, shown.len(), out));
     ui.horizontal_wrapped(|ui| thresholds(ui, look, out));
 }
 
@@ -54,7 +54,7 @@ fn compute(ui: &mut egui::Ui, look: &ErfLook, stages: usize, out: &mut Commands)
     menu.response.on_hover_text("Images of the run (built-in ones for weights without a run), or a file or folder");
     if let Some((row, column)) = look.position {
         ui.label(faint(format!("at {row},{column}")));
-        if ui.small_button("Centre").clicked() {
+        if ui.small_button("Center").clicked() {
             out.push(Command::SetPosition(None));
         }
     } else {
@@ -62,7 +62,7 @@ fn compute(ui: &mut egui::Ui, look: &ErfLook, stages: usize, out: &mut Commands)
     }
 }
 
-/// Which images: those of the run, or a path to type.
+/// Asks for images: those of the run, or a path.
 fn source(ui: &mut egui::Ui, out: &mut Commands) {
     if ui.button("Own images").clicked() {
         out.push(Command::SetSource(Images::Own));
@@ -80,8 +80,8 @@ fn source(ui: &mut egui::Ui, out: &mut Commands) {
     ui.data_mut(|data| data.insert_temp(id, text));
 }
 
-fn colours(ui: &mut egui::Ui, look: &ErfLook, count: usize, out: &mut Commands) {
-    ui.label("Colours");
+fn colors(ui: &mut egui::Ui, look: &ErfLook, count: usize, out: &mut Commands) {
+    ui.label("Colors");
     let choose = |transfer: &mut Transfer| {
         ui.selectable_value(transfer, Transfer::Log, "log");
         ui.selectable_value(transfer, Transfer::Linear, "linear");
@@ -114,7 +114,7 @@ fn thresholds(ui: &mut egui::Ui, look: &ErfLook, out: &mut Commands) {
     ui.spacing_mut().slider_width = ((ui.available_width() - 90.0) / 4.0 - 66.0).clamp(28.0, 110.0);
     for (index, threshold) in look.thresholds.iter().enumerate() {
         let (rect, _) = ui.allocate_exact_size(egui::vec2(8.0, 8.0), egui::Sense::hover());
-        swatch(ui, rect, square_colour(index));
+        swatch(ui, rect, square_color(index));
         let percent = |value: f64, _| format!("{:.0} %", 100.0 * value);
         let parse = |text: &str| text.trim_end_matches(['%', ' ']).parse::<f64>().ok().map(|value| value / 100.0);
         let slide = |share: &mut f64| {

@@ -1,10 +1,10 @@
-//! A heat map of a receptive field with what lies on it.
+//! A heat map of a receptive field, and what is drawn on it.
 
 use super::super::scene::Scene;
-use super::legend::square_colour;
+use super::legend::square_color;
 use crate::command::{Command, Commands};
 use crate::state::{Entry, ErfLook, ErfResult};
-use crate::widgets::{ImageArea, Textures, colour, image_area, number, paint_image};
+use crate::widgets::{ImageArea, Textures, color, image_area, number, paint_image};
 use eframe::egui::{
     self, Color32, ColorImage, Rect, Shape, Stroke, StrokeKind, TextureHandle, TextureOptions, Vec2, vec2,
 };
@@ -25,7 +25,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// What a texture follows from, besides the map.
+/// What determines a texture, besides the map.
 pub fn key(look: &ErfLook, peak: f64) -> impl std::hash::Hash + Copy {
     (look.transfer as u8, look.gamma.to_bits(), peak.to_bits())
 }
@@ -53,14 +53,14 @@ pub fn texture(
     let scale = look.scale();
     let peak = peak.unwrap_or_else(|| scale.peak(&[erf.largest]));
     textures.get(ui.ctx(), (erf.version, key(look, peak)), TextureOptions::NEAREST, || {
-        let table: Vec<Color32> = (0..=1023).map(|i| colour(Colormap::Magma.at(f64::from(i) / 1023.0))).collect();
+        let table: Vec<Color32> = (0..=1023).map(|i| color(Colormap::Magma.at(f64::from(i) / 1023.0))).collect();
         let values = scale.apply(&erf.map.contribution, peak);
         let at = |value: f64| table.get((value.clamp(0.0, 1.0) * 1023.0).round() as usize).copied().unwrap_or_default();
         picture(erf.map.width, erf.map.height, values.into_iter().map(at))
     })
 }
 
-/// The sides of a map on the screen.
+/// The size of a map on the screen.
 pub fn sides(erf: &ErfResult, side: f32) -> Vec2 {
     let (w, h) = (erf.map.width as f32, erf.map.height as f32);
     vec2(side * (w / h).min(1.0), side * (h / w).min(1.0))
@@ -77,13 +77,13 @@ pub fn map(ui: &mut egui::Ui, scene: &mut Scene, field: Field, peak: Option<f64>
     pointer(ui, erf, &area, scene.out);
 }
 
-/// What lies on a map.
+/// What is drawn on a map.
 pub struct Overlay<'a> {
     pub look: &'a ErfLook,
     pub erf: &'a ErfResult,
     /// Where the map is.
     pub area: &'a ImageArea,
-    /// The part of the area that is painted to.
+    /// The part of the area that may be painted on.
     pub part: Rect,
     /// The peak that all maps share.
     pub peak: Option<f64>,
@@ -114,7 +114,7 @@ impl Overlay<'_> {
             };
             let rect = Rect::from_two_pos(corner(-1.0), corner(1.0));
             painter.rect_stroke(rect, 0.0, Stroke::new(2.5, Color32::from_black_alpha(110)), StrokeKind::Middle);
-            painter.rect_stroke(rect, 0.0, Stroke::new(1.3, square_colour(index)), StrokeKind::Middle);
+            painter.rect_stroke(rect, 0.0, Stroke::new(1.3, square_color(index)), StrokeKind::Middle);
         }
     }
 
@@ -129,7 +129,7 @@ impl Overlay<'_> {
                 let share = |(x, y): (f32, f32)| (x / width as f32, y / height as f32);
                 erf::contour(&pooled, width, *threshold).into_iter().map(|line| line.map(share)).collect::<Vec<_>>()
             });
-            let stroke = Stroke::new(1.0, square_colour(index));
+            let stroke = Stroke::new(1.0, square_color(index));
             painter.extend(lines.iter().map(|line| Shape::line_segment(line.map(|point| self.area.at(point)), stroke)));
         }
     }
@@ -148,7 +148,7 @@ impl Overlay<'_> {
         }
     }
 
-    /// The pointer of all maps.
+    /// The pointer, which all maps show.
     fn cursor(&self, ui: &egui::Ui, painter: &egui::Painter) {
         let now = ui.ctx().cumulative_pass_nr();
         let cursor: Option<Cursor> = ui.data(|data| data.get_temp(egui::Id::unique(CURSOR)));
@@ -161,19 +161,19 @@ impl Overlay<'_> {
     }
 }
 
-/// Where the pointer of all maps is kept from one frame to the next.
+/// Key under which the shared pointer is kept between frames.
 const CURSOR: &str = "cursor of the receptive fields";
 
-/// The pointer of all maps.
+/// The pointer, which all maps show.
 #[derive(Clone, Copy)]
 struct Cursor {
     /// Its place as a share of the image.
     share: (f32, f32),
-    /// When it was there.
+    /// The pass in which it was there.
     pass: u64,
 }
 
-/// The pointer: the value under it, the cursor of all maps, and a click that probes a position.
+/// Handles the pointer: the value under it, the cursor on all maps, and a click that probes a position.
 pub fn pointer(ui: &egui::Ui, erf: &ErfResult, area: &ImageArea, out: &mut Commands) {
     let Some(point) = area.response.hover_pos() else { return };
     let Some(share) = area.share(point) else { return };

@@ -1,4 +1,4 @@
-//! Effective receptive fields: of one network or several, beside each other, in one place or as a difference.
+//! Effective receptive fields of one or several networks: side by side, on top of each other, or as a difference.
 
 mod compare;
 mod controls;
@@ -7,12 +7,12 @@ mod map;
 
 use super::scene::{Scene, current};
 use crate::state::{Arrangement, Entry, State};
-use crate::widgets::{self, colour_bar};
+use crate::widgets::{self, color_bar};
 use eframe::egui::{self, Vec2, vec2};
 use kernelscope::plot::Colormap;
 use map::Field;
 
-/// Height that is kept below a map for its lines.
+/// Height reserved for the lines below a map.
 const LINES: f32 = 92.0;
 /// Height of the title above a map.
 const TITLE: f32 = 22.0;
@@ -25,7 +25,7 @@ pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
     let shown: Vec<&Entry> =
         state.shown().into_iter().filter(|e| e.erf.is_some() || e.network_name().is_some()).collect();
     if shown.is_empty() {
-        let why = "A receptive field needs a network that is known, or a matrix (.npy).";
+        let why = "A receptive field needs a known network or a matrix (.npy).";
         widgets::nothing(ui, "No receptive field", why);
         return;
     }
@@ -46,14 +46,14 @@ pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
     });
 }
 
-/// The peak that all maps share, where they do.
+/// The peak that all maps share, if they share one.
 fn shared_peak(state: &State, shown: &[&Entry]) -> Option<f64> {
     let look = &state.look.erf;
     let largest = shown.iter().filter_map(|entry| entry.erf.as_ref()).map(|erf| erf.largest).fold(0.0, f32::max);
     (look.shared_range && shown.len() > 1).then(|| look.scale().peak(&[largest]))
 }
 
-/// Columns and side of the cells with which `count` squares fill an area best.
+/// The number of columns and the side with which `count` squares fill an area best.
 fn arrange(count: usize, area: Vec2) -> (usize, f32) {
     let side = |columns: usize| {
         let rows = count.div_ceil(columns);
@@ -89,7 +89,7 @@ fn side_by_side(ui: &mut egui::Ui, scene: &mut Scene, shown: &[&Entry], peak: Op
         });
     }
     let scale = scene.state.look.erf.scale();
-    colour_bar(ui, Colormap::Magma, (0.0, 1.0), &scale.label(), ui.available_width().min(420.0));
+    color_bar(ui, Colormap::Magma, (0.0, 1.0), &scale.label(), ui.available_width().min(420.0));
 }
 
 fn waiting(ui: &mut egui::Ui, state: &State, entry: &Entry, side: f32) {

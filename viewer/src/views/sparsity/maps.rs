@@ -3,7 +3,7 @@
 use super::super::scene::Scene;
 use crate::command::Command;
 use crate::state::Entry;
-use crate::widgets::{colour, faint, heading, percent};
+use crate::widgets::{color, faint, heading, percent};
 use eframe::egui::{
     self, Color32, ColorImage, FontId, Rect, RichText, Sense, Stroke, StrokeKind, TextureOptions, pos2, vec2,
 };
@@ -18,36 +18,36 @@ const NAMES: f32 = 44.0;
 struct Map<'a> {
     /// Module path of the layer.
     path: &'a str,
-    /// Further text of its title.
+    /// More text for its title.
     title: String,
-    /// Tells the maps of a layer apart.
+    /// Distinguishes the maps of a layer.
     kind: u8,
     channels: usize,
     rows: usize,
     /// Row by row of each channel, channel by channel.
     counts: &'a [u16],
-    /// The largest count there can be.
+    /// The largest possible count.
     most: usize,
     /// Names of the first and the last row.
     ends: [String; 2],
 }
 
-/// Colour of a count between 0 and `most`.
-fn count_colour(count: u16, most: usize, dark: bool) -> Color32 {
+/// Color of a count between 0 and `most`.
+fn count_color(count: u16, most: usize, dark: bool) -> Color32 {
     if count == 0 {
         return if dark { Color32::from_gray(52) } else { Color32::from_gray(222) };
     }
     let share = f64::from(count) / most.max(1) as f64;
-    colour(Colormap::Viridis.at(0.2 + 0.7 * share))
+    color(Colormap::Viridis.at(0.2 + 0.7 * share))
 }
 
-/// The colours of the counts, with what is counted: "path" or "shuffle".
+/// The colors of the counts, with what is counted: "path" or "shuffle".
 fn legend(ui: &mut egui::Ui, most: usize, by: &str) {
     let dark = ui.visuals().dark_mode;
     ui.horizontal_wrapped(|ui| {
         for count in 0..=most.min(6) as u16 {
             let (rect, _) = ui.allocate_exact_size(vec2(12.0, 12.0), Sense::hover());
-            ui.painter().rect_filled(rect.shrink(1.0), 1.0, count_colour(count, most, dark));
+            ui.painter().rect_filled(rect.shrink(1.0), 1.0, count_color(count, most, dark));
             let text = match count {
                 0 => "pruned".to_string(),
                 1 if most == 1 => "kept".to_string(),
@@ -59,7 +59,7 @@ fn legend(ui: &mut egui::Ui, most: usize, by: &str) {
     });
 }
 
-/// One map per layer of which small kernel of which channel is kept by how many paths.
+/// One map per layer: by how many paths each small kernel of each channel is kept.
 pub fn groups(ui: &mut egui::Ui, scene: &mut Scene, entry: &Entry, report: &SparsityReport) {
     if report.groups.is_empty() {
         return;
@@ -85,7 +85,7 @@ pub fn groups(ui: &mut egui::Ui, scene: &mut Scene, entry: &Entry, report: &Spar
     }
 }
 
-/// One map per layer and axis of which shift of which channel survives.
+/// One map per layer and axis: which shifts of each channel survive.
 pub fn shifts(ui: &mut egui::Ui, scene: &mut Scene, entry: &Entry, report: &SparsityReport) {
     if report.shifts.is_empty() {
         return;
@@ -124,7 +124,7 @@ fn draw(ui: &mut egui::Ui, scene: &mut Scene, entry: &Entry, map: &Map, text: &d
         for (index, count) in map.counts.iter().enumerate() {
             let (channel, row) = (index / map.rows.max(1), index % map.rows.max(1));
             if let Some(pixel) = image.pixels.get_mut(row * map.channels + channel) {
-                *pixel = count_colour(*count, map.most, dark);
+                *pixel = count_color(*count, map.most, dark);
             }
         }
         image

@@ -1,11 +1,11 @@
-//! What is pruned: densities, groups of shift-wise layers, taps of parallel kernels, and all of it over training.
+//! What is pruned: densities, groups of shift-wise layers, taps of parallel kernels, and their course over training.
 
 mod maps;
 
 use super::scene::{Scene, current};
 use crate::command::{Command, Commands};
 use crate::state::{Entry, State};
-use crate::widgets::{self, Textures, accent, colour, faint, heading, percent, series_colour, share_bar, short_count};
+use crate::widgets::{self, Textures, accent, color, faint, heading, percent, series_color, share_bar, short_count};
 use eframe::egui::{self, Align2, Color32, ColorImage, FontId, Rect, RichText, Sense, TextureOptions, pos2, vec2};
 use egui_plot::{Bar, BarChart, Legend, Line, LineStyle, Plot, PlotPoints};
 use kernelscope::analysis::report::{Granularity, GroupHistogram, KeptTaps, SparsityReport};
@@ -111,11 +111,11 @@ fn taps(ui: &mut egui::Ui, scene: &mut Scene, entry: &Entry, pruned: &[&KeptTaps
                 );
                 let key = ("taps", entry.id.0, entry.generation, &map.path);
                 let texture = scene.textures.get(ui.ctx(), key, TextureOptions::NEAREST, || {
-                    let colour_of = |share: &Option<f32>| match share {
-                        Some(share) => colour(Colormap::Viridis.at(f64::from(*share))),
+                    let color_of = |share: &Option<f32>| match share {
+                        Some(share) => color(Colormap::Viridis.at(f64::from(*share))),
                         None => Color32::from_gray(96),
                     };
-                    ColorImage::new([map.width, map.height], map.share.iter().map(colour_of).collect())
+                    ColorImage::new([map.width, map.height], map.share.iter().map(color_of).collect())
                 });
                 let longest = map.height.max(map.width).max(1) as f32;
                 let size = vec2(side * map.width as f32 / longest, side * map.height as f32 / longest);
@@ -152,11 +152,11 @@ fn over_training(ui: &mut egui::Ui, state: &State, entry: &Entry, textures: &mut
                 .width(width)
                 .height(170.0)
                 .allow_scroll(false)
-                .x_axis_label("optimiser steps")
+                .x_axis_label("optimizer steps")
                 .y_axis_label(label);
             plot.show(ui, |plot| {
                 for (index, curve) in curves.iter().enumerate() {
-                    let ink = series_colour(index, dark);
+                    let ink = series_color(index, dark);
                     let of = |get: &dyn Fn(&kernelscope::analysis::report::MaskPoint) -> Option<f64>| {
                         let points = curve.points.iter();
                         points.filter_map(|p| Some([p.step as f64, 100.0 * get(p)?])).collect::<Vec<[f64; 2]>>()
