@@ -53,8 +53,8 @@ macro_rules! offered {
     }};
 }
 
-/// Declares the commands. `from` lists the values with which a command is offered in menus and the palette; it is `from
-/// []` for a command whose value only a view can provide.
+/// Declares the commands. `from` lists the values with which a command is offered in menus and the palette. The list is
+/// empty for a command whose value only a view can provide.
 macro_rules! commands {
     (|$state:ident| $($(#[$doc:meta])* $name:ident $(($type:ty) from $values:expr)?,)*) => {
         /// One thing to do.
