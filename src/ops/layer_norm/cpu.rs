@@ -1,4 +1,4 @@
-//! Layer normalisation on the CPU, for x seen as (outer, channels, inner).
+//! Layer normalization on the CPU, for x seen as (outer, channels, inner).
 //!
 //! Positions are processed in blocks of consecutive `inner` positions, so that with channels first the loops run along
 //! memory; with channels last `inner` is 1 and a block is one position. Statistics take two passes (mean, then squared
@@ -102,7 +102,7 @@ impl<T: Element> Stats<T> {
     }
 }
 
-/// A sum in 16 independent lanes, so that it vectorises with the same rounding everywhere.
+/// A sum in 16 independent lanes, so that it vectorizes with the same rounding everywhere.
 #[inline(always)]
 fn lane_sum<T: Element>(values: impl Iterator<Item = T>) -> T {
     let mut lanes = [T::zero(); 16];

@@ -11,6 +11,7 @@
 //! apart. Channels with the same offsets share a [`TapGroup`]; taps of one channel that land on the same pixel are
 //! merged (weights added up in the forward pass and the input gradient, one sum copied in the weight gradient).
 
+mod bundle;
 pub mod cpu;
 mod division;
 mod gpu;
