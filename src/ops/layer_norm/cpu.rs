@@ -271,14 +271,14 @@ fn block<'dx, T: Element>(
     let count = T::from_f64(sizes.channels as f64);
     let (mut g_mean, mut gh_mean) = ([T::zero(); BLOCK], [T::zero(); BLOCK]);
     let (mean, rstd) = (&stats.mean[..len], &stats.rstd[..len]);
-    for c in 0..sizes.channels {
+    for (c, &w) in w.iter().enumerate() {
         let at = c * sizes.inner + start;
         let (x, dy) = (&x[at..at + len], &dy[at..at + len]);
         let (mut dw_lanes, mut db_lanes) = ([T::zero(); 16], [T::zero(); 16]);
         for i in 0..len {
             let h = (x[i] - mean[i]) * rstd[i];
-            g_mean[i] += w[c] * dy[i];
-            gh_mean[i] += w[c] * dy[i] * h;
+            g_mean[i] += w * dy[i];
+            gh_mean[i] += w * dy[i] * h;
             dw_lanes[i % 16] += dy[i] * h;
             db_lanes[i % 16] += dy[i];
         }
