@@ -55,7 +55,7 @@ impl<'a, T> Matrix<'a, T> {
         self.transposed().select_rows(range).transposed()
     }
 
-    /// A row whose values are neighbours in memory: of a matrix that is not transposed.
+    /// A row whose values are neighbors in memory: of a matrix that is not transposed.
     #[inline(always)]
     pub fn row(&self, row: usize) -> &'a [T] {
         assert!(row < self.rows && self.strides.1 == 1);

@@ -1,4 +1,4 @@
-//! Layer normalisation on the CPU, for x seen as (outer, channels, inner).
+//! Layer normalization on the CPU, for x seen as (outer, channels, inner).
 //!
 //! Positions are processed in blocks of consecutive `inner` positions, so that with channels first the loops run along
 //! memory; with channels last `inner` is 1 and a block is one position. Statistics take two passes (mean, then squared
@@ -102,7 +102,7 @@ impl<T: Element> Stats<T> {
     }
 }
 
-/// A sum in 16 independent lanes, so that it vectorises with the same rounding everywhere.
+/// A sum in 16 independent lanes, so that it vectorizes with the same rounding everywhere.
 #[inline(always)]
 fn lane_sum<T: Element>(values: impl Iterator<Item = T>) -> T {
     let mut lanes = [T::zero(); 16];
@@ -271,14 +271,14 @@ fn block<'dx, T: Element>(
     let count = T::from_f64(sizes.channels as f64);
     let (mut g_mean, mut gh_mean) = ([T::zero(); BLOCK], [T::zero(); BLOCK]);
     let (mean, rstd) = (&stats.mean[..len], &stats.rstd[..len]);
-    for c in 0..sizes.channels {
+    for (c, &w) in w.iter().enumerate() {
         let at = c * sizes.inner + start;
         let (x, dy) = (&x[at..at + len], &dy[at..at + len]);
         let (mut dw_lanes, mut db_lanes) = ([T::zero(); 16], [T::zero(); 16]);
         for i in 0..len {
             let h = (x[i] - mean[i]) * rstd[i];
-            g_mean[i] += w[c] * dy[i];
-            gh_mean[i] += w[c] * dy[i] * h;
+            g_mean[i] += w * dy[i];
+            gh_mean[i] += w * dy[i] * h;
             dw_lanes[i % 16] += dy[i] * h;
             db_lanes[i % 16] += dy[i];
         }

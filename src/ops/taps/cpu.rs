@@ -156,7 +156,7 @@ impl Plan {
         self.geometry.output.0 * self.geometry.output.1
     }
 
-    /// The weights of every channel, added up per distinct tap; `residual` adds the identity at the centre.
+    /// The weights of every channel, added up per distinct tap; `residual` adds the identity at the center.
     fn merged<'a, T: Element>(&self, weights: &'a [T], residual: bool) -> Vec<Cow<'a, [T]>> {
         let k = self.table.weights_per_channel();
         let channel = |(channel, weights): (usize, &'a [T])| {
@@ -181,7 +181,7 @@ impl Plan {
         weights.chunks_exact(k).enumerate().map(channel).collect()
     }
 
-    /// `y = conv(x; w) + bias`, plus x if `residual` (the table must then have a tap at the centre of every channel).
+    /// `y = conv(x; w) + bias`, plus x if `residual` (the table must then have a tap at the center of every channel).
     ///
     /// `x` is (N, C, H, W), `weights` (C, K), `bias` (C); the result (N, C, P, Q). All row-major.
     ///

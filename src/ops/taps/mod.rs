@@ -11,6 +11,7 @@
 //! apart. Channels with the same offsets share a [`TapGroup`]; taps of one channel that land on the same pixel are
 //! merged (weights added up in the forward pass and the input gradient, one sum copied in the weight gradient).
 
+mod bundle;
 pub mod cpu;
 mod division;
 mod gpu;
@@ -234,7 +235,7 @@ impl Geometry {
                 return Err(Error::argument(name, format!("{h}x{w}"), "at least 1x1"));
             }
         }
-        let steps = |outputs: usize, stride: usize| (outputs - 1).checked_mul(stride).unwrap_or(usize::MAX);
+        let steps = |outputs: usize, stride: usize| (outputs - 1).saturating_mul(stride);
         let spanned = (steps(output.0, stride.0), steps(output.1, stride.1));
         for (name, (h, w)) in [("input size", input), ("output size", output), ("pixels that outputs span", spanned)] {
             if h.max(w) > MOST_PIXELS {

@@ -497,7 +497,7 @@ unsafe fn add_ones<V: Vector, const WIDTH: usize>(
     }
 }
 
-/// A function that adds runs of neighbouring taps: `sums[j] += sum_i w[i] * source[offset + i + j]`. The values of an
+/// A function that adds runs of neighboring taps: `sums[j] += sum_i w[i] * source[offset + i + j]`. The values of an
 /// output stay in registers for the next one, so that each is loaded once. Written out per length: in a generic loop the
 /// compiler keeps the sums in memory.
 macro_rules! add_runs {
@@ -598,7 +598,7 @@ unsafe fn correlate_strip<V: Vector, const TAPS: usize, const STEP: usize>(
             let mut from = x.wrapping_add(x_sheet.index(p * stride.0, 0) * V::LANES + strip.cols.0 * step);
             let mut cols = strip.cols.1 - strip.cols.0;
             if V::MANY_REGISTERS && STEP == 1 && strip.neighbours {
-                // Neighbouring taps read neighbouring values: of four outputs, each value is loaded once.
+                // Neighboring taps read neighboring values: of four outputs, each value is loaded once.
                 while cols >= 4 {
                     let gradient = |j: usize| V::load_line(dy.add(j * V::LANES));
                     let (g0, g1, g2, g3) = (gradient(0), gradient(1), gradient(2), gradient(3));

@@ -29,7 +29,7 @@ pub(super) use plan::Outline;
 pub use vector::InstructionSet;
 pub(super) use vector::{Stored, Supported};
 
-use super::division::Bundle;
+use super::bundle::Bundle;
 use super::output::UnfilledPlanes;
 use super::{Geometry, Tap, TapTable};
 use crate::ops::fill::Filled;
@@ -218,7 +218,7 @@ impl Lanes {
     }
 
     /// Adds up the weights of a block's channels per distinct tap: taps by channels, missing channels zero. `residual`
-    /// adds the identity at the centre.
+    /// adds the identity at the center.
     fn merge(&self, block: &Block, weights: &[f32], residual: bool) -> Aligned {
         let (lanes, k) = (self.set.lanes(), self.table.weights_per_channel());
         let taps = &self.taps[block.bundle];
@@ -298,7 +298,7 @@ impl Lanes {
     }
 
     /// The forward pass: writes the planes of the plan's channels, which `y` must be. With `residual`, every channel has a
-    /// tap at its centre.
+    /// tap at its center.
     ///
     /// # Errors
     /// If a buffer has another size.

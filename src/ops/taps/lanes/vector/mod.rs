@@ -351,7 +351,7 @@ mod tests {
         }
     }
 
-    /// Every value of the type, the ties between two neighbours, values just beside the ties, and all NaNs' high bits.
+    /// Every value of the type, the ties between two neighbors, values just beside the ties, and all NaNs' high bits.
     fn check_conversions<T: Stored + fmt::Debug>(zero: T, to_bits: impl Fn(T) -> u16, values: impl Fn(u16) -> f32) {
         let mut from = Vec::new();
         for bits in 0..=u16::MAX {
