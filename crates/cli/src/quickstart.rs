@@ -1,6 +1,7 @@
 //! `kernelscope quickstart`: the main job.
 
 use super::output::{say, table};
+use super::process::stop_on_ctrl_c;
 use super::train::run_with_bar;
 use kernelscope::analysis::report::RunHistory;
 use kernelscope::nn::BuildOptions;
@@ -72,7 +73,7 @@ impl Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
-    let stop = super::stop_on_ctrl_c();
+    let stop = stop_on_ctrl_c();
     let configs = NETWORKS.iter().map(|model| args.run_config(model)).collect::<Result<Vec<_>>>()?;
     // All are checked before the first is trained: the oriented networks accept fewer sizes than the other.
     configs.iter().try_for_each(check)?;

@@ -2,6 +2,7 @@
 
 use super::network::NetworkArgs;
 use super::output::{TrainingBar, print_json, say};
+use super::process::stop_on_ctrl_c;
 use super::sparse::SparseArgs;
 use clap::ValueEnum;
 use kernelscope::zoo::ModelSpec;
@@ -184,7 +185,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
         (None, Some(root)) => Trainer::create(root, args.run_config()?)?,
         (None, None) => return Err(Error::argument("--out", "nothing", "a new run folder")),
     };
-    let mut trainer = trainer.with_stop_flag(super::stop_on_ctrl_c());
+    let mut trainer = trainer.with_stop_flag(stop_on_ctrl_c());
     let config = trainer.run_folder().config()?;
     let outcome = run_with_bar(&mut trainer, &config.model.name, config.train.epochs)?;
     let root = trainer.run_folder().root().display();

@@ -16,7 +16,7 @@ use kernelscope::nn::BuildOptions;
 use kernelscope::zoo::Network;
 use kernelscope::{Error, Result, weights};
 use kernelscope_lab::report::{InspectOptions, Inspection, builtin_shape_bias, inspect, receptive_field};
-use kernelscope_lab::run::{RunConfig, RunFolder};
+use kernelscope_lab::run::{RunConfig, RunFolder, read_mask_history};
 use kernelscope_lab::train::Evaluation;
 use std::path::{Path, PathBuf};
 
@@ -137,7 +137,7 @@ impl Run {
     /// # Errors
     /// If training was dense.
     pub fn masks(&self) -> Result<MaskHistory> {
-        sparsity::read_history(&self.config.model.name, &self.folder.mask_rows_path())
+        read_mask_history(&self.config.model.name, &self.folder.mask_rows_path())
     }
 
     /// Validation images with labels and answers.

@@ -3,6 +3,7 @@
 use crate::data::{Loader, LoaderConfig, Transform};
 use crate::run::RunFolder;
 use crate::train::accuracy;
+use crate::train::batch;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 use kernelscope::files::write_atomically;
@@ -59,7 +60,7 @@ pub(super) fn check_merge(run: &RunFolder) -> Result<MergeCheck> {
     let (mut difference, mut largest, mut correct, mut images) = (0f64, 0f64, 0, 0);
     for batch in loader.epoch(0) {
         let batch = batch?;
-        let x = Tensor::from_slice(&batch.images, (batch.n, 3, batch.size, batch.size), network.device())?;
+        let x = batch::images(&batch, network.device())?;
         let (before, after) = (network.forward(&x)?, merged.forward(&x)?);
         correct += accuracy(&after, &batch.labels)?;
         images += batch.n;

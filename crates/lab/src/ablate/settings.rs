@@ -1,11 +1,11 @@
 //! Settings by name: a flat list of dotted names with values, from which a run's configuration is made.
 
+use crate::config::{DataConfig, RunConfig, TrainConfig};
 use crate::data::{Augment, MixConfig};
-use crate::run::{DataConfig, RunConfig, TrainConfig};
 use crate::{Error, Result};
 use indexmap::IndexMap;
 use kernelscope::zoo::ModelSpec;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use toml::{Table, Value};
 
 /// What a name may be.
@@ -273,5 +273,37 @@ pub(super) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+/// How settings are written: a name and three tables.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Written {
+    pub(super) model: Option<String>,
+    #[serde(default)]
+    pub(super) set: Table,
+    #[serde(default)]
+    pub(super) train: Table,
+    #[serde(default)]
+    pub(super) data: Table,
+}
+
+impl From<Written> for Settings {
+    fn from(written: Written) -> Self {
+        let mut settings = Settings::default();
+        if let Some(model) = written.model {
+            settings.set("model", Value::String(model));
+        }
+        for (name, table) in [("set", written.set), ("train", written.train), ("data", written.data)] {
+            settings.set(name, Value::Table(table));
+        }
+        settings
+    }
+}
+
+impl<'de> Deserialize<'de> for Settings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        Written::deserialize(deserializer).map(Settings::from)
     }
 }

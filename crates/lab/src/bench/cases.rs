@@ -260,7 +260,7 @@ impl Case {
                 let table = Arc::new(op.table().clone());
                 let macs = table.useful_macs(&geometry);
                 let apply: Apply = Box::new(move |x, w| op.forward(x, w, None));
-                Ok(self.prepared(macs, (table, geometry), vec![c, 1, kh, kw], apply))
+                Ok(self.prepared(macs, table, geometry, vec![c, 1, kh, kw], apply))
             }
             Kernel::Pruned { side: kernel, percent, per_channel } => {
                 let table = Arc::new(pruned(kernel, percent, c, per_channel)?);
@@ -270,7 +270,7 @@ impl Case {
                 let (macs, taps) = (table.useful_macs(&geometry), table.weights_per_channel());
                 let conv = TapConv::new(table.clone(), geometry, false)?;
                 let apply: Apply = Box::new(move |x, w| conv.apply(x, w, None));
-                Ok(self.prepared(macs, (table, geometry), vec![c, taps], apply))
+                Ok(self.prepared(macs, table, geometry, vec![c, taps], apply))
             }
             Kernel::ShiftWise { length, small, percent } => {
                 self.shiftwise(Window::new(length, small, Padding::Full)?, percent)
@@ -317,7 +317,7 @@ impl Case {
         let op = PrunedTaps::new(cross.taps(), &weight)?;
         let table = Arc::new(op.table().clone());
         let apply: Apply = Box::new(move |x, w| op.forward(x, w, None));
-        Ok(self.prepared(macs, (table, geometry), weight.dims().to_vec(), apply))
+        Ok(self.prepared(macs, table, geometry, weight.dims().to_vec(), apply))
     }
 
     fn oriented(&self, theta: &[f32], taps: usize) -> Result<Prepared> {
@@ -326,13 +326,14 @@ impl Case {
         let table = Arc::new(op.table().clone());
         let macs = table.useful_macs(&geometry);
         let apply: Apply = Box::new(move |x, w| op.forward(x, w, None));
-        Ok(self.prepared(macs, (table, geometry), vec![self.channels, 1, 1, taps], apply))
+        Ok(self.prepared(macs, table, geometry, vec![self.channels, 1, 1, taps], apply))
     }
 
     fn prepared(
         &self,
         macs_per_image: u64,
-        (table, geometry): (Arc<TapTable>, Geometry),
+        table: Arc<TapTable>,
+        geometry: Geometry,
         weights: Vec<usize>,
         apply: Apply,
     ) -> Prepared {

@@ -1,6 +1,6 @@
 //! Measures whole networks: inference, training steps, and where the time goes.
 
-use super::peer::{Peer, PeerTime};
+use super::peer::{NetworkStep, Peer, PeerTime};
 use super::timing::{Effort, Timing, measure};
 use super::{Progress, SEED, Watcher, values};
 use crate::train::{AdamW, AdamWConfig, soft_cross_entropy};
@@ -239,7 +239,7 @@ fn take(subject: &Subject, settings: &Settings, peer: Option<&mut Peer>, watch: 
     let effort = if settings.quick { Effort::QUICK } else { Effort::NETWORK };
     let name = format!("{}, {}", subject.spec.name, subject.task.label());
     watch(&name);
-    let mut step = Step::new(subject, (batch, size), device)?;
+    let mut step = Step::new(subject, batch, size, device)?;
     if !device.is_cpu() {
         step.check(subject)?;
     }
@@ -249,8 +249,8 @@ fn take(subject: &Subject, settings: &Settings, peer: Option<&mut Peer>, watch: 
     let torch = match peer {
         Some(peer) => {
             watch(&format!("{name}, PyTorch"));
-            let how = (subject.task == Task::Training, !device.is_cpu());
-            peer.network(&subject.config, how, batch, size, effort)?
+            let (training, on_gpu) = (subject.task == Task::Training, !device.is_cpu());
+            peer.network(NetworkStep { config: &subject.config, training, batch, size, on_gpu }, effort)?
         }
         None => None,
     };
@@ -271,7 +271,7 @@ struct Step {
 }
 
 impl Step {
-    fn new(subject: &Subject, (batch, size): (usize, usize), device: &Device) -> Result<Self> {
+    fn new(subject: &Subject, batch: usize, size: usize, device: &Device) -> Result<Self> {
         let (spec, task) = (&subject.spec, subject.task);
         let network = subject.build(device)?;
         let images = values("images", batch * 3 * size * size);

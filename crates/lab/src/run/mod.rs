@@ -17,17 +17,16 @@
 //! row that a crash cut off is left out when reading). `state/progress.toml` names the last complete epoch; whatever
 //! is newer is ignored and overwritten when the run resumes.
 
-mod config;
 mod mask_history;
 mod masks;
 pub mod metrics;
 
-pub(crate) use config::toml_fault;
-pub use config::{DataConfig, DataSource, RunConfig, Splits, TrainConfig};
+pub use crate::config::{DataConfig, DataSource, RunConfig, Splits, TrainConfig};
 pub use mask_history::read_mask_history;
 pub use masks::{MaskRow, MaskWriter, read_mask_rows};
 pub use metrics::{MetricsWriter, Row, RowKind, RowWriter};
 
+use crate::config::toml_fault;
 use crate::{Error, Result};
 use kernelscope::analysis::report::RunHistory;
 use kernelscope::files::write_atomically;
