@@ -6,10 +6,11 @@ use super::network::{Loaded, NetworkArgs};
 use super::output::{print_json, say, table};
 use super::process::stop_on_ctrl_c;
 use clap::ValueEnum;
-use kernelscope::analysis::erf::{Definition, Probe, THRESHOLDS, area_ratios};
+use kernelscope::analysis::erf::{Definition, PUBLISHED_SIZE, Probe, THRESHOLDS, area_ratios};
 use kernelscope::{Error, Result};
 use kernelscope_lab::data::{check_side, list_images};
 use kernelscope_lab::plot::{self, ErfFigure, ErfScale};
+use kernelscope_lab::report::erf_table::PUBLISHED_IMAGES;
 use kernelscope_lab::save;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -43,10 +44,10 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     images: PathBuf,
     /// Side to which the images are resized, in pixels
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = PUBLISHED_SIZE)]
     size: usize,
     /// Largest number of images
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = PUBLISHED_IMAGES)]
     limit: usize,
     /// Stage, counted from 0; the last if left out
     #[arg(long)]

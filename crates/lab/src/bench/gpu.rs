@@ -5,7 +5,7 @@
 
 pub use super::gpu_pass::Pass;
 
-use super::cases::Case;
+use super::case::Case;
 use super::peer::{MemoryLayout, Peer};
 use super::roofline::Work;
 use super::timing::{Effort, Timing, measured};

@@ -13,6 +13,7 @@
 //!
 //! Where kernels are compiled in, the module `gpu` measures the operators on a GPU.
 
+mod case;
 pub mod cases;
 mod clock;
 pub mod gpu;
@@ -23,6 +24,7 @@ pub mod ops;
 pub mod peer;
 pub mod results;
 pub mod roofline;
+mod step;
 pub mod timing;
 
 pub use crate::threads::on_threads;

@@ -4,7 +4,7 @@
 //! Other programs on a shared machine slow down whatever happens to run, for seconds or minutes. So all cases can be gone
 //! through several times: the shortest run of all rounds counts, on both sides of a comparison.
 
-use super::cases::{Case, Prepared};
+use super::case::{Case, Prepared};
 use super::machine::Machine;
 use super::peer::{MemoryLayout, Peer, PeerTime};
 use super::roofline::Work;

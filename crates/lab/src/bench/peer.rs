@@ -3,7 +3,7 @@
 //!
 //! The process runs `peer.py`. Requests and answers are JSON, one per line; see there.
 
-use super::cases::Case;
+use super::case::Case;
 use super::gpu_pass::Pass;
 use super::timing::{Effort, Timing};
 use crate::{Error, Result};

@@ -95,6 +95,9 @@ impl DataSource {
 }
 
 impl DataConfig {
+    /// Side of the network's input in pixels where none is asked for.
+    pub const DEFAULT_SIZE: usize = 64;
+
     /// Reads the command's form ([`DataSource::parse`]) for images of the given size, prepared as a registered network
     /// expects: its normalisation, and for folders its crop. Built-in images and CIFAR-10 fill their frames and are
     /// never cropped.

@@ -3,12 +3,14 @@
 
 mod data;
 mod optimizer;
+mod recipe;
 mod sparse;
 mod text;
 mod train;
 
 pub use data::{DataConfig, DataSource, Splits};
 pub use optimizer::AdamWConfig;
+pub use recipe::{Quickstart, Recipe};
 pub use sparse::{Growth, Moments, Prune, SparseConfig, SparseInit, SparseKind};
 pub(crate) use text::toml_fault;
 pub use train::TrainConfig;
