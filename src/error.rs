@@ -19,6 +19,17 @@ pub enum Error {
         /// What would have been accepted.
         allowed: String,
     },
+    /// A tensor whose shape is not what the function accepts.
+    #[error("{argument}: got shape {given:?}, allowed: {expected}")]
+    #[non_exhaustive]
+    Shape {
+        /// Name of the argument.
+        argument: String,
+        /// Its shape.
+        given: Vec<usize>,
+        /// Which shapes would have been accepted.
+        expected: String,
+    },
     /// A name that is not among those that there are.
     #[error("{what}: got {name}, allowed: {}", known.join(", "))]
     Unknown {
@@ -47,9 +58,25 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// Weights that do not say which network they are for, and no name was given.
+    #[error("{}: does not say which network it is for", path.display())]
+    #[non_exhaustive]
+    UnknownNetwork {
+        /// The file of the weights.
+        path: PathBuf,
+    },
+    /// A place for results that already holds something else, which is not overwritten.
+    #[error("{}: already holds {content}", path.display())]
+    #[non_exhaustive]
+    Occupied {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it holds.
+        content: String,
+    },
     /// Weights that do not fit the network.
     #[error(transparent)]
-    Weights(#[from] crate::weights::Mismatch),
+    Weights(#[from] crate::mismatch::Mismatch),
     /// A tensor operation failed.
     #[error("tensor operation failed: {0}")]
     Tensor(candle_core::Error),
@@ -66,15 +93,44 @@ pub enum Error {
     /// A figure could not be drawn.
     #[error("cannot draw the figure: {0}")]
     Plot(String),
-    /// The user asked to stop.
-    #[error("interrupted{0}")]
-    Interrupted(String),
+    /// Somebody asked to stop.
+    #[error("interrupted{}", after_interruption(resumable.as_deref()))]
+    #[non_exhaustive]
+    Interrupted {
+        /// The folder of what is done so far, where the work can go on from it.
+        resumable: Option<PathBuf>,
+    },
 }
 
 impl Error {
     /// An argument error: `name` got `given`, but `allowed` is required.
     pub fn argument(name: impl Into<String>, given: impl std::fmt::Display, allowed: impl Into<String>) -> Self {
         Error::Argument { name: name.into(), given: given.to_string(), allowed: allowed.into() }
+    }
+
+    /// A tensor of the wrong shape: `argument` has the shape `given`, but `expected` is required.
+    pub fn shape(argument: impl Into<String>, given: &[usize], expected: impl Into<String>) -> Self {
+        Error::Shape { argument: argument.into(), given: given.to_vec(), expected: expected.into() }
+    }
+
+    /// Weights that do not say which network they are for.
+    pub fn unknown_network(path: impl AsRef<Path>) -> Self {
+        Error::UnknownNetwork { path: path.as_ref().to_path_buf() }
+    }
+
+    /// A place for results that already holds something else.
+    pub fn occupied(path: impl AsRef<Path>, content: impl Into<String>) -> Self {
+        Error::Occupied { path: path.as_ref().to_path_buf(), content: content.into() }
+    }
+
+    /// Work that was stopped on request and leaves nothing to go on from.
+    pub fn interrupted() -> Self {
+        Error::Interrupted { resumable: None }
+    }
+
+    /// Work that was stopped on request, and can go on from what is done in this folder.
+    pub fn interrupted_in(folder: impl AsRef<Path>) -> Self {
+        Error::Interrupted { resumable: Some(folder.as_ref().to_path_buf()) }
     }
 
     /// Wraps an I/O error with the attempted action and the path; for use in `map_err`.
@@ -87,6 +143,11 @@ impl Error {
     pub fn file(path: impl AsRef<Path>, message: impl std::fmt::Display) -> Self {
         Error::File { path: path.as_ref().to_path_buf(), message: message.to_string() }
     }
+}
+
+/// What can be said of work that was interrupted.
+fn after_interruption(resumable: Option<&Path>) -> String {
+    resumable.map_or(String::new(), |folder| format!("; {} holds what is done, to go on from", folder.display()))
 }
 
 impl From<candle_core::Error> for Error {

@@ -34,10 +34,12 @@ pub mod analysis;
 pub mod device;
 pub mod error;
 pub mod files;
+mod mismatch;
 pub mod nn;
 pub mod ops;
 pub mod profile;
 pub mod rng;
+mod text;
 pub mod weights;
 pub mod zoo;
 

@@ -94,7 +94,7 @@ impl<'a> Erf<'a> {
     pub fn add(&mut self, image: &Tensor) -> Result<Vec<f32>> {
         let (height, width) = match image.dims() {
             &[1, 3, h, w] => (h, w),
-            dims => return Err(Error::argument("image", format!("shape {dims:?}"), "(1, 3, H, W)")),
+            dims => return Err(Error::shape("image", dims, "(1, 3, H, W)")),
         };
         if let Some((h, w)) = self.size
             && (h, w) != (height, width)

@@ -42,8 +42,8 @@ impl FoldedConv {
         let bias = (double("bias")? - (double("running_mean")? * &scale)?)?;
         let channels = scale.elem_count();
         if stored.dims().first() != Some(&channels) {
-            let given = format!("shape {:?}", stored.dims());
-            return Err(Error::argument(format!("{conv}.weight"), given, format!("{channels} outputs, as {norm} has")));
+            let allowed = format!("{channels} outputs, as {norm} has");
+            return Err(Error::shape(format!("{conv}.weight"), stored.dims(), allowed));
         }
         let per_output: Vec<usize> = once(channels).chain(repeat_n(1, stored.rank() - 1)).collect();
         let weight = stored.to_dtype(DType::F64)?.broadcast_mul(&scale.reshape(per_output)?)?;
@@ -62,7 +62,7 @@ impl FoldedConv {
         };
         if (so, si) != (o, i) || !is_centred(kh, sh) || !is_centred(kw, sw) {
             let allowed = format!("({o}, {i}, height, width) with sides up to {kh}x{kw} that have the same centre");
-            return Err(Error::argument("smaller kernel", format!("shape {small:?}"), allowed));
+            return Err(Error::shape("smaller kernel", small, allowed));
         }
         let padded = smaller.padded_to(kh, kw)?;
         let (weight, bias) = ((&self.weight + padded.weight)?, (&self.bias + padded.bias)?);
@@ -77,11 +77,11 @@ impl FoldedConv {
         let dims = self.weight.dims();
         let &[_, _, kh, kw] = dims else {
             let allowed = "(outputs, inputs, height, width)";
-            return Err(Error::argument("kernel to pad", format!("shape {dims:?}"), allowed));
+            return Err(Error::shape("kernel to pad", dims, allowed));
         };
         if !is_centred(height, kh) || !is_centred(width, kw) {
             let allowed = format!("sides up to {height}x{width} that have the same centre");
-            return Err(Error::argument("kernel to pad", format!("shape {dims:?}"), allowed));
+            return Err(Error::shape("kernel to pad", dims, allowed));
         }
         let (rows, cols) = ((height - kh) / 2, (width - kw) / 2);
         let weight = self.weight.pad_with_zeros(2, rows, rows)?.pad_with_zeros(3, cols, cols)?;

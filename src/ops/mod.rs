@@ -60,7 +60,7 @@ pub enum Layout {
 pub(crate) fn dims4(name: &str, tensor: &Tensor) -> Result<(usize, usize, usize, usize)> {
     match tensor.dims() {
         &[n, c, h, w] if n * c * h * w > 0 => Ok((n, c, h, w)),
-        dims => Err(Error::argument(name, format!("shape {dims:?}"), "four axes (N, C, H, W), none empty")),
+        dims => Err(Error::shape(name, dims, "four axes (N, C, H, W), none empty")),
     }
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn dims4(name: &str, tensor: &Tensor) -> Result<(usize, usize, usize,
 pub(crate) fn check_kernel(weight: &Tensor, height: usize, width: usize) -> Result<()> {
     match weight.dims() {
         &[_, 1, h, w] if (h, w) == (height, width) => Ok(()),
-        dims => Err(Error::argument("weight", format!("shape {dims:?}"), format!("[C, 1, {height}, {width}]"))),
+        dims => Err(Error::shape("weight", dims, format!("[C, 1, {height}, {width}]"))),
     }
 }
 
@@ -77,5 +77,5 @@ pub(crate) fn check_per_channel(name: &str, tensor: &Tensor, channels: usize) ->
     if tensor.dims() == [channels] {
         return Ok(());
     }
-    Err(Error::argument(name, format!("shape {:?}", tensor.dims()), format!("[{channels}], one value per channel")))
+    Err(Error::shape(name, tensor.dims(), format!("[{channels}], one value per channel")))
 }

@@ -10,8 +10,9 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Serialize;
 
 use super::TensorMap;
-use super::source::{Source, element_count, short_name, tensor_from_bytes};
+use super::source::{Source, element_count, tensor_from_bytes};
 use crate::files::write_atomically;
+use crate::text::short_name;
 use crate::{Error, Result};
 
 /// Bytes before the header: its length.

@@ -30,13 +30,12 @@ use crate::Result;
 mod flat;
 mod kernel;
 pub mod keys;
-mod mismatch;
 mod pth;
 mod source;
 
+pub use crate::mismatch::{Mismatch, WrongShape};
 pub use flat::save;
 pub use kernel::centre_crop_kernel;
-pub use mismatch::{Mismatch, WrongShape};
 
 use source::Source;
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 
+use crate::text::one_line;
 use crate::{Error, Result};
 
 /// An open file of known length. Reads name a place and a size, so that each part is read once and nothing larger than
@@ -56,29 +57,6 @@ impl Source {
     pub(super) fn fault(&self, message: impl AsRef<str>) -> Error {
         Error::file(&self.path, one_line(message.as_ref()))
     }
-}
-
-/// Text from a file made safe for a one-line message: control characters are written as escapes.
-pub(super) fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
-    }
-    line
-}
-
-/// A name from a file, on one line and cut to a readable length.
-pub(super) fn short_name(name: &str) -> String {
-    const LONGEST: usize = 120;
-    if name.chars().nth(LONGEST).is_none() {
-        return one_line(name);
-    }
-    let start: String = name.chars().take(LONGEST).collect();
-    format!("{}...", one_line(&start))
 }
 
 /// Number of elements of a shape, or `None` where it cannot be addressed.

@@ -87,10 +87,7 @@ impl ModelSpec {
             (Some(name), _) => ModelSpec::named(name)?,
             (None, Some(stored)) => stored.spec.clone(),
             (None, None) => {
-                return Err(Error::file(
-                    &checkpoint.source,
-                    "does not say which network it is for; name it with --model",
-                ));
+                return Err(Error::unknown_network(&checkpoint.source));
             }
         };
         spec.config.adapt(&checkpoint.tensors);

@@ -116,9 +116,8 @@ fn keep_grid(file: &Path, ablation: &Ablation) -> Result<()> {
     if kept.is_file() {
         let before = Grid::read(&kept)?.name;
         if before != ablation.grid.name {
-            let message =
-                format!("holds the ablation \"{before}\", not \"{}\"; choose another folder", ablation.grid.name);
-            return Err(Error::file(&ablation.dir, message));
+            let content = format!("the ablation \"{before}\", not \"{}\"", ablation.grid.name);
+            return Err(Error::occupied(&ablation.dir, content));
         }
     }
     let text = std::fs::read(file).map_err(Error::io("read", file))?;
@@ -237,7 +236,7 @@ impl Watch for Bars {
         self.overall.inc(1);
         let line = match result {
             Ok(()) => format!("{}: finished, {ended} of {}", job.name, self.runs),
-            Err(Error::Interrupted(_)) => return,
+            Err(Error::Interrupted { .. }) => return,
             Err(error) => format!("{}: failed: {error}", job.name),
         };
         if self.overall.is_hidden() {

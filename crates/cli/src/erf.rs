@@ -119,10 +119,7 @@ fn images(args: &Args) -> Result<Vec<PathBuf>> {
 
 fn single(job: &Job, loaded: &Loaded, images: &[PathBuf], stop: &AtomicBool) -> Result<()> {
     std::fs::create_dir_all(&job.output).map_err(Error::io("create", &job.output))?;
-    let map = compute(job, loaded, images, "erf", stop).map_err(|e| match e {
-        Error::Interrupted(_) => Error::Interrupted(" before all images were done; nothing was written".into()),
-        other => other,
-    })?;
+    let map = compute(job, loaded, images, "erf", stop)?;
     let by_definition = job.definition.of(map.clone());
     let ratios = area_ratios(&by_definition, &THRESHOLDS);
     let stem = job.output.join("erf");

@@ -25,7 +25,7 @@ pub fn compute(job: &Job, loaded: &Loaded, images: &[PathBuf], label: &str, stop
     let mut progress = Progress::new(images.len(), label);
     for path in images {
         if stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted(String::new()));
+            return Err(Error::interrupted());
         }
         let image = Image::open(path)?.resized(job.size, job.size, loaded.transform.filter);
         let values = loaded.transform.normalize.apply(&image);

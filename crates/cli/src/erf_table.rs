@@ -103,8 +103,9 @@ pub fn run(job: &Job, items: &[Item], images: &[PathBuf], stop: &AtomicBool) -> 
             None => {
                 let loaded = item.network.load()?;
                 let map = compute(job, &loaded, images, &item.label, stop).map_err(|e| match e {
-                    Error::Interrupted(_) => {
-                        Error::Interrupted(format!(" with {done} of {count} networks done; the same command goes on"))
+                    Error::Interrupted { .. } => {
+                        note(format_args!("{done} of {count} networks are done"));
+                        Error::interrupted_in(&job.output)
                     }
                     other => other,
                 })?;

@@ -15,6 +15,9 @@
 //! With that, `my-program train --model mine`, `my-program erf`, `my-program ablate` and all others work as they do for
 //! the networks of this project.
 
+// A test stops at the first surprise.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 // All printing goes through `output::say` and `output::note`: `println!` and `eprintln!` panic when the reader of a pipe
 // has left.
 
@@ -23,6 +26,8 @@ mod bench;
 mod erf;
 mod erf_job;
 mod erf_table;
+#[cfg(test)]
+mod literals;
 mod masks;
 mod merge;
 mod models;
@@ -41,9 +46,10 @@ mod words;
 
 pub use view::Viewer;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use kernelscope::zoo::Registry;
 use std::process::ExitCode;
+use words::Words;
 
 /// Convolutional networks with oriented-1D and very large kernels: train them, look inside, compare.
 #[derive(Debug, Parser)]
@@ -140,7 +146,7 @@ impl App {
         process::prepare();
         match self.registry.install() {
             Ok(()) => run(self.viewer),
-            Err(error) => fail(&error),
+            Err(error) => fail(&Words::default(), &error),
         }
     }
 }
@@ -151,13 +157,15 @@ pub fn main(registry: Registry) -> ExitCode {
 }
 
 /// Says what went wrong, in one line.
-fn fail(error: &kernelscope::Error) -> ExitCode {
-    output::note(format_args!("kernelscope: {}", words::of(error).replace('\n', " ")));
-    ExitCode::from(if matches!(error, kernelscope::Error::Interrupted(_)) { 130 } else { 1 })
+fn fail(words: &Words, error: &kernelscope::Error) -> ExitCode {
+    output::note(format_args!("kernelscope: {}", words.say(error)));
+    ExitCode::from(if matches!(error, kernelscope::Error::Interrupted { .. }) { 130 } else { 1 })
 }
 
 fn run(viewer: Option<Viewer>) -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let words = Words::typed(Cli::command(), &matches);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
     // A log that nobody reads is no reason to stop, either.
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -188,14 +196,13 @@ fn run(viewer: Option<Viewer>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::reader_left(&error) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+        Err(error) => fail(&words, &error),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
     use clap::error::ErrorKind;
 
     /// What comes of the arguments of `train`.

@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<()> {
     for config in configs {
         let done = one_network(&args.out.join(&config.model.name), config, &stop);
         networks.push(done.map_err(|error| match error {
-            Error::Interrupted(_) => Error::Interrupted("; the same command goes on where it stopped".into()),
+            Error::Interrupted { .. } => Error::interrupted_in(&args.out),
             other => other,
         })?);
     }
@@ -83,7 +83,7 @@ fn one_network(root: &Path, config: RunConfig, stop: &Arc<AtomicBool>) -> Result
         Ok(run) => {
             let stored = run.config()?;
             if stored != config {
-                return Err(Error::file(root, "holds a run with other settings; choose another --out"));
+                return Err(Error::occupied(root, "a run with other settings"));
             }
             Trainer::resume(root)?
         }

@@ -110,8 +110,8 @@ impl Training {
                 let mut wanted = config;
                 wanted.data.source = wanted.data.source.absolute()?;
                 if run.config()? != wanted {
-                    let message = "holds a run with other settings; choose another folder, or train anew: `.anew()`";
-                    return Err(Error::file(folder, message));
+                    let content = "a run with other settings; name another folder, or train anew: `.anew()`";
+                    return Err(Error::occupied(folder, content));
                 }
                 Trainer::resume(folder)?
             }
@@ -123,7 +123,7 @@ impl Training {
                 curve.finish("");
                 Run::open(folder, false)
             }
-            Err(Error::Interrupted(_)) => {
+            Err(Error::Interrupted { .. }) => {
                 curve.finish("stopped; the same cell goes on after the last complete epoch");
                 Run::open(folder, true)
             }

@@ -12,8 +12,9 @@ mod tensors;
 mod zip;
 
 use super::TensorMap;
-use super::source::{Source, short_name};
+use super::source::Source;
 use crate::Result;
+use crate::text::short_name;
 use zip::Archive;
 
 /// Largest description of objects (`data.pkl`) that is read. Those of large networks with optimizer state have a few

@@ -4,7 +4,7 @@ use candle_core::DType;
 use indexmap::IndexMap;
 
 use super::object::{Pickle, Value};
-use crate::weights::source::short_name;
+use crate::text::short_name;
 
 /// Entries that usually hold the tensors, the preferred first.
 const USUAL: [&str; 4] = ["model", "state_dict", "model_ema", "module"];

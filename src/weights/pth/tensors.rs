@@ -6,8 +6,9 @@ use indexmap::IndexMap;
 use super::records::Record;
 use super::zip::Archive;
 use crate::Result;
+use crate::text::short_name;
 use crate::weights::TensorMap;
-use crate::weights::source::{Source, element_count, short_name, tensor_from_bytes};
+use crate::weights::source::{Source, element_count, tensor_from_bytes};
 
 /// Reads the described tensors. Each storage is read once, however many tensors are views of it, and let go before the
 /// next, so memory holds the result and one storage.

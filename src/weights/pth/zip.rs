@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use crate::Result;
-use crate::weights::source::{Source, short_name};
+use crate::text::short_name;
+use crate::weights::source::Source;
 
 /// Largest directory that is read, enough for several hundred thousand tensors.
 const MAX_DIRECTORY: u64 = 64 << 20;

@@ -129,8 +129,8 @@ fn path_sum(config: &ShiftWiseConfig, tensors: &TensorMap, layer: &str) -> Resul
     (1..config.paths).try_fold(first, |sum, i| {
         let next = path(i)?;
         if next.dims() != sum.dims() {
-            let (name, given) = (format!("{layer}.LoRAs.{i}.weight"), format!("shape {:?}", next.dims()));
-            return Err(Error::argument(name, given, format!("{:?}, as the first path has", sum.dims())));
+            let allowed = format!("{:?}, as the first path has", sum.dims());
+            return Err(Error::shape(format!("{layer}.LoRAs.{i}.weight"), next.dims(), allowed));
         }
         Ok((sum + next)?)
     })

@@ -188,8 +188,8 @@ impl Family for ShiftWiseConfig {
     fn assumption(&self) -> Option<String> {
         (self.merged != Merged::Cross).then(|| {
             format!(
-                "the file does not say with which index tables it was trained; reps = {} is assumed (--set reps=N for \
-                 another number), and the tables of seed 123",
+                "the file does not say with which index tables it was trained; reps = {} is assumed (another number is \
+                 set in the configuration), and the tables of seed 123",
                 self.reps
             )
         })

@@ -115,7 +115,7 @@ impl Link {
     /// # Errors
     /// As said.
     pub fn check(&self) -> Result<()> {
-        if self.stopped() { Err(Error::Interrupted(String::new())) } else { Ok(()) }
+        if self.stopped() { Err(Error::interrupted()) } else { Ok(()) }
     }
 
     /// Number of the job, different from those of all others.

@@ -31,7 +31,7 @@ fn the_command_says_aloud_which_shuffles_it_assumes() {
         (String::from_utf8(output.stderr).unwrap(), logits)
     };
     let (said, assumed) = predict("bare.safetensors", &[]);
-    for part in ["WARN", "bare.safetensors", "reps = 2 is assumed", "--set reps=N"] {
+    for part in ["WARN", "bare.safetensors", "reps = 2 is assumed", "another number is set in the configuration"] {
         assert!(said.contains(part), "{said}");
     }
     let (said, other) = predict("bare.safetensors", &["--set", "reps=1"]);

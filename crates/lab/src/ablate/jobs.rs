@@ -95,11 +95,8 @@ impl Ablation {
         let Ok(run) = RunFolder::open(&self.run_path(job)) else { return Ok(State::New) };
         let different = differences(&run.config()?, &job.config)?;
         if !different.is_empty() {
-            let message = format!(
-                "holds a run with other settings ({}); restore the grid, remove the run, or choose another folder",
-                different.join("; ")
-            );
-            return Err(Error::file(run.root(), message));
+            let content = format!("a run with other settings ({})", different.join("; "));
+            return Err(Error::occupied(run.root(), content));
         }
         let epoch = run.progress()?.epoch;
         let checked = !self.checks_merging(job) || merge_path(&run).is_file();
@@ -164,7 +161,7 @@ impl Shard {
             Some((index, count)) if 1 <= index && index <= count && count <= MOST_SHARDS => {
                 Ok(Shard { index: index - 1, count })
             }
-            _ => Err(Error::argument("--shard", format!("\"{text}\""), "I/N with I from 1 to N, for example 2/8")),
+            _ => Err(Error::argument("shard", format!("\"{text}\""), "I/N with I from 1 to N, for example 2/8")),
         }
     }
 }
@@ -249,6 +246,10 @@ pub(super) fn within(place: &str, error: Error) -> Error {
     match error {
         Error::Argument { name, given, allowed } => {
             Error::Argument { name: format!("{place}: {name}"), given, allowed }
+        }
+        Error::Unknown { what, name, known } => Error::Unknown { what: format!("{place}: {what}"), name, known },
+        Error::Shape { argument, given, expected, .. } => {
+            Error::shape(format!("{place}: {argument}"), &given, expected)
         }
         other => other,
     }

@@ -29,6 +29,7 @@
 
 mod check;
 mod compare;
+mod fields;
 mod grid;
 mod jobs;
 mod page;

@@ -89,7 +89,7 @@ impl Ablation {
             }
         });
         if stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted("; the same command goes on where it stopped".into()));
+            return Err(Error::interrupted_in(&self.dir));
         }
         let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
         failures.sort_by(|a, b| a.job.cmp(&b.job));

@@ -1,5 +1,6 @@
 //! Settings by name: a flat list of dotted names with values, from which a run's configuration is made.
 
+use super::fields::{self, Misfit};
 use crate::config::{DataConfig, Quickstart, Recipe, RunConfig, TrainConfig};
 use crate::data::ShapesTexturesConfig;
 use crate::{Error, Result};
@@ -17,10 +18,10 @@ const NAMES: &str = "model, set.FIELD of the network, train.FIELD or data.FIELD"
 /// | name | value |
 /// |---|---|
 /// | `model` | a registered network |
-/// | `set.FIELD` | a field of its configuration, as for `--set` |
-/// | `data.source` | `builtin`, `cifar10:DIR` or `folder:DIR`, as for `--data`; or a table as in a run's `config.toml` |
+/// | `set.FIELD` | a field of its configuration ([`kernelscope::zoo::set_field`]) |
+/// | `data.source` | `builtin`, `cifar10:DIR` or `folder:DIR` ([`DataConfig::parse`]); or a table as in a run's `config.toml` |
 /// | `data.FIELD`, `train.FIELD` | a field of [`RunConfig`], of any depth: `train.optimizer.weight_decay` |
-/// | `train.augment` | `none`, `light` or `imagenet`, as for `--augment`; or a table as in a run's `config.toml` |
+/// | `train.augment` | `none`, `light` or `imagenet`; or a table as in a run's `config.toml` |
 ///
 /// What is not set has the value that `kernelscope train` gives it, but that a run keeps its newest checkpoint alone.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -172,10 +173,10 @@ impl Settings {
             Some(other) => return Err(Error::argument("model", other, "the name of a network, as text")),
             None => return Err(Error::argument("model", "nothing", "the name of a network")),
         };
-        let mut spec = ModelSpec::named(name).map_err(|e| renamed(e, "model"))?;
+        let mut spec = ModelSpec::named(name)?;
         for (name, value) in &self.0 {
             if let Some(field) = name.strip_prefix("set.") {
-                spec.config.set(field, &text(value)).map_err(|e| renamed(e, "set"))?;
+                spec.config.set(field, &text(value)).map_err(|e| in_grid(e, &format!("set.{field}")))?;
             }
         }
         Ok(spec)
@@ -210,7 +211,7 @@ impl Settings {
                 None => kind,
             },
         };
-        DataConfig::parse(&source, size, seed, &model.preprocessing()).map_err(|e| renamed(e, "data.source"))
+        DataConfig::parse(&source, size, seed, &model.preprocessing()).map_err(|e| in_grid(e, "data.source"))
     }
 
     /// The dotted names below `train` and `data`, but for those whose text stands for more.
@@ -231,26 +232,28 @@ impl Settings {
         for (name, value) in self.field_names() {
             put(&mut table, name, value.clone());
         }
-        let read = |table: Table| table.try_into::<Parts>().map_err(|e: toml::de::Error| e.message().to_string());
-        let parts = match read(table) {
+        let parts = match fields::read(table) {
             Ok(parts) => parts,
-            Err(message) => {
-                // The message names the last part of the name at most: each setting alone tells which one it is.
+            Err(fault) => {
+                // The fault has no name: each setting alone tells which one it is.
                 let guilty = self.field_names().find_map(|(name, value)| {
                     let mut alone = before.clone();
                     put(&mut alone, name, value.clone());
-                    Some((name, value, read(alone).err()?))
+                    Some((name, value, fields::read::<Parts>(alone).err()?))
                 });
                 return Err(match guilty {
-                    Some((name, value, message)) => misfit(name, value, &message),
-                    None => Error::argument("settings of train and data", "fields that do not go together", message),
+                    Some((name, value, fault)) => misfit(name, value, fault),
+                    None => {
+                        let given = "fields that do not go together";
+                        Error::argument("settings of train and data", given, fault.to_string())
+                    }
                 });
             }
         };
         let after = as_table(&parts)?;
-        for (name, value) in self.field_names() {
+        for (name, _) in self.field_names() {
             if let Err(known) = find(&after, name) {
-                return Err(misfit(name, value, &format!("unknown field, expected one of {known}")));
+                return Err(unknown(name, known));
             }
         }
         Ok(parts)
@@ -274,35 +277,38 @@ fn put(table: &mut Table, name: &str, value: Value) {
 }
 
 /// Finds out whether nested tables have a field; otherwise names those beside it.
-fn find(table: &Table, name: &str) -> std::result::Result<(), String> {
+fn find(table: &Table, name: &str) -> std::result::Result<(), Vec<String>> {
     let (first, rest) = name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
     match (table.get(first), rest) {
         (Some(Value::Table(inner)), Some(rest)) => find(inner, rest),
         (Some(_), None) => Ok(()),
-        _ => Err(table.keys().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")),
+        _ => Err(table.keys().cloned().collect()),
     }
+}
+
+/// A field that does not exist.
+fn unknown(name: &str, known: Vec<String>) -> Error {
+    Error::Unknown { what: "setting".into(), name: name.to_string(), known }
 }
 
 /// A field that does not exist, or a value that does not fit.
-fn misfit(name: &str, value: &Value, message: &str) -> Error {
-    match message.strip_prefix("unknown field").and_then(|rest| rest.split_once("expected ")) {
-        Some((_, known)) => Error::argument(name, "an unknown field", known.replace('\n', " ")),
-        None => Error::argument(name, value, message.replace('\n', " ")),
+fn misfit(name: &str, value: &Value, fault: Misfit) -> Error {
+    match fault {
+        Misfit::Unknown(known) => unknown(name, known),
+        Misfit::Value(message) => Error::argument(name, value, message),
     }
 }
 
-/// The same error about an argument that has another name in a grid.
-fn renamed(error: Error, name: &str) -> Error {
+/// The error about one value under the name that the value has in a grid.
+fn in_grid(error: Error, name: &str) -> Error {
     match error {
-        Error::Argument { name: old, given, allowed } if old.starts_with("--") => {
-            let field = old.strip_prefix("--set ").map(|field| format!(".{field}")).unwrap_or_default();
-            Error::Argument { name: format!("{name}{field}"), given, allowed }
-        }
+        Error::Argument { given, allowed, .. } => Error::argument(name, given, allowed),
+        Error::Unknown { known, .. } => unknown(name, known),
         other => other,
     }
 }
 
-/// A value as the command takes it, and as labels show it.
+/// A value as [`kernelscope::zoo::set_field`] takes it, and as labels show it.
 pub(super) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

@@ -150,7 +150,7 @@ pub fn run(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
     let probe = Tensor::zeros(1, DType::F32, &settings.device)?;
     let Some(meter) = Meter::of(&probe) else {
         let given = format!("{:?}", settings.device.location());
-        return Err(Error::argument("--device", given, "a GPU; leave it out to measure the CPU"));
+        return Err(Error::argument("device", given, "a GPU"));
     };
     let mut peer = match &settings.python {
         Some(python) => Some(Peer::start(python, rayon::current_num_threads())?),

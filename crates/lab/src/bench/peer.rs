@@ -16,10 +16,6 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 /// The Python program.
 const PROGRAM: &str = include_str!("peer.py");
 
-/// How to get what is missing.
-const ALLOWED: &str = "a Python 3 with PyTorch: install it with `python3 -m pip install torch`, or name another Python \
-                       with --python PATH";
-
 /// Order of the values of a batch in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -147,7 +143,7 @@ impl<W: Write, R: BufRead> Dialogue<W, R> {
             Some(Answer::Ready { threads: set, .. }) => {
                 Err(failure(format!("{set} threads"), format!("the {threads} threads that were asked for")))
             }
-            Some(Answer::Missing(reason)) => Err(failure(format!("no PyTorch ({reason})"), ALLOWED)),
+            Some(Answer::Missing(reason)) => Err(unusable(format!("no PyTorch ({reason})"))),
             Some(other) => Err(failure(format!("{other:?}"), "a greeting")),
         }
     }
@@ -176,7 +172,12 @@ impl<W: Write, R: BufRead> Dialogue<W, R> {
 }
 
 fn failure(given: impl std::fmt::Display, allowed: impl Into<String>) -> Error {
-    Error::argument("--peer torch", given, allowed)
+    Error::argument("peer", given, allowed)
+}
+
+/// The error for a Python that cannot be used.
+fn unusable(given: impl std::fmt::Display) -> Error {
+    Error::argument("python", given, "a Python 3 with PyTorch")
 }
 
 /// A running Python process with PyTorch.
@@ -203,9 +204,9 @@ impl Peer {
             .stdout(Stdio::piped())
             .stderr(errors)
             .spawn()
-            .map_err(|e| Error::argument("--python", format!("{} ({e})", python.display()), ALLOWED))?;
+            .map_err(|e| unusable(format!("{} ({e})", python.display())))?;
         let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(failure("a process without streams", ALLOWED));
+            return Err(unusable("a process without streams"));
         };
         let dialogue = Dialogue { requests, answers: BufReader::new(answers) };
         let mut peer = Peer { child, dialogue, complaints, python: python.to_path_buf(), version: String::new() };
@@ -283,7 +284,7 @@ impl Peer {
         let _ = self.complaints.rewind().and_then(|()| self.complaints.read_to_end(&mut text));
         let text = String::from_utf8_lossy(&text);
         let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message").trim();
-        failure(format!("{} ended ({last})", self.python.display()), ALLOWED)
+        unusable(format!("{} ended ({last})", self.python.display()))
     }
 }
 
@@ -367,7 +368,7 @@ mod tests {
         assert!(dialogue(ready).greet(4).unwrap_err().to_string().contains("2 threads"));
         assert_eq!(dialogue("").greet(2).unwrap(), None);
         let missing = dialogue("{\"missing\": \"No module named 'torch'\"}\n").greet(2).unwrap_err().to_string();
-        for part in ["--peer torch", "No module named 'torch'", "pip install torch", "--python"] {
+        for part in ["python: ", "No module named 'torch'", "a Python 3 with PyTorch"] {
             assert!(missing.contains(part), "no {part:?} in: {missing}");
         }
     }
@@ -378,7 +379,7 @@ mod tests {
             Ok(_) => panic!("there is no such program"),
             Err(error) => error.to_string(),
         };
-        for part in ["--python", "/nowhere/python3", "pip install torch"] {
+        for part in ["python: ", "/nowhere/python3", "a Python 3 with PyTorch"] {
             assert!(message.contains(part), "no {part:?} in: {message}");
         }
         assert!(!message.contains('\n'), "{message}");
@@ -392,7 +393,7 @@ mod tests {
             Ok(_) => panic!("cat is no Python"),
             Err(error) => error.to_string(),
         };
-        assert!(message.contains("/bin/cat ended (") && message.contains("pip install torch"), "{message}");
+        assert!(message.contains("/bin/cat ended (") && message.contains("a Python 3 with PyTorch"), "{message}");
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl Plan {
         let mut labels = Vec::with_capacity(indices.len());
         for &index in &indices {
             if self.stop.load(Ordering::Relaxed) {
-                return Err(Error::Interrupted(String::new()));
+                return Err(Error::interrupted());
             }
             let sample = dataset.get(index)?;
             sample.image.check().map_err(|e| Error::argument("sample", index, format!("a valid image ({e})")))?;

@@ -142,7 +142,7 @@ pub fn sha256(path: &Path, stop: &dyn Fn() -> bool) -> Result<String> {
     let mut block = vec![0; 1 << 20];
     loop {
         if stop() {
-            return Err(Error::Interrupted(String::new()));
+            return Err(Error::interrupted());
         }
         match file.read(&mut block).map_err(Error::io("read", path))? {
             0 => break,

@@ -228,7 +228,7 @@ pub fn saved_map(path: &Path, key: MapKey) -> Result<Option<ErfMap>> {
     }
     let file = weights::load(path)?;
     let entry = |name: &str| file.metadata.get(name);
-    let other = || Error::file(path, "is not a receptive field saved by this program; choose another output folder");
+    let other = || Error::occupied(path, "something else than a saved receptive field");
     let (Some(contribution), Some(saved)) = (file.tensors.get("contribution"), entry(KEY)) else {
         return Err(other());
     };

@@ -52,7 +52,7 @@ pub struct Inspection {
 /// # Errors
 /// If an image cannot be read, a value is not finite, or `stop` was set.
 pub fn inspect(network: &Network, data: &DataConfig, options: InspectOptions, stop: &AtomicBool) -> Result<Inspection> {
-    let check = || if stop.load(Ordering::Relaxed) { Err(Error::Interrupted(String::new())) } else { Ok(()) };
+    let check = || if stop.load(Ordering::Relaxed) { Err(Error::interrupted()) } else { Ok(()) };
     let kernels = kernel_layers(&network.params().tensors())?;
     let erf = receptive_field(network, data, options, stop)?;
     check()?;
@@ -80,7 +80,7 @@ pub fn receptive_field(
     let images = ErfInputs::of_data(data, options.erf_size, options.erf_images)?;
     for index in 0..images.len() {
         if stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted(String::new()));
+            return Err(Error::interrupted());
         }
         erf.add(&images.tensor(&images.image(index)?)?)?;
     }

@@ -86,7 +86,7 @@ impl RunFolder {
     pub fn create(root: &Path, config: &RunConfig) -> Result<Self> {
         let run = RunFolder { root: root.to_path_buf() };
         if run.config_path().exists() {
-            return Err(Error::file(root, "already holds a run; resume it, or choose another folder"));
+            return Err(Error::occupied(root, "a run"));
         }
         // A configuration that cannot be written must not leave folders behind.
         let text = config.to_toml()?;

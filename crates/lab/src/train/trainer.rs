@@ -181,8 +181,7 @@ impl Trainer {
         let mut lr = 0.0;
         for batch in self.train.epoch(epoch as u64) {
             if self.stop.load(Ordering::Relaxed) {
-                let hint = format!("; go on with: kernelscope train --resume {}", self.run.root().display());
-                return Err(Error::Interrupted(hint));
+                return Err(Error::interrupted_in(self.run.root()));
             }
             lr = self.schedule.at(step);
             let done = self.step(&batch?, step, lr)?;

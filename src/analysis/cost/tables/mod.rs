@@ -32,7 +32,10 @@ pub fn table(name: &str) -> Result<CostTable> {
         "shift-wise-4" => shift_wise::table_4(),
         "oriented-1d-1" => oriented::table_1(),
         "replknet-5" => replknet::table_5(),
-        _ => Err(Error::argument("--table", name, NAMES.join(", "))),
+        _ => {
+            let known = NAMES.map(String::from).into();
+            Err(Error::Unknown { what: "table".into(), name: name.to_string(), known })
+        }
     }
 }
 

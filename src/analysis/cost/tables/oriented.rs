@@ -42,7 +42,7 @@ pub(super) fn table_1() -> Result<CostTable> {
         about: &[
             "Table 1 of Kirchmeyer and Deng (Convolutional Networks with Oriented 1D Kernels, ICCV 2023) compares depthwise \
              oriented kernels of 31 taps with 7x7 on 56x56 maps, by time and memory. Its numbers are not known to us, \
-             and times are no counts (`kernelscope bench ops` measures this project's), so these are the counts that \
+             and times are no counts (the benchmark of operators measures this project's), so these are the counts that \
              they rest on, per channel and image.",
             "MACs count every tap at every output, as the papers do: 31 / 49 = 0.63 of those of 7x7 at any angle. Taps of \
              an oblique kernel coincide near its centre, since their positions are rounded toward zero; `pixels` are \

@@ -255,8 +255,8 @@ impl Unit {
     /// Adds another path of a block.
     fn add(&mut self, name: &str, param: &Param) -> Result<()> {
         if let Some(first) = self.masks.first().filter(|first| first.var.dims() != param.var.dims()) {
-            let given = format!("shape {:?}", param.var.dims());
-            return Err(Error::argument(name, given, format!("{:?}, as {}", first.var.dims(), first.name)));
+            let allowed = format!("{:?}, as {}", first.var.dims(), first.name);
+            return Err(Error::shape(name, param.var.dims(), allowed));
         }
         self.masks.push(Mask::new(name, param, true));
         Ok(())

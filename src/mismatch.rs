@@ -1,8 +1,9 @@
-//! The report on weights that do not fit a network.
+//! The report on weights that do not fit a network: a value of its own, below the error that carries it and the
+//! weights that it is about.
 
 use std::fmt;
 
-use super::source::{one_line, short_name};
+use crate::text::{one_line, short_name};
 
 /// How many names a list shows.
 const SHOWN: usize = 5;
