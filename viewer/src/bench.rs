@@ -6,8 +6,8 @@ use crate::state::{Camera, Entry, ErfLook, ErfResult, Images, OpenKey, Settings,
 use crate::window::{self, Size};
 use eframe::egui;
 use kernelscope::analysis::report::ErfMap;
-use kernelscope::data::Image;
-use kernelscope::open::Found;
+use kernelscope_lab::data::Image;
+use kernelscope_lab::open::Found;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};

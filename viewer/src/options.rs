@@ -135,7 +135,7 @@ impl LookArgs {
         let erf = &mut look.erf;
         erf.stage = self.stage.or(erf.stage);
         erf.position = self.position.or(erf.position);
-        erf.size = self.size.unwrap_or(erf.size).clamp(1, kernelscope::data::MAX_SIDE);
+        erf.size = self.size.unwrap_or(erf.size).clamp(1, kernelscope_lab::data::MAX_SIDE);
         erf.images = self.images.unwrap_or(erf.images).max(1);
         if let Some(TransferChoice { transfer, exponent }) = self.transfer {
             erf.transfer = transfer;

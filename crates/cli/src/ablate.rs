@@ -1,6 +1,7 @@
 //! `kernelscope ablate`.
 
 use super::output::{bar, grouped, note, print_json, say, table};
+use super::process::stop_on_ctrl_c;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use kernelscope::files::write_atomically;
 use kernelscope::zoo::parse_value;
@@ -86,7 +87,7 @@ fn train(ablation: &Ablation, jobs: &[&Job], args: &Args) -> Result<()> {
     // All are looked at before anything is written: also those of other shards, which the tables need.
     ablation.jobs.iter().try_for_each(|job| ablation.state(job).map(drop))?;
     keep_grid(&args.grid, ablation)?;
-    let stop = super::stop_on_ctrl_c();
+    let stop = stop_on_ctrl_c();
     let mut done = 0;
     for job in jobs {
         done += usize::from(ablation.state(job)? == State::Finished);

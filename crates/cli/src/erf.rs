@@ -1,18 +1,19 @@
 //! `kernelscope erf`.
 
+use super::erf_job::{Job, compute};
 use super::erf_table;
 use super::network::{Loaded, NetworkArgs};
-use super::output::{Progress, print_json, say, table};
-use candle_core::{Device, Tensor};
+use super::output::{print_json, say, table};
+use super::process::stop_on_ctrl_c;
 use clap::ValueEnum;
-use kernelscope::analysis::erf::{Definition, Erf, Probe, THRESHOLDS, area_ratios};
-use kernelscope::analysis::report::ErfMap;
+use kernelscope::analysis::erf::{Definition, PUBLISHED_SIZE, Probe, THRESHOLDS, area_ratios};
 use kernelscope::{Error, Result};
-use kernelscope_lab::data::{Image, check_side, list_images};
+use kernelscope_lab::data::{check_side, list_images};
 use kernelscope_lab::plot::{self, ErfFigure, ErfScale};
+use kernelscope_lab::report::erf_table::PUBLISHED_IMAGES;
 use kernelscope_lab::save;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -43,10 +44,10 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     images: PathBuf,
     /// Side to which the images are resized, in pixels
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = PUBLISHED_SIZE)]
     size: usize,
     /// Largest number of images
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = PUBLISHED_IMAGES)]
     limit: usize,
     /// Stage, counted from 0; the last if left out
     #[arg(long)]
@@ -93,7 +94,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.limit == 0 {
         return Err(Error::argument("--limit", 0, "at least 1"));
     }
-    let stop = super::stop_on_ctrl_c();
+    let stop = stop_on_ctrl_c();
     let job = Job {
         probe: Probe { stage: args.stage, position: args.position },
         size: args.size,
@@ -110,42 +111,10 @@ pub fn run(args: &Args) -> Result<()> {
     erf_table::run(&job, &items, &images(args)?, &stop)
 }
 
-/// What is computed, and where the results go.
-pub(super) struct Job {
-    pub probe: Probe,
-    pub size: usize,
-    pub definition: Definition,
-    pub output: PathBuf,
-    pub json: bool,
-}
-
 fn images(args: &Args) -> Result<Vec<PathBuf>> {
     let mut paths = list_images(&args.images)?;
     paths.truncate(args.limit);
     Ok(paths)
-}
-
-/// The map of one network over images, with progress.
-pub(super) fn compute(
-    job: &Job,
-    loaded: &Loaded,
-    images: &[PathBuf],
-    label: &str,
-    stop: &AtomicBool,
-) -> Result<ErfMap> {
-    let mut erf = Erf::new(&loaded.network, job.probe);
-    let mut progress = Progress::new(images.len(), label);
-    for path in images {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::interrupted());
-        }
-        let image = Image::open(path)?.resized(job.size, job.size, loaded.transform.filter);
-        let values = loaded.transform.normalize.apply(&image);
-        erf.add(&Tensor::from_vec(values, (1, 3, job.size, job.size), &Device::Cpu)?)?;
-        progress.inc(1);
-    }
-    progress.finish();
-    erf.map()
 }
 
 fn single(job: &Job, loaded: &Loaded, images: &[PathBuf], stop: &AtomicBool) -> Result<()> {

@@ -1,6 +1,6 @@
 //! `kernelscope erf --compare`: the receptive fields of several networks in one table.
 
-use super::erf::{Job, compute};
+use super::erf_job::{Job, compute};
 use super::network::NetworkArgs;
 use super::output::{markdown, note, print_json, say, table};
 use kernelscope::analysis::erf::{Definition, Probe, THRESHOLDS, area_ratios};

@@ -26,6 +26,7 @@
 mod ablate;
 mod bench;
 mod erf;
+mod erf_job;
 mod erf_table;
 #[cfg(test)]
 mod literals;
@@ -45,12 +46,11 @@ mod train;
 mod view;
 mod words;
 
+pub use view::Viewer;
+
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use kernelscope::zoo::Registry;
-use std::ffi::OsString;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use words::Words;
 
 /// Convolutional networks with oriented-1D and very large kernels: train them, look inside, compare.
@@ -118,9 +118,6 @@ enum Command {
     /// Measure operators and networks, against the machine's limits and against PyTorch
     Bench(bench::Args),
 }
-
-/// A viewer inside this program, in place of the executable beside it: gets the arguments of `view`, returns an exit code.
-pub type Viewer = fn(Vec<OsString>) -> ExitCode;
 
 /// The command with what it runs on.
 pub struct App {
@@ -203,19 +200,6 @@ fn run(viewer: Option<Viewer>) -> ExitCode {
         Err(error) if output::reader_left(&error) => ExitCode::SUCCESS,
         Err(error) => fail(&words, &error),
     }
-}
-
-/// A flag that the first Ctrl-C sets; the second ends the process at once.
-fn stop_on_ctrl_c() -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    // Without a handler Ctrl-C still ends the process, and the last epoch stays resumable.
-    let _ = ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    });
-    stop
 }
 
 #[cfg(test)]

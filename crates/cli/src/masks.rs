@@ -3,15 +3,15 @@
 use super::network::NetworkArgs;
 use super::output::{grouped, markdown, note, print_json, say, table};
 use kernelscope::analysis::report::{Granularity, GroupHistogram, MaskHistory, SparsityReport};
-use kernelscope::analysis::sparsity::{check_masks, kept_shifts, sparsity, stage_means};
+use kernelscope::analysis::sparsity::{kept_shifts, sparsity, stage_means};
 use kernelscope::files::write_atomically;
 use kernelscope::nn::{BuildOptions, Trace};
-use kernelscope::weights::{self, Checkpoint, TensorMap};
+use kernelscope::weights::{Checkpoint, TensorMap};
 use kernelscope::zoo::shiftwise::ShiftWiseConfig;
 use kernelscope::zoo::{ModelConfig, ModelSpec, Network, Preprocessing};
 use kernelscope::{Error, Result};
 use kernelscope_lab::data::check_side;
-use kernelscope_lab::open::masks_beside;
+use kernelscope_lab::open::{masks_beside, read_masks, transform_of};
 use kernelscope_lab::plot::{self, DensityBars, GroupMaps, KeptGroupHistograms, MaskCurves, ShiftMaps, TapShares};
 use kernelscope_lab::run::{RunFolder, read_mask_history};
 use kernelscope_lab::save;
@@ -112,8 +112,8 @@ impl Subject {
             let stored = Preprocessing::of_checkpoint(&checkpoint)?;
             let (model, options) = (args.network.model.as_deref(), BuildOptions::frozen());
             let network = Network::from_checkpoint(model, checkpoint, &args.network.overrides, options)?;
-            let own = || stored.unwrap_or_else(|| network.spec().preprocessing()).size;
-            let size = args.size.or(data.map(|data| data.size)).unwrap_or_else(own);
+            let own = || transform_of(data.as_ref(), stored, Some(&network)).size;
+            let size = args.size.unwrap_or_else(own);
             Subject::of_network(&network, size)?
         } else {
             let stem = source.file_stem().unwrap_or(source.as_os_str());
@@ -121,11 +121,7 @@ impl Subject {
             Subject { name, tensors: checkpoint.tensors, masks: None, config: None, trace: None }
         };
         subject.masks = match args.masks.clone().or_else(|| masks_beside(&source)) {
-            Some(path) => {
-                let masks = weights::load(&path)?;
-                check_masks(&masks, &subject.tensors)?;
-                Some(masks)
-            }
+            Some(path) => Some(read_masks(&path, &subject.tensors)?),
             None => None,
         };
         Ok(subject)

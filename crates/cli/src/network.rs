@@ -1,12 +1,10 @@
 //! Arguments that name a trained network.
 
 use clap::Args;
-use kernelscope::nn::BuildOptions;
 use kernelscope::weights::{self, Checkpoint, LoadOptions};
-use kernelscope::zoo::{ModelSpec, Network, Preprocessing};
+use kernelscope::zoo::ModelSpec;
 use kernelscope::{Error, Result};
-use kernelscope_lab::data::EvalTransform;
-use kernelscope_lab::open::eval_transform;
+pub use kernelscope_lab::open::Loaded;
 use kernelscope_lab::run::{DataConfig, RunFolder};
 use std::path::PathBuf;
 
@@ -33,16 +31,6 @@ pub struct NetworkArgs {
     pub random: Option<u64>,
 }
 
-/// A network that is ready for analysis, and how its images are prepared.
-pub struct Loaded {
-    /// The network, without gradients for its parameters.
-    pub network: Network,
-    /// Preparation of images: the run's or the one stored with the weights, else the registered network's.
-    pub transform: EvalTransform,
-    /// Data of the run, if it came from one.
-    pub data: Option<DataConfig>,
-}
-
 impl NetworkArgs {
     /// Loads the network.
     pub fn load(&self) -> Result<Loaded> {
@@ -51,22 +39,10 @@ impl NetworkArgs {
                 return Err(Error::argument("--model", "nothing", "a network's name, with --random"));
             };
             let spec = ModelSpec::named(name)?.with_overrides(&self.overrides)?;
-            let options = BuildOptions { seed, ..BuildOptions::frozen() };
-            let network = Network::build(spec, options)?;
-            let transform = eval_transform(&network.spec().preprocessing());
-            return Ok(Loaded { network, transform, data: None });
+            return Loaded::random(spec, seed);
         }
         let (checkpoint, data) = self.checkpoint()?;
-        let stored = Preprocessing::of_checkpoint(&checkpoint)?;
-        let source = checkpoint.source.clone();
-        let options = BuildOptions::frozen();
-        let network = Network::from_checkpoint(self.model.as_deref(), checkpoint, &self.overrides, options)?;
-        let transform = match &data {
-            Some(data) => data.eval_transform(),
-            None => eval_transform(&stored.unwrap_or_else(|| network.spec().preprocessing())),
-        };
-        transform.check().map_err(|e| Error::file(source, format!("its images' preparation is not allowed: {e}")))?;
-        Ok(Loaded { network, transform, data })
+        Loaded::from_checkpoint(checkpoint, self.model.as_deref(), &self.overrides, data)
     }
 
     /// Loads the weights alone.

@@ -1,4 +1,7 @@
-//! How a process of the command computes: its allocator, and what candle reads from the environment.
+//! The process of the command: its allocator, what candle reads from the environment, and Ctrl-C.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Feature maps are allocated and freed all the time; the system's allocator gives each back to the kernel and pays for
 /// fresh pages again.
@@ -38,4 +41,17 @@ pub fn prepare() {
 /// change the speed alone.
 fn is_alone() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
+}
+
+/// A flag that the first Ctrl-C sets; the second ends the process at once.
+pub fn stop_on_ctrl_c() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    // Without a handler Ctrl-C still ends the process, and the last epoch stays resumable.
+    let _ = ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    });
+    stop
 }

@@ -1,23 +1,19 @@
 //! `kernelscope quickstart`: the main job.
 
 use super::output::{say, table};
+use super::process::stop_on_ctrl_c;
 use super::train::run_with_bar;
 use kernelscope::analysis::report::RunHistory;
 use kernelscope::nn::BuildOptions;
-use kernelscope::weights;
-use kernelscope::zoo::{ModelSpec, Network};
+use kernelscope::zoo::Network;
 use kernelscope::{Error, Result};
-use kernelscope_lab::data::{Augment, MixConfig, Normalize, ShapesTexturesConfig};
 use kernelscope_lab::report::{Comparison, InspectOptions, inspect, write_comparison};
-use kernelscope_lab::run::{DataConfig, DataSource, RunConfig, RunFolder, TrainConfig};
+use kernelscope_lab::run::{Quickstart, RunConfig, RunFolder, load_network};
 use kernelscope_lab::train::Trainer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
-
-/// The networks that the quickstart compares.
-const NETWORKS: [&str; 3] = ["nano-2d", "nano-1d", "nano-1dpp"];
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -31,13 +27,13 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = "runs/quickstart")]
     out: PathBuf,
     /// Passes over the training images
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = Quickstart::default().epochs)]
     epochs: usize,
     /// Side of the images in pixels: a multiple of 4, at least 32
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = Quickstart::default().size)]
     size: usize,
     /// Number of training images
-    #[arg(long, value_name = "N", default_value_t = 4096)]
+    #[arg(long, value_name = "N", default_value_t = Quickstart::default().train_images)]
     train_images: usize,
     /// Seed of everything random
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
@@ -46,34 +42,15 @@ pub struct Args {
 
 impl Args {
     fn run_config(&self, model: &str) -> Result<RunConfig> {
-        let set = ShapesTexturesConfig { size: self.size, train: self.train_images, val: 512, seed: self.seed };
-        Ok(RunConfig {
-            train: TrainConfig {
-                epochs: self.epochs,
-                batch_size: 32,
-                lr: 6e-3,
-                warmup_epochs: (self.epochs as f64 / 16.0).min(1.0),
-                clip_norm: 5.0,
-                seed: self.seed,
-                mix: MixConfig { smoothing: 0.05, ..MixConfig::default() },
-                augment: Augment { hflip: 0.5, ..Augment::default() },
-                ..TrainConfig::default()
-            },
-            data: DataConfig {
-                size: self.size,
-                crop_pct: 1.0,
-                normalize: Normalize::HALF,
-                source: DataSource::Builtin(set),
-            },
-            model: ModelSpec::named(model)?,
-        })
+        let &Args { epochs, size, train_images, seed, .. } = self;
+        Quickstart { epochs, size, train_images, seed }.run_config(model)
     }
 }
 
 pub fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
-    let stop = super::stop_on_ctrl_c();
-    let configs = NETWORKS.iter().map(|model| args.run_config(model)).collect::<Result<Vec<_>>>()?;
+    let stop = stop_on_ctrl_c();
+    let configs = Quickstart::NETWORKS.iter().map(|model| args.run_config(model)).collect::<Result<Vec<_>>>()?;
     // All are checked before the first is trained: the oriented networks accept fewer sizes than the other.
     configs.iter().try_for_each(check)?;
     let mut networks = Vec::new();
@@ -116,8 +93,7 @@ fn one_network(root: &Path, config: RunConfig, stop: &Arc<AtomicBool>) -> Result
     let config = run.config()?;
     let resumed = trainer.steps().1 > 0;
     let outcome = run_with_bar(&mut trainer, &config.model.name, config.train.epochs)?;
-    let checkpoint = weights::load(&run.latest_checkpoint()?.path)?;
-    let network = Network::from_checkpoint::<&str>(None, checkpoint, &[], BuildOptions::frozen())?;
+    let network = load_network(&run.latest_checkpoint()?.path)?;
     let inspection = inspect(&network, &config.data, InspectOptions::default(), stop)?;
     inspection.save(&run)?;
     let history: RunHistory = run.history()?;

@@ -6,7 +6,7 @@ use kernelscope::analysis::report::ShapeBiasReport;
 use kernelscope::analysis::shape_bias::HUMAN;
 use kernelscope::{Error, Result};
 use kernelscope_lab::plot::{self, ShapeBiasFigure};
-use kernelscope_lab::report::{Stimuli, builtin_shape_bias};
+use kernelscope_lab::report::{InspectOptions, Stimuli, builtin_shape_bias};
 use kernelscope_lab::run::{DataConfig, DataSource};
 use kernelscope_lab::save;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     stimuli: Option<PathBuf>,
     /// Number of built-in cue-conflict images
-    #[arg(long, default_value_t = 448)]
+    #[arg(long, default_value_t = InspectOptions::default().conflict_images)]
     count: usize,
     /// Folder for a table and a figure
     #[arg(long, value_name = "DIR")]

@@ -2,27 +2,16 @@
 
 use super::network::NetworkArgs;
 use super::output::{TrainingBar, print_json, say};
+use super::process::stop_on_ctrl_c;
 use super::sparse::SparseArgs;
-use clap::ValueEnum;
 use kernelscope::zoo::ModelSpec;
 use kernelscope::{Error, Result};
-use kernelscope_lab::data::{Augment, Dataset, Loader, LoaderConfig, MixConfig, Transform};
-use kernelscope_lab::run::{DataConfig, DataSource, RunConfig, TrainConfig};
+use kernelscope_lab::data::{Dataset, Loader, LoaderConfig, MixConfig, Transform};
+use kernelscope_lab::run::{DataConfig, DataSource, Recipe, RunConfig, TrainConfig};
 use kernelscope_lab::train::{AdamWConfig, Trainer, evaluate};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// Named augmentations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Recipe {
-    /// Images as they are
-    None,
-    /// Slightly random crops and mirroring
-    Light,
-    /// ConvNeXt's ImageNet recipe: crops, mirroring, RandAugment, erasing, mixup, cutmix, label smoothing
-    Imagenet,
-}
 
 /// What describes a new run. It would be ignored beside a run or a configuration that exists.
 const DESCRIPTION: [&str; 18] = [
@@ -76,28 +65,28 @@ pub struct TrainArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = DESCRIPTION)]
     config: Option<PathBuf>,
     /// Side of the network's input in pixels
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = DataConfig::DEFAULT_SIZE)]
     size: usize,
     /// Passes over the training images
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = TrainConfig::default().epochs)]
     epochs: usize,
     /// Images per step
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = TrainConfig::default().batch_size)]
     batch: usize,
     /// Highest learning rate
-    #[arg(long, default_value_t = 2e-3)]
+    #[arg(long, default_value_t = TrainConfig::default().lr)]
     lr: f64,
     /// Epochs of warm-up
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = TrainConfig::default().warmup_epochs)]
     warmup: f64,
     /// Decoupled weight decay
-    #[arg(long, default_value_t = 0.05)]
+    #[arg(long, default_value_t = AdamWConfig::default().weight_decay)]
     weight_decay: f64,
     /// Largest norm of the gradient; 0 for no limit
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = TrainConfig::default().clip_norm)]
     clip: f64,
     /// Decay of the moving average of the weights; 0 for none
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = TrainConfig::default().ema)]
     ema: f64,
     /// Augmentation
     #[arg(long, value_enum, default_value_t = Recipe::None)]
@@ -109,10 +98,10 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N")]
     train_images: Option<usize>,
     /// Newest checkpoints that are kept; 0 for all
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().keep_checkpoints)]
     keep: usize,
     /// Threads that prepare images
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = TrainConfig::default().workers)]
     workers: usize,
     /// Seed of everything random
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
@@ -143,11 +132,7 @@ impl TrainArgs {
             (_, Some(train)) => return Err(Error::argument("--train-images", train, "only with --data builtin")),
             (_, None) => {}
         }
-        let (augment, mix) = match self.augment {
-            Recipe::None => (Augment::default(), MixConfig::default()),
-            Recipe::Light => (Augment::light(), MixConfig::default()),
-            Recipe::Imagenet => (Augment::imagenet(), MixConfig::imagenet()),
-        };
+        let mix = self.augment.mix();
         let train = TrainConfig {
             epochs: self.epochs,
             batch_size: self.batch,
@@ -160,7 +145,7 @@ impl TrainArgs {
             seed: self.seed,
             optimizer: AdamWConfig { weight_decay: self.weight_decay, ..AdamWConfig::default() },
             mix: MixConfig { smoothing: self.smoothing.unwrap_or(mix.smoothing), ..mix },
-            augment,
+            augment: self.augment.augment(),
             weights: self.weights.clone(),
             sparse: self.sparse.config(),
             ..TrainConfig::default()
@@ -184,7 +169,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
         (None, Some(root)) => Trainer::create(root, args.run_config()?)?,
         (None, None) => return Err(Error::argument("--out", "nothing", "a new run folder")),
     };
-    let mut trainer = trainer.with_stop_flag(super::stop_on_ctrl_c());
+    let mut trainer = trainer.with_stop_flag(stop_on_ctrl_c());
     let config = trainer.run_folder().config()?;
     let outcome = run_with_bar(&mut trainer, &config.model.name, config.train.epochs)?;
     let root = trainer.run_folder().root().display();

@@ -1,6 +1,5 @@
 //! `kernelscope view`: starts the viewer, which is a program of its own.
 
-use crate::Viewer;
 use kernelscope::{Error, Result};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,6 +17,9 @@ pub struct Args {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PATH")]
     args: Vec<OsString>,
 }
+
+/// A viewer inside this program, in place of the executable beside it: gets the arguments of `view`, returns an exit code.
+pub type Viewer = fn(Vec<OsString>) -> ExitCode;
 
 /// Name of the viewer's executable.
 const VIEWER: &str = "kernelscope-viewer";

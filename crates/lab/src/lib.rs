@@ -19,12 +19,14 @@
 
 pub mod ablate;
 pub mod bench;
+mod config;
 pub mod data;
 pub mod open;
 pub mod plot;
 pub mod report;
 pub mod run;
 pub mod save;
+mod threads;
 pub mod train;
 
 pub use kernelscope::{Error, Result};

@@ -14,9 +14,10 @@ use kernelscope::analysis::report::{
 use kernelscope::analysis::sparsity;
 use kernelscope::nn::BuildOptions;
 use kernelscope::zoo::Network;
-use kernelscope::{Error, Result, weights};
+use kernelscope::{Error, Result};
+use kernelscope_lab::open::{masks_beside, read_masks};
 use kernelscope_lab::report::{InspectOptions, Inspection, builtin_shape_bias, inspect, receptive_field};
-use kernelscope_lab::run::{RunConfig, RunFolder};
+use kernelscope_lab::run::{RunConfig, RunFolder, load_network, read_mask_history};
 use kernelscope_lab::train::Evaluation;
 use std::path::{Path, PathBuf};
 
@@ -53,7 +54,7 @@ impl Run {
     pub(crate) fn open(folder: &Path, stopped: bool) -> Result<Self> {
         let folder = RunFolder::open(folder)?;
         let checkpoint = folder.latest_checkpoint()?.path;
-        let network = Network::from_checkpoint::<&str>(None, weights::load(&checkpoint)?, &[], BuildOptions::frozen())?;
+        let network = load_network(&checkpoint)?;
         Ok(Run { config: folder.config()?, history: folder.history()?, network, stopped, checkpoint, folder })
     }
 
@@ -122,13 +123,8 @@ impl Run {
     pub fn sparsity(&self) -> Result<SparsityReport> {
         let dense = Network::build(self.network.spec().clone(), BuildOptions::shapes_only())?;
         let trace = dense.trace(self.config.data.size, self.config.data.size)?;
-        let name = self.checkpoint.file_stem().unwrap_or_default().to_string_lossy().replace("-ema", "");
-        let path = self.checkpoint.with_file_name(format!("{name}.masks.safetensors"));
         let tensors = self.network.params().tensors();
-        let masks = if path.is_file() { Some(weights::load(&path)?) } else { None };
-        if let Some(masks) = &masks {
-            sparsity::check_masks(masks, &tensors)?;
-        }
+        let masks = masks_beside(&self.checkpoint).map(|path| read_masks(&path, &tensors)).transpose()?;
         sparsity::sparsity(&self.config.model.name, &tensors, masks.as_ref().map(|m| &m.tensors), Some(&trace))
     }
 
@@ -137,7 +133,7 @@ impl Run {
     /// # Errors
     /// If training was dense.
     pub fn masks(&self) -> Result<MaskHistory> {
-        kernelscope_lab::run::read_mask_history(&self.config.model.name, &self.folder.mask_rows_path())
+        read_mask_history(&self.config.model.name, &self.folder.mask_rows_path())
     }
 
     /// Validation images with labels and answers.

@@ -7,7 +7,7 @@ use crate::show::{Live, Show, Shown};
 use kernelscope::analysis::report::{HistoryPoint, RunHistory};
 use kernelscope::{Error, Result};
 use kernelscope_lab::ablate::Settings;
-use kernelscope_lab::run::{RunConfig, RunFolder};
+use kernelscope_lab::run::{Quickstart, RunConfig, RunFolder};
 use kernelscope_lab::train::{EpochReport, Observer, StepReport, Trainer};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -22,24 +22,13 @@ pub struct Training {
     quiet: bool,
 }
 
-/// The recipe of the small networks on the built-in images: that of `kernelscope quickstart`.
-const RECIPE: &str = r#"
-data = { source = { kind = "builtin", size = 64, train = 2048, val = 512 }, size = 64, crop_pct = 1.0 }
-train = { epochs = 4, batch_size = 32, lr = 6e-3, warmup_epochs = 0.25, clip_norm = 5.0, mix = { smoothing = 0.05 }, augment = { hflip = 0.5 } }
-"#;
-
 /// A run of a network on the built-in images, 4 epochs over 2048 of them unless settings say otherwise.
 ///
 /// ```text
 /// let run = training("nano-1d").set("set.kernel", 15).set("train.epochs", 8).seed(1).run("runs/k15")?;
 /// ```
 pub fn training(model: &str) -> Training {
-    let mut settings = Settings::default();
-    settings.set("model", model.into());
-    // The text above is a table.
-    for (name, value) in RECIPE.parse::<toml::Table>().unwrap_or_default() {
-        settings.set(&name, value);
-    }
+    let settings = Settings::quickstart(model, Quickstart { train_images: 2048, ..Quickstart::default() });
     Training { settings, seed: 0, anew: false, quiet: false }
 }
 
@@ -60,8 +49,7 @@ impl Training {
 
     /// Number of passes over the training images.
     pub fn epochs(self, epochs: i64) -> Self {
-        // A short run warms up for a sixteenth of its steps.
-        self.set("train.warmup_epochs", (epochs as f64 / 16.0).min(1.0)).set("train.epochs", epochs)
+        self.set("train.warmup_epochs", Quickstart::warmup_epochs(epochs as f64)).set("train.epochs", epochs)
     }
 
     /// Number of built-in training images.

@@ -3,7 +3,7 @@
 use super::Viewer;
 use crate::jobs::{End, Opened, Report, Slot};
 use crate::state::{Entry, EntryId, ErfResult, Level, MOST_COMPARED};
-use kernelscope::open::{Facts, Fault, Found, Overview, Stamp, Subject};
+use kernelscope_lab::open::{Facts, Fault, Found, Overview, Stamp, Subject};
 use std::sync::Arc;
 
 impl Viewer {

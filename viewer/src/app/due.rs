@@ -4,7 +4,7 @@ use super::Viewer;
 use crate::jobs::{self, BiasTask, ErfTask, Lane, OpenTask, Slot};
 use crate::state::{Entry, EntryId, Merged, OpenKey, View};
 use kernelscope::analysis::orientation::orientations;
-use kernelscope::open::Found;
+use kernelscope_lab::open::Found;
 use std::sync::Arc;
 
 impl Viewer {
@@ -121,7 +121,7 @@ impl Viewer {
         }
         let label = format!("Merging {}", entry.label);
         self.jobs.start(Slot::Merge(id), Lane::Compute, label, move |link| {
-            let kernels = kernelscope::open::merged_kernels(&subject)?;
+            let kernels = kernelscope_lab::open::merged_kernels(&subject)?;
             let orientations = kernels.iter().map(orientations).collect();
             link.send(jobs::Report::Merged(Arc::new(Merged { kernels, orientations })));
             Ok(())

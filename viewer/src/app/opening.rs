@@ -25,7 +25,7 @@ impl Viewer {
                     link.send(Report::Fault("path: got nothing, allowed: a run folder or a file of weights".into()));
                     continue;
                 }
-                match kernelscope::open::find(&path) {
+                match kernelscope_lab::open::find(&path) {
                     Ok(found) => all.extend(found.into_iter().map(|found| Opened { found, model: model.clone() })),
                     Err(error) => link.send(Report::Fault(error.to_string())),
                 }

@@ -8,13 +8,13 @@ use crate::state::{Arrangement, Entry, ErfLook, ErfResult, Figure, KernelSort, S
 use kernelscope::analysis::report::{AreaRatio, KeptTaps, KernelLayer, RunHistory, ShapeBiasReport, SparsityReport};
 use kernelscope::analysis::shape_bias::HUMAN;
 use kernelscope::analysis::sparsity::stage_means;
-use kernelscope::open::BINS;
-use kernelscope::plot::{
+use kernelscope_lab::open::BINS;
+use kernelscope_lab::plot::{
     CostBars, DensityBars, ErfDifference, ErfFigure, GroupMaps, KeptGroupHistograms, KernelGrid, LossCurves,
     MaskCurves, OrientationHistogram, OrientedTaps, PolarOrientation, Recipe, ShapeBiasFigure, ShiftMaps, TapShares,
     export,
 };
-use kernelscope::run::metrics::history;
+use kernelscope_lab::run::metrics::history;
 use std::path::Path;
 
 /// Maximum number of maps of layers in one figure.
@@ -61,7 +61,7 @@ pub fn of_view(state: &State, view: View) -> Result<Export, String> {
     Err(missing)
 }
 
-fn written<F: kernelscope::plot::Figure + kernelscope::plot::Tabular + Send + 'static>(figure: F) -> Write {
+fn written<F: kernelscope_lab::plot::Figure + kernelscope_lab::plot::Tabular + Send + 'static>(figure: F) -> Write {
     Box::new(move |path, recipe| export(&figure, path, recipe))
 }
 
@@ -196,7 +196,7 @@ fn fields(state: &State, entries: &mut Vec<&Entry>) -> Option<Write> {
 fn kernels(state: &State, entry: &Entry, index: usize, layer: &KernelLayer) -> KernelGrid {
     let look = &state.look.kernels;
     if look.sort == KernelSort::Channel {
-        return kernelscope::report::kernel_grid(layer);
+        return kernelscope_lab::report::kernel_grid(layer);
     }
     let channels = entry.orientations(look.merged).get(index).map_or(&[][..], |layer| &layer.channels);
     let order = look.sort.order(layer.channels, channels);

@@ -2,7 +2,7 @@
 
 use crate::options::{Word, words};
 use crate::state::{Entry, Figure, Images, State, View};
-use kernelscope::plot::Recipe;
+use kernelscope_lab::plot::Recipe;
 
 /// What made a figure: networks, checkpoints and their hashes, what was probed, colors, the date and the command.
 pub fn recipe(state: &State, figure: Figure, entries: &[&Entry]) -> Recipe {
@@ -49,7 +49,7 @@ pub fn recipe(state: &State, figure: Figure, entries: &[&Entry]) -> Recipe {
         }
         _ => {}
     }
-    recipe.push("date", kernelscope::bench::results::now());
+    recipe.push("date", kernelscope_lab::bench::results::now());
     recipe.push("program", format_args!("kernelscope {}", env!("CARGO_PKG_VERSION")));
     recipe.push("command", line(state, Some(figure)));
     recipe

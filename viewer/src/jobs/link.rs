@@ -3,7 +3,7 @@
 use crate::state::{BiasResult, EntryId, ErfResult, Merged, Progress, Source};
 use eframe::egui;
 use kernelscope::analysis::report::SparsityReport;
-use kernelscope::open::{Facts, Found, Overview, Stamp, Subject};
+use kernelscope_lab::open::{Facts, Found, Overview, Stamp, Subject};
 use kernelscope::{Error, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -94,7 +94,7 @@ impl From<Result<()>> for End {
     fn from(result: Result<()>) -> Self {
         match result {
             Ok(()) => End::Complete,
-            Err(Error::Interrupted(_)) => End::Canceled,
+            Err(Error::Interrupted { .. }) => End::Canceled,
             Err(error) => End::Failed(error.to_string()),
         }
     }
@@ -135,7 +135,7 @@ impl Link {
     /// # Errors
     /// If the job was canceled.
     pub fn check(&self) -> Result<()> {
-        if self.stopped() { Err(Error::Interrupted(String::new())) } else { Ok(()) }
+        if self.stopped() { Err(Error::interrupted()) } else { Ok(()) }
     }
 
     /// Number of the job. No two jobs have the same.

@@ -3,9 +3,9 @@
 use super::link::{Link, Report};
 use crate::state::{ErfKey, ErfResult, Images};
 use kernelscope::analysis::erf::read_npy;
-use kernelscope::data::Image;
-use kernelscope::open::{Facts, Found, Overview, Stamp, Subject, sha256, sparsity_of};
-use kernelscope::run::RunFolder;
+use kernelscope_lab::data::Image;
+use kernelscope_lab::open::{Facts, Found, Overview, Stamp, Subject, sha256, sparsity_of};
+use kernelscope_lab::run::RunFolder;
 use kernelscope::{Error, Result};
 use std::sync::Arc;
 

@@ -5,9 +5,9 @@ use super::look::{BiasKey, ErfKey};
 use kernelscope::analysis::erf::{Measure, Squares};
 use kernelscope::analysis::report::{ErfMap, KernelLayer, LayerOrientation, ShapeBiasReport, SparsityReport};
 use kernelscope::analysis::tree::Address;
-use kernelscope::data::Image;
-use kernelscope::open::{Facts, Fault, Found, Overview, Stamp, Subject};
-use kernelscope::report::{Answered, Stimuli};
+use kernelscope_lab::data::Image;
+use kernelscope_lab::open::{Facts, Fault, Found, Overview, Stamp, Subject};
+use kernelscope_lab::report::{Answered, Stimuli};
 use std::path::Path;
 use std::sync::Arc;
 

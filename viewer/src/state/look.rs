@@ -4,7 +4,7 @@ use super::id::EntryId;
 use super::listed::listed;
 use kernelscope::analysis::report::ChannelOrientation;
 use kernelscope::analysis::tree::Address;
-use kernelscope::plot::ErfScale;
+use kernelscope_lab::plot::ErfScale;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -9,7 +9,7 @@ use crate::widgets::{
 use eframe::egui::{self, Align2, FontId, Rect, RichText, Sense, Stroke, StrokeKind, pos2, vec2};
 use kernelscope::analysis::report::{ChannelOrientation, KernelLayer, KernelShape};
 use kernelscope::analysis::tree::Address;
-use kernelscope::plot::Colormap;
+use kernelscope_lab::plot::Colormap;
 
 pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
     let state = scene.state;

@@ -7,7 +7,7 @@ use crate::widgets::{self, accent, faint, percent, share_bar, short_count};
 use eframe::egui::{self, RichText, Sense};
 use egui_extras::{Column, TableBuilder};
 use kernelscope::analysis::tree::{Address, LayerTree};
-use kernelscope::open::Found;
+use kernelscope_lab::open::Found;
 use kernelscope::zoo::registry;
 
 pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {

@@ -9,8 +9,8 @@ use eframe::egui::{
 };
 use kernelscope::analysis::report::LayerOrientation;
 use kernelscope::analysis::tree::Address;
-use kernelscope::plot::colormap::signed;
-use kernelscope::plot::{Colormap, TapPattern};
+use kernelscope_lab::plot::colormap::signed;
+use kernelscope_lab::plot::{Colormap, TapPattern};
 
 pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
     let state = scene.state;

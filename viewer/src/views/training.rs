@@ -6,7 +6,7 @@ use crate::state::{Entry, State, XAxis};
 use crate::widgets::{self, faint, series_color};
 use eframe::egui::{self, Color32, RichText};
 use egui_plot::{AxisHints, Corner, Legend, Line, LineStyle, Plot, PlotPoints, Points, VLine};
-use kernelscope::run::{Row, RowKind};
+use kernelscope_lab::run::{Row, RowKind};
 
 pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
     let (state, out) = (scene.state, &mut *scene.out);

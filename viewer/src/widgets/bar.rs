@@ -1,7 +1,7 @@
 //! Color bars and bars of shares.
 
 use eframe::egui::{self, Align2, Color32, FontId, Rect, Sense, Stroke, pos2, vec2};
-use kernelscope::plot::Colormap;
+use kernelscope_lab::plot::Colormap;
 
 /// A horizontal color bar with values at its ends and in its middle, and a label.
 pub fn color_bar(ui: &mut egui::Ui, map: Colormap, range: (f64, f64), label: &str, width: f32) {

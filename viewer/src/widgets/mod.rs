@@ -14,7 +14,7 @@ pub use tiles::{KernelPicture, PictureKey, Tap, kernel_picture, kernel_tile, lim
 
 use crate::command::{Command, Commands};
 use eframe::egui::{self, Color32, FontFamily, FontId, RichText, TextStyle};
-use kernelscope::plot::colormap;
+use kernelscope_lab::plot::colormap;
 
 /// The color of a network, by its position in the list. Black would not be visible on a dark background.
 pub fn series_color(index: usize, dark: bool) -> Color32 {

@@ -4,7 +4,7 @@ use super::{Textures, color};
 use crate::state::EntryId;
 use eframe::egui::{self, Color32, ColorImage, Pos2, Rect, TextureOptions, pos2};
 use kernelscope::analysis::report::{KernelLayer, PixelKernel};
-use kernelscope::plot::colormap::signed;
+use kernelscope_lab::plot::colormap::signed;
 
 /// All kernels of a layer in one picture, each in its own cell: one texture for hundreds of kernels.
 pub struct KernelPicture {
@@ -130,8 +130,8 @@ mod tests {
         assert_eq!(limit([-1.0, 2.0, f32::INFINITY].iter()), 2.0);
         assert_eq!(limit([].iter()), 0.0);
         let side = |value: f32| tap_color(value, 2.0);
-        assert_eq!(side(-2.0), color(kernelscope::plot::Colormap::Diverging.at(0.0)));
-        assert_eq!(side(2.0), color(kernelscope::plot::Colormap::Diverging.at(1.0)));
+        assert_eq!(side(-2.0), color(kernelscope_lab::plot::Colormap::Diverging.at(0.0)));
+        assert_eq!(side(2.0), color(kernelscope_lab::plot::Colormap::Diverging.at(1.0)));
         assert_eq!(side(f32::NAN), NOT_FINITE);
     }
 }

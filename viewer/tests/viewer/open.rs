@@ -40,7 +40,7 @@ fn the_hash_is_that_of_sha256sum() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("abc");
     std::fs::write(&path, "abc").unwrap();
-    let hash = kernelscope::open::sha256(&path, &|| false).unwrap();
+    let hash = kernelscope_lab::open::sha256(&path, &|| false).unwrap();
     assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
@@ -270,8 +270,8 @@ fn large_networks_open_within_two_seconds() {
         weights::save(&path, &network.params().tensors(), &[network.spec().metadata().unwrap()].into()).unwrap();
         drop(network);
         let start = std::time::Instant::now();
-        let subject = kernelscope::open::Subject::open(&path, None, None).unwrap();
-        let facts = kernelscope::open::Facts::new(&subject);
+        let subject = kernelscope_lab::open::Subject::open(&path, None, None).unwrap();
+        let facts = kernelscope_lab::open::Facts::new(&subject);
         let seconds = start.elapsed().as_secs_f64();
         assert!(subject.faults.is_empty() && facts.tree.is_some(), "{:?}", subject.faults);
         eprintln!("{model}: {seconds:.2} s");

@@ -3,7 +3,7 @@
 use crate::support::{opened, program, run, run_all, runs, settings};
 use eframe::egui::{Pos2, Rect, vec2};
 use egui_kittest::kittest::Queryable;
-use kernelscope::plot::Colormap;
+use kernelscope_lab::plot::Colormap;
 use kernelscope_viewer::command::Command;
 use kernelscope_viewer::state::{Arrangement, Transfer, View};
 

@@ -6,10 +6,10 @@ use crate::support::{SIDE, program, run, settings};
 use egui_kittest::{Harness, SnapshotResults};
 use kernelscope::analysis::report::ErfMap;
 use kernelscope::analysis::shape_bias::Answer;
-use kernelscope::data::{Image, Normalize, ShapesTexturesConfig};
+use kernelscope_lab::data::{Image, Normalize, ShapesTexturesConfig};
 use kernelscope::nn::BuildOptions;
-use kernelscope::report::{Answered, Stimuli};
-use kernelscope::run::{
+use kernelscope_lab::report::{Answered, Stimuli};
+use kernelscope_lab::run::{
     DataConfig, DataSource, MaskRow, MaskWriter, MetricsWriter, Progress, Row, RowKind, RunConfig, RunFolder,
     TrainConfig,
 };

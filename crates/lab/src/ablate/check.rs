@@ -1,13 +1,12 @@
 //! The check `merge`: is the form for inference the same network?
 
 use crate::data::{Loader, LoaderConfig, Transform};
-use crate::run::RunFolder;
+use crate::run::{RunFolder, load_network};
 use crate::train::accuracy;
+use crate::train::batch;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 use kernelscope::files::write_atomically;
-use kernelscope::nn::BuildOptions;
-use kernelscope::weights;
 use kernelscope::zoo::{Merge, Network};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -51,15 +50,14 @@ pub(super) fn read_merge(run: &RunFolder) -> Result<MergeCheck> {
 /// If the network cannot be merged, its logits are not finite or a file cannot be read or written.
 pub(super) fn check_merge(run: &RunFolder) -> Result<MergeCheck> {
     let config = run.config()?;
-    let checkpoint = weights::load(&run.checkpoint_path(config.train.epochs, false))?;
-    let network = Network::from_checkpoint::<&str>(None, checkpoint, &[], BuildOptions::frozen())?;
+    let network = load_network(&run.checkpoint_path(config.train.epochs, false))?;
     let merged = for_inference(&network)?;
     let settings = LoaderConfig { batch_size: config.train.batch_size, ..LoaderConfig::default() };
     let loader = Loader::new(config.data.open()?.val, Transform::Eval(config.data.eval_transform()), None, settings)?;
     let (mut difference, mut largest, mut correct, mut images) = (0f64, 0f64, 0, 0);
     for batch in loader.epoch(0) {
         let batch = batch?;
-        let x = Tensor::from_slice(&batch.images, (batch.n, 3, batch.size, batch.size), network.device())?;
+        let x = batch::images(&batch, network.device())?;
         let (before, after) = (network.forward(&x)?, merged.forward(&x)?);
         correct += accuracy(&after, &batch.labels)?;
         images += batch.n;

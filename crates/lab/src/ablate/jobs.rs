@@ -3,8 +3,9 @@
 use super::check::merge_path;
 use super::grid::{Check, Grid};
 use super::variants::Variant;
+use crate::config::{DataSource, RunConfig};
 use crate::data::{Dataset, ImageFolder, shapes_textures};
-use crate::run::{DataSource, RunConfig, RunFolder};
+use crate::run::RunFolder;
 use crate::{Error, Result};
 use kernelscope::nn::BuildOptions;
 use kernelscope::zoo::{ModelConfig, Network};

@@ -2,8 +2,8 @@
 
 use super::compare::Comparison;
 use super::jobs::Ablation;
+use super::records::{Record, Summary};
 use super::stats::Difference;
-use super::table::{Record, Summary};
 use crate::plot::{AblationLines, AblationPoint, AblationRows, AblationSeries};
 use crate::report::{Picture, STYLE, embedded, picture};
 use crate::{Error, Result};

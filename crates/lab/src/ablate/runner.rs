@@ -2,8 +2,8 @@
 
 use super::check::check_merge;
 use super::jobs::{Ablation, Job, State};
-use crate::bench::on_threads;
 use crate::run::RunFolder;
+use crate::threads::on_threads;
 use crate::train::{Observer, Trainer};
 use crate::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,18 +1,17 @@
 //! Settings by name: a flat list of dotted names with values, from which a run's configuration is made.
 
 use super::fields::{self, Misfit};
-use crate::data::{Augment, MixConfig};
-use crate::run::{DataConfig, RunConfig, TrainConfig};
+use crate::config::{DataConfig, Quickstart, Recipe, RunConfig, TrainConfig};
+use crate::data::ShapesTexturesConfig;
 use crate::{Error, Result};
+use clap::ValueEnum;
 use indexmap::IndexMap;
 use kernelscope::zoo::ModelSpec;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use toml::{Table, Value};
 
 /// What a name may be.
 const NAMES: &str = "model, set.FIELD of the network, train.FIELD or data.FIELD";
-/// Side of the network's input where none is set, as for `kernelscope train`.
-const SIZE: i64 = 64;
 
 /// Settings of a run, by dotted name. Later ones replace earlier ones of the same name.
 ///
@@ -36,6 +35,44 @@ struct Parts {
 }
 
 impl Settings {
+    /// The recipe of the quickstart for a network of any family, whose own normalisation it keeps. The seed is not among
+    /// the settings: it is asked for with the configuration.
+    ///
+    /// ```
+    /// use kernelscope_lab::ablate::Settings;
+    /// use kernelscope_lab::run::Quickstart;
+    /// let recipe = Quickstart { seed: 3, ..Quickstart::default() };
+    /// let config = Settings::quickstart("nano-1d", recipe).run_config(3)?;
+    /// assert_eq!(config.data, recipe.run_config("nano-1d")?.data);
+    /// assert_eq!(config.train.lr, recipe.train().lr);
+    /// # Ok::<(), kernelscope::Error>(())
+    /// ```
+    pub fn quickstart(model: &str, recipe: Quickstart) -> Self {
+        let ShapesTexturesConfig { size, train, val, .. } = recipe.images();
+        let TrainConfig { epochs, batch_size, lr, warmup_epochs, clip_norm, mix, augment, .. } = recipe.train();
+        let count = |number: usize| Value::Integer(number as i64);
+        let mut settings = Settings::default();
+        for (name, value) in [
+            ("model", model.into()),
+            ("data.source.kind", "builtin".into()),
+            ("data.source.size", count(size)),
+            ("data.source.train", count(train)),
+            ("data.source.val", count(val)),
+            ("data.size", count(size)),
+            ("data.crop_pct", 1.0.into()),
+            ("train.epochs", count(epochs)),
+            ("train.batch_size", count(batch_size)),
+            ("train.lr", lr.into()),
+            ("train.warmup_epochs", warmup_epochs.into()),
+            ("train.clip_norm", clip_norm.into()),
+            ("train.mix.smoothing", mix.smoothing.into()),
+            ("train.augment.hflip", f64::from(augment.hflip).into()),
+        ] {
+            settings.set(name, value);
+        }
+        settings
+    }
+
     /// Sets one value; a table sets every field in it.
     pub fn set(&mut self, name: &str, value: Value) {
         let deeper = format!("{name}.");
@@ -101,7 +138,8 @@ impl Settings {
     pub fn run_config(&self, seed: u64) -> Result<RunConfig> {
         self.check_names()?;
         let model = self.model()?;
-        let (augment, mix) = self.recipe()?;
+        let recipe = self.recipe()?;
+        let (augment, mix) = (recipe.augment(), recipe.mix());
         let train = TrainConfig { seed, keep_checkpoints: 1, augment, mix, ..TrainConfig::default() };
         let data = self.data(&model, seed)?;
         let Parts { train, data } = self.fields(Parts { train, data })?;
@@ -144,24 +182,20 @@ impl Settings {
         Ok(spec)
     }
 
-    /// Augmentation and mixing that a recipe's name stands for; those of `none` if there is no name.
-    fn recipe(&self) -> Result<(Augment, MixConfig)> {
+    /// The recipe that is named; `none` if there is no name.
+    fn recipe(&self) -> Result<Recipe> {
         let allowed = "none, light or imagenet, or a table of fields";
         match self.get("train.augment") {
-            None => Ok((Augment::default(), MixConfig::default())),
-            Some(Value::String(name)) => match name.as_str() {
-                "none" => Ok((Augment::default(), MixConfig::default())),
-                "light" => Ok((Augment::light(), MixConfig::default())),
-                "imagenet" => Ok((Augment::imagenet(), MixConfig::imagenet())),
-                _ => Err(Error::argument("train.augment", format!("\"{name}\""), allowed)),
-            },
+            None => Ok(Recipe::None),
+            Some(Value::String(name)) => Recipe::from_str(name, false)
+                .map_err(|_| Error::argument("train.augment", format!("\"{name}\""), allowed)),
             Some(other) => Err(Error::argument("train.augment", other, allowed)),
         }
     }
 
     /// The images, with what follows from their source, their size and the network.
     fn data(&self, model: &ModelSpec, seed: u64) -> Result<DataConfig> {
-        let size = match self.get("data.size").unwrap_or(&Value::Integer(SIZE)) {
+        let size = match self.get("data.size").unwrap_or(&Value::Integer(DataConfig::DEFAULT_SIZE as i64)) {
             Value::Integer(size) if *size > 0 => *size as usize,
             other => return Err(Error::argument("data.size", other, "a number of pixels")),
         };
@@ -279,5 +313,37 @@ pub(super) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+/// How settings are written: a name and three tables.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Written {
+    pub(super) model: Option<String>,
+    #[serde(default)]
+    pub(super) set: Table,
+    #[serde(default)]
+    pub(super) train: Table,
+    #[serde(default)]
+    pub(super) data: Table,
+}
+
+impl From<Written> for Settings {
+    fn from(written: Written) -> Self {
+        let mut settings = Settings::default();
+        if let Some(model) = written.model {
+            settings.set("model", Value::String(model));
+        }
+        for (name, table) in [("set", written.set), ("train", written.train), ("data", written.data)] {
+            settings.set(name, Value::Table(table));
+        }
+        settings
+    }
+}
+
+impl<'de> Deserialize<'de> for Settings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        Written::deserialize(deserializer).map(Settings::from)
     }
 }

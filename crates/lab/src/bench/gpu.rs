@@ -3,11 +3,13 @@
 //! Inputs are taken in turn from sets that are larger together than the caches, so that every run reads its input from
 //! memory. Passes are the kernels' launches alone; automatic differentiation adds what it does on any device.
 
-use super::cases::Case;
+pub use super::gpu_pass::Pass;
+
+use super::case::Case;
 use super::peer::{MemoryLayout, Peer};
 use super::roofline::Work;
 use super::timing::{Effort, Timing, measured};
-use super::{Progress, Watcher, results, values};
+use super::{Progress, Watcher, clock, values};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use kernelscope::ops::gpu::{MemoryUse, Meter};
@@ -37,41 +39,6 @@ pub struct Settings {
     pub python: Option<PathBuf>,
     /// The command line that asks for it, for the report.
     pub command: String,
-}
-
-/// A pass of a convolution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pass {
-    /// The output.
-    Forward,
-    /// The gradient of the input.
-    InputGradient,
-    /// The gradients of weights and bias.
-    WeightGradient,
-}
-
-impl Pass {
-    /// All passes.
-    pub const ALL: [Pass; 3] = [Pass::Forward, Pass::InputGradient, Pass::WeightGradient];
-
-    /// As files and the peer name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Pass::Forward => "forward",
-            Pass::InputGradient => "input-gradient",
-            Pass::WeightGradient => "weight-gradient",
-        }
-    }
-
-    /// For tables.
-    pub fn label(self) -> &'static str {
-        match self {
-            Pass::Forward => "forward",
-            Pass::InputGradient => "input gradient",
-            Pass::WeightGradient => "weight gradient",
-        }
-    }
 }
 
 /// What a GPU can do, measured with kernels of its own.
@@ -202,7 +169,7 @@ pub fn run(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
             watch(Progress { done, count, next: &format!("{case}, {}", pass.label()) });
             let error = inputs.check(pass, settings)?;
             let timing = inputs.time(&meter, pass, effort)?;
-            let mut row = measurement(case, pass, &inputs, timing, (error, &capability));
+            let mut row = measurement(case, pass, &inputs, timing, error, &capability);
             let memory = meter.memory(|| Ok(inputs.run(pass, 0).map(drop)?))?;
             row.allocated_bytes = memory.map(MemoryUse::allocated);
             if !branches.is_empty() {
@@ -223,7 +190,7 @@ pub fn run(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
     }
     Ok(Report {
         command: settings.command.clone(),
-        date: results::now(),
+        date: clock::now(),
         version: env!("CARGO_PKG_VERSION"),
         dtype: dtype.to_string(),
         capability,
@@ -238,7 +205,8 @@ fn measurement(
     pass: Pass,
     inputs: &Inputs,
     timing: Timing,
-    (error, machine): (f64, &Capability),
+    error: f64,
+    machine: &Capability,
 ) -> Measurement {
     let Work { macs, bytes } = inputs.work;
     let (gigabytes, gigamacs) = (1e-9 * bytes as f64 / timing.min_s, 1e-9 * macs as f64 / timing.min_s);

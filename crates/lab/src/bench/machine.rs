@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_machine_is_measured() {
-        let machine = super::super::on_threads(Some(2), || Machine::measure(Effort::QUICK)).unwrap();
+        let machine = crate::threads::on_threads(Some(2), || Machine::measure(Effort::QUICK)).unwrap();
         assert_eq!(machine.threads, 2);
         assert!(machine.cores > 0 && machine.bandwidth_gb_per_s > 0.0 && machine.peak_gmac_per_s > 0.0, "{machine:?}");
     }

@@ -13,17 +13,22 @@
 //!
 //! Where kernels are compiled in, the module `gpu` measures the operators on a GPU.
 
+mod case;
 pub mod cases;
+mod clock;
 pub mod gpu;
+mod gpu_pass;
 pub mod machine;
 pub mod models;
 pub mod ops;
 pub mod peer;
 pub mod results;
 pub mod roofline;
+mod step;
 pub mod timing;
 
-use crate::{Error, Result};
+pub use crate::threads::on_threads;
+
 use rand::RngExt;
 use serde::Serializer;
 
@@ -44,17 +49,6 @@ pub struct Progress<'a> {
 /// Somebody who is told about progress.
 pub type Watcher<'a> = &'a mut (dyn FnMut(Progress<'_>) + Send);
 
-/// Runs `work` with this number of threads; without a number, as many as rayon takes by itself (`RAYON_NUM_THREADS`, or
-/// one per core).
-///
-/// # Errors
-/// If the threads cannot be started, and those of `work`.
-pub fn on_threads<R: Send>(threads: Option<usize>, work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
-    // Autograd descends through the whole graph of a network: as much stack as a process's first thread has.
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).stack_size(8 << 20).build();
-    pool.map_err(|e| Error::argument("threads", e, "as many as the system can start"))?.install(work)
-}
-
 /// `count` values in [-1, 1) that follow from `name` alone.
 fn values(name: &str, count: usize) -> Vec<f32> {
     let mut rng = kernelscope::rng::stream(SEED, &[kernelscope::rng::hash_name(name)]);
@@ -62,13 +56,13 @@ fn values(name: &str, count: usize) -> Vec<f32> {
 }
 
 /// Writes a measured number with six significant digits: more would be noise.
-fn six_digits<S: Serializer>(value: &f64, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+fn six_digits<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     // Printing and reading back rounds to decimal digits, which no multiplication does exactly.
     serializer.serialize_f64(format!("{value:.5e}").parse().unwrap_or(*value))
 }
 
 /// [`six_digits`] where there is a value.
-fn six_digits_if_any<S: Serializer>(value: &Option<f64>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+fn six_digits_if_any<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => six_digits(value, serializer),
         None => serializer.serialize_none(),

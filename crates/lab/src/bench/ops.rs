@@ -4,12 +4,12 @@
 //! Other programs on a shared machine slow down whatever happens to run, for seconds or minutes. So all cases can be gone
 //! through several times: the shortest run of all rounds counts, on both sides of a comparison.
 
-use super::cases::{Case, Prepared};
+use super::case::{Case, Prepared};
 use super::machine::Machine;
 use super::peer::{MemoryLayout, Peer, PeerTime};
 use super::roofline::Work;
 use super::timing::{Effort, Timing, measure};
-use super::{Progress, Watcher, results, values};
+use super::{Progress, Watcher, clock, values};
 use crate::Result;
 use candle_core::{Device, Tensor, Var};
 use kernelscope::ops::taps::{TapConv, Wanted};
@@ -209,7 +209,7 @@ fn measure_all(settings: &Settings, watch: Watcher<'_>) -> Result<Report> {
     }
     Ok(Report {
         command: settings.command.clone(),
-        date: results::now(),
+        date: clock::now(),
         version: env!("CARGO_PKG_VERSION"),
         dtype: "f32",
         layout: MemoryLayout::Nchw,

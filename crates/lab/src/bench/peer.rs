@@ -3,7 +3,8 @@
 //!
 //! The process runs `peer.py`. Requests and answers are JSON, one per line; see there.
 
-use super::cases::Case;
+use super::case::Case;
+use super::gpu_pass::Pass;
 use super::timing::{Effort, Timing};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,21 @@ impl PeerTime {
     }
 }
 
+/// What the other library is to repeat of a network.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct NetworkStep<'a> {
+    /// A serialised [`kernelscope::zoo::ModelConfig`].
+    pub config: &'a serde_json::Value,
+    /// A training step instead of inference.
+    pub training: bool,
+    /// Images per step.
+    pub batch: usize,
+    /// Side of the images.
+    pub size: usize,
+    /// On the first GPU instead of the CPU.
+    pub on_gpu: bool,
+}
+
 /// What is asked for.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
@@ -77,12 +93,8 @@ enum Request<'a> {
         effort: Effort,
     },
     Network {
-        config: &'a serde_json::Value,
-        training: bool,
-        batch: usize,
-        size: usize,
-        /// On a GPU, as it is and compiled.
-        on_gpu: bool,
+        #[serde(flatten)]
+        step: NetworkStep<'a>,
         effort: Effort,
     },
 }
@@ -234,13 +246,7 @@ impl Peer {
     ///
     /// # Errors
     /// If the process fails.
-    pub fn pass_on_gpu(
-        &mut self,
-        case: &Case,
-        pass: super::gpu::Pass,
-        dtype: &str,
-        effort: Effort,
-    ) -> Result<PeerTime> {
+    pub fn pass_on_gpu(&mut self, case: &Case, pass: Pass, dtype: &str, effort: Effort) -> Result<PeerTime> {
         let request = Request::Convolution {
             images: case.images,
             channels: case.channels,
@@ -255,21 +261,13 @@ impl Peer {
         self.ask(&request)?.ok_or_else(|| failure("no time", "a time for every convolution"))
     }
 
-    /// Times a network: inference, or a training step. `config` is a serialised [`kernelscope::zoo::ModelConfig`]; the answer
-    /// is `None` if `peer.py` does not have its family. On the first GPU, it is the faster of the network as it is and
-    /// compiled.
+    /// Times a network; the answer is `None` if `peer.py` does not have its family. On the first GPU, it is the faster of
+    /// the network as it is and compiled.
     ///
     /// # Errors
     /// If the process fails.
-    pub fn network(
-        &mut self,
-        config: &serde_json::Value,
-        (training, on_gpu): (bool, bool),
-        batch: usize,
-        size: usize,
-        effort: Effort,
-    ) -> Result<Option<PeerTime>> {
-        self.ask(&Request::Network { config, training, batch, size, on_gpu, effort })
+    pub fn network(&mut self, step: NetworkStep<'_>, effort: Effort) -> Result<Option<PeerTime>> {
+        self.ask(&Request::Network { step, effort })
     }
 
     fn ask(&mut self, request: &Request) -> Result<Option<PeerTime>> {

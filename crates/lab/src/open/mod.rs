@@ -5,13 +5,15 @@
 
 mod facts;
 mod find;
+mod load;
 mod overview;
 
 pub use facts::{BINS, Facts, merged_kernels, sha256, sparsity_of};
 pub use find::{Found, find};
+pub use load::{Loaded, eval_transform, masks_beside, read_masks, transform_of};
 pub use overview::{Overview, Stamp};
 
-use crate::data::{EvalTransform, Filter, Normalize};
+use crate::data::EvalTransform;
 use crate::run::{DataConfig, RunFolder};
 use crate::{Error, Result};
 use candle_core::DType;
@@ -78,21 +80,15 @@ impl Subject {
         let built = Network::from_checkpoint::<&str>(model, checkpoint, &[], BuildOptions::frozen());
         let named = |error: Error| model.map_or(error.to_string(), |model| format!("as {model}: {error}"));
         let network = built.map_err(|error| faults.push(Fault::new("network", named(error)))).ok().map(Arc::new);
-        let described = stored.or_else(|| network.as_ref().map(|n| n.spec().preprocessing())).unwrap_or_default();
-        let transform = data.as_ref().map_or_else(|| eval_transform(&described), DataConfig::eval_transform);
+        let transform = transform_of(data.as_ref(), stored, network.as_deref());
         let checked = transform.check().map_err(|e| Error::file(path, format!("its images' preparation: {e}")));
         let transform = match noted(&mut faults, "images", checked) {
             Some(()) => transform,
             None => EvalTransform::default(),
         };
         let stem = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let masks = masks_beside(path).and_then(|place| {
-            let read = weights::load(&place).and_then(|masks| {
-                kernelscope::analysis::sparsity::check_masks(&masks, &tensors)?;
-                Ok(masks.tensors)
-            });
-            noted(&mut faults, "masks", read)
-        });
+        let masks = masks_beside(path)
+            .and_then(|place| noted(&mut faults, "masks", read_masks(&place, &tensors).map(|masks| masks.tensors)));
         Ok(Subject {
             name: network.as_ref().map_or(stem, |network| network.spec().name.clone()),
             source: path.to_path_buf(),
@@ -156,21 +152,4 @@ fn non_finite(tensors: &TensorMap) -> Result<Vec<Fault>> {
         Fault { what: "what depends on weights that are not finite", message }
     };
     Ok(first.map(fault).into_iter().collect())
-}
-
-/// The transform of images that is described with a network.
-pub fn eval_transform(p: &Preprocessing) -> EvalTransform {
-    EvalTransform {
-        size: p.size,
-        crop_pct: p.crop_pct as f32,
-        normalize: Normalize { mean: p.mean, std: p.std },
-        filter: Filter::Bicubic,
-    }
-}
-
-/// The masks that were saved with a checkpoint; averaged weights have those of the others.
-pub fn masks_beside(checkpoint: &Path) -> Option<PathBuf> {
-    let stem = checkpoint.file_stem()?.to_str()?;
-    let place = |stem: &str| checkpoint.with_file_name(format!("{stem}.masks.safetensors"));
-    [stem, stem.strip_suffix("-ema").unwrap_or(stem)].map(place).into_iter().find(|path| path.is_file())
 }

@@ -5,7 +5,7 @@ use crate::data::EvalTransform;
 use crate::save::table;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
-use kernelscope::analysis::erf::{Definition, Probe, THRESHOLDS, area_ratios};
+use kernelscope::analysis::erf::{Definition, PUBLISHED_SIZE, Probe, THRESHOLDS, area_ratios};
 use kernelscope::analysis::report::{AreaRatio, ErfMap};
 use kernelscope::rng::{hash_name, mix};
 use kernelscope::weights::{self, TensorMap};
@@ -24,6 +24,9 @@ pub struct PublishedErf {
     /// Area ratios in percent, one per threshold of [`THRESHOLDS`].
     pub percent: [f64; 4],
 }
+
+/// Number of images behind the published figures.
+pub const PUBLISHED_IMAGES: usize = 50;
 
 /// Area ratios of the RepLKNet paper (Ding et al., CVPR 2022, arXiv version, Table 10): last stage, 50 images of
 /// ImageNet's validation set at 1024x1024. We had no copy of that table: 22.4 and 98.6 are confirmed by other sources,
@@ -145,8 +148,8 @@ fn published_row(p: &PublishedErf) -> ErfRow {
         network: p.printed.to_string(),
         source: RowSource::Published,
         stage: None,
-        size: kernelscope::analysis::erf::PUBLISHED_SIZE,
-        images: 50,
+        size: PUBLISHED_SIZE,
+        images: PUBLISHED_IMAGES,
         areas: areas
             .map(|(&threshold, percent)| AreaRatio { threshold, side: None, ratio: Some(percent / 100.0) })
             .collect(),

@@ -17,20 +17,22 @@
 //! row that a crash cut off is left out when reading). `state/progress.toml` names the last complete epoch; whatever
 //! is newer is ignored and overwritten when the run resumes.
 
-mod config;
 mod mask_history;
 mod masks;
 pub mod metrics;
 
-pub(crate) use config::toml_fault;
-pub use config::{DataConfig, DataSource, RunConfig, Splits, TrainConfig};
+pub use crate::config::{DataConfig, DataSource, Quickstart, Recipe, RunConfig, Splits, TrainConfig};
 pub use mask_history::read_mask_history;
 pub use masks::{MaskRow, MaskWriter, read_mask_rows};
 pub use metrics::{MetricsWriter, Row, RowKind, RowWriter};
 
+use crate::config::toml_fault;
 use crate::{Error, Result};
 use kernelscope::analysis::report::RunHistory;
 use kernelscope::files::write_atomically;
+use kernelscope::nn::BuildOptions;
+use kernelscope::weights;
+use kernelscope::zoo::Network;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -56,6 +58,15 @@ pub struct CheckpointFile {
     pub ema: bool,
     /// The file.
     pub path: PathBuf,
+}
+
+/// The network of a checkpoint that says which one it is, as those of runs do, for analysis: without gradients for its
+/// parameters.
+///
+/// # Errors
+/// If the file cannot be read, or its weights do not fit its network.
+pub fn load_network(checkpoint: &Path) -> Result<Network> {
+    Network::from_checkpoint::<&str>(None, weights::load(checkpoint)?, &[], BuildOptions::frozen())
 }
 
 /// A run folder on disk.

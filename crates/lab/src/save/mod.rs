@@ -1,18 +1,19 @@
 //! Results of analyses as files: tensors as safetensors, tables as CSV.
 
-use crate::{Error, Result};
+use crate::Result;
 use candle_core::{Device, Tensor};
 use kernelscope::analysis::cost::CostReport;
 use kernelscope::analysis::report::{AreaRatio, CategoryBias, ErfMap, LayerOrientation, ShapeBiasReport};
-use kernelscope::files::write_atomically;
 use kernelscope::weights::{self, TensorMap};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 mod sparsity;
+mod table;
 
 pub use sparsity::save as sparsity;
+pub(crate) use table::table;
 
 /// Writes `STEM.safetensors` (tensor `contribution`, (H, W)) and `STEM.csv` (area ratios).
 ///
@@ -112,14 +113,4 @@ pub fn costs(path: &Path, report: &CostReport) -> Result<()> {
         })
         .collect();
     table(path, &rows)
-}
-
-/// Writes any rows as CSV, atomically.
-pub(crate) fn table<R: Serialize>(path: &Path, rows: &[R]) -> Result<()> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for row in rows {
-        writer.serialize(row).map_err(|e| Error::file(path, e))?;
-    }
-    let bytes = writer.into_inner().map_err(|e| Error::file(path, e.error()))?;
-    write_atomically(path, |file| file.write_all(&bytes))
 }

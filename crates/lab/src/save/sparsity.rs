@@ -1,6 +1,6 @@
 //! The report as CSV files.
 
-use super::table;
+use super::table::table;
 use crate::Result;
 use kernelscope::analysis::report::{Direction, Granularity, KeptShifts, SparsityReport};
 use serde::Serialize;

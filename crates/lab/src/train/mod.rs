@@ -1,5 +1,6 @@
 //! Training: loss, optimiser, schedule, averaging, sparse masks, and the trainer that ties them to a run folder.
 
+pub(crate) mod batch;
 mod ema;
 mod loss;
 mod observer;
@@ -9,9 +10,10 @@ pub mod sparse;
 mod sums;
 mod trainer;
 
+pub use crate::config::AdamWConfig;
 pub use ema::Ema;
 pub use loss::{accuracy, soft_cross_entropy};
 pub use observer::{EpochReport, Evaluation, Observer, Outcome, Silent, StepReport};
-pub use optimizer::{AdamW, AdamWConfig};
+pub use optimizer::AdamW;
 pub use schedule::CosineSchedule;
 pub use trainer::{Trainer, evaluate};

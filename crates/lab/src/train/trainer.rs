@@ -1,13 +1,17 @@
 //! The trainer: from a run's configuration to its checkpoints.
 
+use super::batch;
+use super::ema::Ema;
+use super::loss::{accuracy, soft_cross_entropy};
 use super::observer::{EpochReport, Evaluation, Observer, Outcome, StepReport};
+use super::optimizer::AdamW;
+use super::schedule::CosineSchedule;
 use super::sparse::SparseTraining;
 use super::sums::Sums;
-use super::{AdamW, CosineSchedule, Ema, accuracy, soft_cross_entropy};
+use crate::config::{RunConfig, Splits};
 use crate::data::{Batch, Loader, LoaderConfig, Transform};
-use crate::run::{MetricsWriter, Progress, RowKind, RunConfig, RunFolder};
+use crate::run::{MetricsWriter, Progress, RowKind, RunFolder};
 use crate::{Error, Result};
-use candle_core::{Device, Tensor};
 use kernelscope::nn::{BuildOptions, LayerTrace, Mode};
 use kernelscope::rng;
 use kernelscope::weights::{self, TensorMap};
@@ -50,12 +54,12 @@ impl Trainer {
         let options =
             BuildOptions { seed: config.train.seed, weights: initial_weights(&config)?, ..Default::default() };
         let network = Network::build(config.model.clone(), options)?;
-        let (train, val) = loaders(&config, splits)?;
+        let loaders = loaders(&config, splits)?;
         // What does not fit the network must not leave a folder behind.
-        check_batches(&network, &config, &train)?;
-        let sparse = SparseTraining::start(&config, &network, &train)?;
+        check_batches(&network, &config, &loaders.train)?;
+        let sparse = SparseTraining::start(&config, &network, &loaders.train)?;
         let run = RunFolder::create(root, &config)?;
-        Trainer::assemble(run, config, (network, sparse), (train, val))
+        Trainer::assemble(run, config, network, sparse, loaders)
     }
 
     /// Goes on with a run after its last complete epoch.
@@ -74,14 +78,14 @@ impl Trainer {
         };
         let options = BuildOptions { seed: config.train.seed, weights, ..Default::default() };
         let network = Network::build(config.model.clone(), options)?;
-        let (train, val) = loaders(&config, splits)?;
-        check_batches(&network, &config, &train)?;
-        check_progress(root, progress, &train)?;
+        let loaders = loaders(&config, splits)?;
+        check_batches(&network, &config, &loaders.train)?;
+        check_progress(root, progress, &loaders.train)?;
         let sparse = match progress.epoch {
-            0 => SparseTraining::start(&config, &network, &train)?,
-            epoch => SparseTraining::restore(&config, &network, &train, (&run, epoch))?,
+            0 => SparseTraining::start(&config, &network, &loaders.train)?,
+            epoch => SparseTraining::restore(&config, &network, &loaders.train, &run, epoch)?,
         };
-        let mut trainer = Trainer::assemble(run, config, (network, sparse), (train, val))?;
+        let mut trainer = Trainer::assemble(run, config, network, sparse, loaders)?;
         if progress.epoch > 0 {
             let moments = weights::load(&trainer.run.moments_path(progress.epoch))?;
             trainer.optimizer.restore(&moments.tensors, progress.step as u64)?;
@@ -100,8 +104,9 @@ impl Trainer {
     fn assemble(
         run: RunFolder,
         config: RunConfig,
-        (network, sparse): (Network, Option<SparseTraining>),
-        (train, val): (Loader, Loader),
+        network: Network,
+        sparse: Option<SparseTraining>,
+        Loaders { train, val }: Loaders,
     ) -> Result<Self> {
         let per_epoch = train.batches_per_epoch();
         let schedule = CosineSchedule {
@@ -221,9 +226,8 @@ impl Trainer {
     }
 
     fn step(&mut self, batch: &Batch, step: usize, lr: f64) -> Result<Sums> {
-        let images = images_tensor(batch, self.network.device())?;
-        let classes = batch.targets.len() / batch.n;
-        let targets = Tensor::from_slice(&batch.targets, (batch.n, classes), self.network.device())?;
+        let images = batch::images(batch, self.network.device())?;
+        let targets = batch::targets(batch, self.network.device())?;
         let seed = rng::derive(self.config.train.seed, &[DROP_PATH, step as u64]);
         let logits = self.network.forward_t(&images, Mode::Train { seed })?;
         let loss = soft_cross_entropy(&logits, &targets)?;
@@ -323,7 +327,13 @@ fn weights_for(spec: &ModelSpec, path: &Path) -> Result<(TensorMap, String)> {
 /// Stream of the drop-path masks.
 const DROP_PATH: u64 = 10;
 
-fn loaders(config: &RunConfig, splits: crate::run::Splits) -> Result<(Loader, Loader)> {
+/// Batches of both splits.
+struct Loaders {
+    train: Loader,
+    val: Loader,
+}
+
+fn loaders(config: &RunConfig, splits: Splits) -> Result<Loaders> {
     let train = &config.train;
     if config.model.config.classes() != splits.train.classes().len() {
         return Err(Error::argument(
@@ -342,10 +352,10 @@ fn loaders(config: &RunConfig, splits: crate::run::Splits) -> Result<(Loader, Lo
     };
     let eval = LoaderConfig { shuffle: false, drop_last: false, batch_size: train.batch_size, ..loader.clone() };
     let transform = Transform::Train(config.data.train_transform(&train.augment));
-    Ok((
-        Loader::new(splits.train, transform, Some(train.mix), loader)?,
-        Loader::new(splits.val, Transform::Eval(config.data.eval_transform()), None, eval)?,
-    ))
+    Ok(Loaders {
+        train: Loader::new(splits.train, transform, Some(train.mix), loader)?,
+        val: Loader::new(splits.val, Transform::Eval(config.data.eval_transform()), None, eval)?,
+    })
 }
 
 /// Refuses a size of images that does not fit the network, and batches in which a batch norm would see a single value
@@ -392,17 +402,12 @@ pub fn evaluate(network: &Network, loader: &Loader) -> Result<Evaluation> {
     let (mut loss, mut correct, mut images) = (0.0, 0, 0);
     for batch in loader.epoch(0) {
         let batch = batch?;
-        let logits = network.forward(&images_tensor(&batch, network.device())?)?;
-        let classes = batch.targets.len() / batch.n;
-        let targets = Tensor::from_slice(&batch.targets, (batch.n, classes), network.device())?;
+        let logits = network.forward(&batch::images(&batch, network.device())?)?;
+        let targets = batch::targets(&batch, network.device())?;
         loss += f64::from(soft_cross_entropy(&logits, &targets)?.to_scalar::<f32>()?) * batch.n as f64;
         correct += accuracy(&logits, &batch.labels)?;
         images += batch.n;
     }
     let count = images.max(1) as f64;
     Ok(Evaluation { loss: loss / count, accuracy: correct as f64 / count, images })
-}
-
-pub(super) fn images_tensor(batch: &Batch, device: &Device) -> Result<Tensor> {
-    Ok(Tensor::from_slice(&batch.images, (batch.n, 3, batch.size, batch.size), device)?)
 }

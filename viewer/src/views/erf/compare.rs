@@ -7,7 +7,7 @@ use crate::command::Command;
 use crate::widgets::{color, color_bar, faint, fault, image_area, number, paint_image, series_color};
 use eframe::egui::{self, Color32, Rect, Stroke, StrokeKind, TextureOptions, pos2};
 use kernelscope::analysis::erf;
-use kernelscope::plot::{Colormap, colormap::signed};
+use kernelscope_lab::plot::{Colormap, colormap::signed};
 
 /// Two maps on top of each other, with a movable border.
 pub fn swipe(ui: &mut egui::Ui, scene: &mut Scene, first: Field, second: Field, peak: Option<f64>) {

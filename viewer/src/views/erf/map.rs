@@ -9,7 +9,7 @@ use eframe::egui::{
     self, Color32, ColorImage, Rect, Shape, Stroke, StrokeKind, TextureHandle, TextureOptions, Vec2, vec2,
 };
 use kernelscope::analysis::erf;
-use kernelscope::plot::{Colormap, erf::CONTOUR_SIDE, pool};
+use kernelscope_lab::plot::{Colormap, erf::CONTOUR_SIDE, pool};
 
 /// An entry with its receptive field.
 #[derive(Clone, Copy)]

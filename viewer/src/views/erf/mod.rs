@@ -9,7 +9,7 @@ use super::scene::{Scene, current};
 use crate::state::{Arrangement, Entry, State};
 use crate::widgets::{self, color_bar};
 use eframe::egui::{self, Vec2, vec2};
-use kernelscope::plot::Colormap;
+use kernelscope_lab::plot::Colormap;
 use map::Field;
 
 /// Height reserved for the lines below a map.

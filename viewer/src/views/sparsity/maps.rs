@@ -9,7 +9,7 @@ use eframe::egui::{
 };
 use kernelscope::analysis::report::{Direction, KeptGroups, KeptShifts, SparsityReport};
 use kernelscope::analysis::tree::Address;
-use kernelscope::plot::Colormap;
+use kernelscope_lab::plot::Colormap;
 
 /// Room for the names of the lowest and the highest row, left of a map.
 const NAMES: f32 = 44.0;

@@ -11,7 +11,7 @@ use egui_plot::{Bar, BarChart, Legend, Line, LineStyle, Plot, PlotPoints};
 use kernelscope::analysis::report::{Granularity, GroupHistogram, KeptTaps, SparsityReport};
 use kernelscope::analysis::sparsity::stage_means;
 use kernelscope::analysis::tree::Address;
-use kernelscope::plot::Colormap;
+use kernelscope_lab::plot::Colormap;
 
 pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
     let state = scene.state;

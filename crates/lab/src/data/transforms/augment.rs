@@ -4,7 +4,10 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Normalize, RandAugment, chance, check_probability, erase, geometry, log_uniform, photometric, uniform};
+use super::normalize::Normalize;
+use super::rand_augment::RandAugment;
+use super::random::{chance, check_probability, log_uniform, uniform};
+use super::{erase, geometry, photometric};
 use crate::data::{Filter, Image, check_side};
 use crate::{Error, Result};
 use kernelscope::rng::ChaCha8Rng;

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand_distr::StandardNormal;
 
-use super::{log_uniform, uniform};
+use super::random::{log_uniform, uniform};
 use kernelscope::rng::ChaCha8Rng;
 
 /// Smallest and greatest share of the area.

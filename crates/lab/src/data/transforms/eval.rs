@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Normalize;
+use super::normalize::Normalize;
 use crate::data::{Filter, Image, check_side};
 use crate::{Error, Result};
 

@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand_distr::Beta;
 use serde::{Deserialize, Serialize};
 
-use super::check_probability;
+use super::random::check_probability;
 use crate::{Error, Result};
 use kernelscope::rng::ChaCha8Rng;
 

@@ -5,7 +5,8 @@ use rand::RngExt;
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
 
-use super::{chance, geometry, photometric};
+use super::random::chance;
+use super::{geometry, photometric};
 use crate::data::Image;
 use crate::{Error, Result};
 use kernelscope::rng::ChaCha8Rng;

@@ -1,8 +1,8 @@
 //! The first masks: densities of layers, and which weights are kept.
 
-use super::config::SparseInit;
-use super::masks::{Mask, Masks, count};
-use super::{Random, group_sums};
+use super::masks::{Mask, Masks, count, group_sums};
+use super::random::Random;
+use crate::config::SparseInit;
 use crate::{Error, Result};
 use candle_core::Tensor;
 use kernelscope::ops::update::{Keep, read};

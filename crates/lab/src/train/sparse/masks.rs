@@ -1,6 +1,6 @@
 //! Masks of weights, and which weights have one.
 
-use super::config::{SparseConfig, SparseKind};
+use crate::config::{SparseConfig, SparseKind};
 use crate::run::MaskRow;
 use crate::{Error, Result};
 use candle_core::Var;
@@ -93,6 +93,12 @@ impl Mask {
     pub(super) fn explore(&mut self) {
         self.explored.iter_mut().zip(self.keep.iter()).for_each(|(explored, keep)| *explored |= keep);
     }
+}
+
+/// Sums of absolute values over groups.
+pub(super) fn group_sums(values: &[f32], group: usize) -> Vec<f64> {
+    let sum = |group: &[f32]| group.iter().map(|v| f64::from(v.abs())).sum();
+    values.chunks(group.max(1)).map(sum).collect()
 }
 
 /// Number of ones.

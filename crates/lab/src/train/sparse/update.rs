@@ -1,7 +1,7 @@
 //! Updates of masks: pruning and growing.
 
-use super::masks::{Mask, Masks, Unit, count};
-use super::{Random, group_sums};
+use super::masks::{Mask, Masks, Unit, count, group_sums};
+use super::random::Random;
 use crate::{Error, Result};
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;

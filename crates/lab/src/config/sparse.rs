@@ -16,7 +16,7 @@ pub struct SparseConfig {
     /// Share of the weights that are zero, over all sparse layers together. With [`SparseInit::Resume`] the weights
     /// decide.
     pub sparsity: f64,
-    /// Share of a layer's kept weights that an update prunes, at the start; see [`PruneRate`](super::PruneRate).
+    /// Share of a layer's kept weights that an update prunes, at the start; see [`PruneRate`](crate::train::sparse::PruneRate).
     pub prune_rate: f64,
     /// Optimiser steps between updates of the masks.
     pub update_frequency: usize,
