@@ -9,6 +9,7 @@ use crate::{Viewer, app, bench, export, raster};
 use clap::Parser;
 use eframe::egui;
 use kernelscope::analysis::tree::Address;
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -135,7 +136,22 @@ impl Args {
 
 /// Runs the program.
 pub fn run() -> ExitCode {
-    let args = Args::parse();
+    run_with(Args::parse())
+}
+
+/// The same with arguments that another program was given; the networks of its registry are known.
+pub fn run_in(arguments: Vec<OsString>) -> ExitCode {
+    let name = OsString::from("kernelscope view");
+    match Args::try_parse_from(std::iter::once(name).chain(arguments)) {
+        Ok(args) => run_with(args),
+        Err(error) => {
+            let _ = error.print();
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+        }
+    }
+}
+
+fn run_with(args: Args) -> ExitCode {
     let result = if args.bench {
         bench::run(args.headless).map(|times| say(&times))
     } else if args.headless {

@@ -3,11 +3,11 @@
 use super::link::{Link, Report};
 use crate::state::{BiasKey, BiasResult, ErfKey, ErfResult, Images, Progress};
 use kernelscope::analysis::erf::{Erf, Probe};
+use kernelscope::zoo::Network;
+use kernelscope::{Error, Result};
 use kernelscope_lab::open::Subject;
 use kernelscope_lab::report::{ErfInputs, Stimuli};
 use kernelscope_lab::run::{DataConfig, DataSource};
-use kernelscope::zoo::Network;
-use kernelscope::{Error, Result};
 use std::sync::Arc;
 
 /// What to compute.

@@ -7,8 +7,8 @@ use crate::widgets::{self, accent, faint, percent, share_bar, short_count};
 use eframe::egui::{self, RichText, Sense};
 use egui_extras::{Column, TableBuilder};
 use kernelscope::analysis::tree::{Address, LayerTree};
-use kernelscope_lab::open::Found;
 use kernelscope::zoo::registry;
+use kernelscope_lab::open::Found;
 
 pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
     let (state, out) = (scene.state, &mut *scene.out);
