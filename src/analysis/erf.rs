@@ -99,7 +99,7 @@ impl<'a> Erf<'a> {
         if let Some((h, w)) = self.size
             && (h, w) != (height, width)
         {
-            return Err(Error::argument("image", format!("{height}x{width}"), format!("{h}x{w} like the first")));
+            return Err(Error::argument("image", format!("{height}x{width}"), format!("{h}x{w}, like the first image")));
         }
         let place = || format!("image {} of the receptive field", self.images + 1);
         let sum = image.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
@@ -298,7 +298,7 @@ pub fn contour(values: &[f64], width: usize, level: f64) -> Vec<[(f32, f32); 2]>
 pub fn difference(a: &[f64], b: &[f64]) -> Result<Vec<f64>> {
     if a.len() != b.len() {
         let given = format!("{} and {} values", a.len(), b.len());
-        return Err(Error::argument("maps", given, "two maps of one size"));
+        return Err(Error::argument("maps", given, "two maps of the same size"));
     }
     Ok(a.iter().zip(b).map(|(a, b)| a - b).collect())
 }
@@ -319,7 +319,7 @@ pub fn read_npy(path: &Path) -> Result<ErfMap> {
     if let Some(index) = contribution.iter().position(|value| !value.is_finite() || *value < 0.0) {
         let (row, column, value) = (index / width, index % width, contribution[index]);
         let place = format!("has the value {value} at row {row}, column {column}");
-        return Err(Error::file(path, format!("{place}, allowed: finite contributions that are not negative")));
+        return Err(Error::file(path, format!("{place}, allowed: finite, nonnegative contributions")));
     }
     let model = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     Ok(ErfMap { model, stage: 0, position: (0, 0), height, width, images: 1, contribution })

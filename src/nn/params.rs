@@ -161,7 +161,7 @@ impl Params {
                 // A copy, since the given tensors may be this network's own, which cannot be written onto themselves.
                 values.push((&param.var, value.to_device(param.var.device())?.force_contiguous()?));
             } else if in_double(&value)? != in_double(&param.var)? {
-                return Err(Error::argument(name, "other angles", "those the network was built with"));
+                return Err(Error::argument(name, "other angles", "the angles that the network was built with"));
             }
         }
         values.into_iter().try_for_each(|(var, value)| Ok(var.set(&value)?))
@@ -371,7 +371,7 @@ impl Scope {
                 found => {
                     let found = found.map_or("none".into(), |param| format!("shape {:?}", param.var.dims()));
                     let given = format!("{found} for {name}");
-                    return Err(Error::argument("shared parameters", given, "those of the same network"));
+                    return Err(Error::argument("shared parameters", given, "the parameters of the same network"));
                 }
             },
             None => self.var(&name, &shape, kind, &init)?,
@@ -390,7 +390,7 @@ impl Scope {
         let count = shape.dims().iter().try_fold(1usize, |count, &side| count.checked_mul(side));
         let mut state = self.shared.lock();
         let Some(values) = count.and_then(|n| state.values.checked_add(n)).filter(|&n| n <= MAX_VALUES) else {
-            let allowed = format!("a network of at most {MAX_VALUES} values in all");
+            let allowed = format!("a network with at most {MAX_VALUES} values in total");
             return Err(Error::argument(format!("shape of {name}"), format!("{:?}", shape.dims()), allowed));
         };
         state.values = values;

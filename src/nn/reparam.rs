@@ -42,7 +42,7 @@ impl FoldedConv {
         let bias = (double("bias")? - (double("running_mean")? * &scale)?)?;
         let channels = scale.elem_count();
         if stored.dims().first() != Some(&channels) {
-            let allowed = format!("{channels} outputs, as {norm} has");
+            let allowed = format!("{channels} outputs, the same number as {norm}");
             return Err(Error::shape(format!("{conv}.weight"), stored.dims(), allowed));
         }
         let per_output: Vec<usize> = once(channels).chain(repeat_n(1, stored.rank() - 1)).collect();
@@ -61,7 +61,7 @@ impl FoldedConv {
             return Err(Error::argument("parallel convolutions", given, "(outputs, inputs, height, width) for both"));
         };
         if (so, si) != (o, i) || !is_centred(kh, sh) || !is_centred(kw, sw) {
-            let allowed = format!("({o}, {i}, height, width) with sides up to {kh}x{kw} that have the same centre");
+            let allowed = format!("({o}, {i}, height, width) with sides up to {kh}x{kw} and the same center");
             return Err(Error::shape("smaller kernel", small, allowed));
         }
         let padded = smaller.padded_to(kh, kw)?;
@@ -80,7 +80,7 @@ impl FoldedConv {
             return Err(Error::shape("kernel to pad", dims, allowed));
         };
         if !is_centred(height, kh) || !is_centred(width, kw) {
-            let allowed = format!("sides up to {height}x{width} that have the same centre");
+            let allowed = format!("sides up to {height}x{width} and the same center");
             return Err(Error::shape("kernel to pad", dims, allowed));
         }
         let (rows, cols) = ((height - kh) / 2, (width - kw) / 2);

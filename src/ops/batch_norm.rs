@@ -96,7 +96,7 @@ pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, statistics: &Stati
     let (n, channels, h, w) = dims4("input", x)?;
     check_per_channel("weight", weight, channels)?;
     check_per_channel("bias", bias, channels)?;
-    storage::check_same("input, weight and bias", &[x, weight, bias])?;
+    storage::check_same("input, weight, and bias", &[x, weight, bias])?;
     let op = BatchNorm {
         channels,
         plane: h * w,

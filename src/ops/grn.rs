@@ -42,7 +42,7 @@ pub fn grn(x: &Tensor, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
     let (_, channels, height, width) = dims4("input", x)?;
     check_per_channel("gamma", gamma, channels)?;
     check_per_channel("beta", beta, channels)?;
-    storage::check_same("input, gamma and beta", &[x, gamma, beta])?;
+    storage::check_same("input, gamma, and beta", &[x, gamma, beta])?;
     operator::apply(Grn { channels, positions: height * width }, [x, gamma, beta])
 }
 

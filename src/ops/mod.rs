@@ -61,7 +61,7 @@ pub enum Layout {
 pub(crate) fn dims4(name: &str, tensor: &Tensor) -> Result<(usize, usize, usize, usize)> {
     match tensor.dims() {
         &[n, c, h, w] if n * c * h * w > 0 => Ok((n, c, h, w)),
-        dims => Err(Error::shape(name, dims, "four axes (N, C, H, W), none empty")),
+        dims => Err(Error::shape(name, dims, "four non-empty axes (N, C, H, W)")),
     }
 }
 

@@ -209,7 +209,7 @@ number_or_keyword!(KernelChoice, Taps, Replaced, "replaced");
 /// # Ok::<(), kernelscope::Error>(())
 /// ```
 pub fn set_field<C: Serialize + for<'de> Deserialize<'de>>(config: &mut C, key: &str, value: &str) -> Result<()> {
-    let as_table = |e: toml::ser::Error| Error::argument("config", e, "a serialisable configuration");
+    let as_table = |e: toml::ser::Error| Error::argument("config", e, "a serializable configuration");
     let mut table = toml::Table::try_from(&*config).map_err(as_table)?;
     if !table.contains_key(key) {
         let keys: Vec<_> = table.keys().map(String::as_str).collect();

@@ -63,7 +63,7 @@ impl Preprocessing {
         let Some(text) = checkpoint.metadata.get(PREPROCESSING_KEY) else { return Ok(None) };
         let read = serde_json::from_str(text);
         read.map(Some).map_err(|e| {
-            Error::file(&checkpoint.source, format!("its stored preprocessing of images is not readable: {e}"))
+            Error::file(&checkpoint.source, format!("its stored preprocessing of images cannot be read: {e}"))
         })
     }
 }

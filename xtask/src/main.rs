@@ -76,7 +76,7 @@ fn start(arguments: &[String]) -> Result<(), String> {
 fn test(arguments: &[String]) -> Result<(), String> {
     tidy::check(&root())?;
     if let Err(message) = packages::display() {
-        eprintln!("xtask: the viewer's window will not be tried: {message}");
+        eprintln!("xtask: the test of the viewer's window is skipped: {message}");
     }
     // The notebook kernel has a profile of its own.
     run(cargo().args(["test", "--release", "--workspace", "--exclude", "kernelscope-jupyter"]).args(arguments))?;
@@ -86,7 +86,7 @@ fn test(arguments: &[String]) -> Result<(), String> {
     outside()?;
     match packages::python().and_then(|()| cuda::toolchain(&cuda::usual_folder())) {
         Ok(()) => gpu::lint()?,
-        Err(message) => eprintln!("xtask: the feature cuda will not be compiled: {message}"),
+        Err(message) => eprintln!("xtask: compiling the feature cuda is skipped: {message}"),
     }
     notebooks::test()
 }

@@ -47,7 +47,7 @@ impl Failure {
 
     /// A cell whose process was ended.
     pub fn killed() -> Self {
-        Failure::new("Interrupted", "the process was ended; its variables are lost, functions and types are kept")
+        Failure::new("Interrupted", "the process was ended; its variables are lost, but functions and types are kept")
     }
 
     /// What evcxr reports.
@@ -55,7 +55,7 @@ impl Failure {
         match error {
             evcxr::Error::CompilationErrors(errors) => Failure::of_compiler(&errors, code),
             evcxr::Error::TypeRedefinedVariablesLost(names) => {
-                let message = format!("a type was defined anew, so these variables are lost: {}", names.join(", "));
+                let message = format!("a type was redefined, so these variables are lost: {}", names.join(", "));
                 Failure::new("Error", &message)
             }
             evcxr::Error::Message(text) => Failure::new("Error", &text),

@@ -39,10 +39,10 @@ pub const EPS: f64 = 1e-6;
 /// ```
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64, layout: Layout) -> Result<Tensor> {
     let sizes = Sizes::of(x.dims(), layout)
-        .ok_or_else(|| Error::argument("input", format!("shape {:?}", x.dims()), "two or more axes, none empty"))?;
+        .ok_or_else(|| Error::argument("input", format!("shape {:?}", x.dims()), "two or more non-empty axes"))?;
     check_per_channel("weight", weight, sizes.channels)?;
     check_per_channel("bias", bias, sizes.channels)?;
-    storage::check_same("input, weight and bias", &[x, weight, bias])?;
+    storage::check_same("input, weight, and bias", &[x, weight, bias])?;
     let op = LayerNorm { sizes, eps };
     operator::apply(op, [x, weight, bias])
 }

@@ -69,7 +69,7 @@ impl AddShift {
         let results = shifts.horizontal.len();
         if channels == 0 || results == 0 || !results.is_multiple_of(channels) || shifts.vertical.len() != results {
             let given = format!("{results} horizontal and {} vertical", shifts.vertical.len());
-            let allowed = format!("as many of both, a multiple of {channels} channels");
+            let allowed = format!("equally many of both, a multiple of the {channels} channels");
             return Err(Error::argument("lists of shifts", given, allowed));
         }
         let margin = match i32::try_from(shifts.margin) {

@@ -285,6 +285,6 @@ pub fn small_convolutions(x: &Tensor, weight: &Tensor, window: &Window) -> Resul
 }
 
 fn half_padding() -> Error {
-    let allowed = "padding = full, with which the branches are convolutions";
-    Error::argument("padding", "half, which loses windows at the border", allowed)
+    let allowed = "padding = full, for which the branches are convolutions";
+    Error::argument("padding", "half, which drops windows at the border", allowed)
 }

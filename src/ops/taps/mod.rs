@@ -113,7 +113,7 @@ impl TapTable {
     pub fn ragged(offsets: &[Vec<Tap>]) -> Result<Self> {
         let weights_per_channel = offsets.iter().map(Vec::len).max().unwrap_or(0);
         if weights_per_channel == 0 {
-            return Err(Error::argument("taps", "no taps", "at least one in some channel"));
+            return Err(Error::argument("taps", "no taps", "at least one tap in some channel"));
         }
         let mut index = HashMap::new();
         let mut groups = Vec::new();

@@ -392,7 +392,7 @@ impl Model for RepLkNet {
 
     fn forward_head(&self, last: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let Some((norm, linear)) = &self.head else {
-            let allowed = "a network with a classifier (backbone = false), or its feature maps alone";
+            let allowed = "a network with a classifier (backbone = false), or only the feature maps of this one";
             return Err(Error::argument("network", "a backbone, which has no logits", allowed));
         };
         let normed = norm.forward(last, pass.mode)?;

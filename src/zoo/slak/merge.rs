@@ -42,7 +42,7 @@ use crate::{Error, Result};
 /// ```
 pub fn merge(config: &SlakConfig, tensors: &TensorMap) -> Result<(SlakConfig, TensorMap)> {
     if config.merged {
-        return Err(Error::argument("network", "one whose kernels are merged already", "the training form"));
+        return Err(Error::argument("network", "one whose kernels are already merged", "the training form"));
     }
     let first = if config.decompose { "LoRA1" } else { "lkb_origin" };
     let mut merged = TensorMap::with_capacity(tensors.len());

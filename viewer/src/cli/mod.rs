@@ -14,7 +14,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Opens run folders, checkpoints and matrices in a window.
+/// Open run folders, checkpoints, and matrices in a window.
 #[derive(Debug, Clone, PartialEq, Parser)]
 #[command(name = "kernelscope view", version)]
 #[command(after_help = "Examples:\n  kernelscope view runs/quickstart\n  \
@@ -39,7 +39,7 @@ pub struct Args {
     /// Show only that view
     #[arg(long, requires = "view")]
     pub alone: bool,
-    /// Epoch of the runs' checkpoints; the newest if left out
+    /// Epoch of the checkpoints to show; the newest if left out
     #[arg(long)]
     pub epoch: Option<usize>,
     /// Layer or channel, as in stages.2.5.dwconv:17
@@ -92,7 +92,7 @@ fn parse_figure(text: &str) -> Result<Figure, String> {
 fn parse_window(text: &str) -> Result<Size, String> {
     let side = |part: &str| part.parse::<u32>().ok().filter(|side| (200..=8000).contains(side));
     let size = text.split_once('x').and_then(|(w, h)| Some(Size { width: side(w)?, height: side(h)? }));
-    size.ok_or("allowed: WIDTHxHEIGHT, each 200 to 8000".into())
+    size.ok_or("allowed: WIDTHxHEIGHT, each from 200 to 8000".into())
 }
 
 impl Args {
@@ -183,7 +183,7 @@ fn show(args: Args) -> Result<(), String> {
 /// Opens everything, computes what the view shows, and writes the requested files.
 fn headless(args: &Args) -> Result<(), String> {
     if args.paths.is_empty() {
-        return Err("PATH: got nothing, allowed: at least one path, with --headless".into());
+        return Err("PATH: got nothing, allowed: at least one path, which --headless needs".into());
     }
     if args.export.is_none() && args.screenshot.is_none() {
         return Err("--headless: got nothing to write, allowed: --export FILE or --screenshot FILE".into());

@@ -83,7 +83,7 @@ fn address_bar(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
 
 fn without_network(ui: &mut egui::Ui, entry: &Entry) {
     let Some(subject) = &entry.subject else {
-        widgets::nothing(ui, "No weights yet", "The run has no checkpoint; its curves are in the training view.");
+        widgets::nothing(ui, "No weights yet", "The run has no checkpoint yet; the training view shows its curves.");
         return;
     };
     ui.separator();

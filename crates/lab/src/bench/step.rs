@@ -149,8 +149,8 @@ impl Step {
         if found.len() == expected.len() && worst <= MOST_ERROR {
             return Ok(());
         }
-        let given = format!("{}: off by {worst:e} of the largest value", subject.spec.name);
-        Err(Error::argument("logits on the GPU", given, format!("at most {MOST_ERROR:e} from the CPU's")))
+        let given = format!("{}: differs by {worst:e} of the largest value", subject.spec.name);
+        Err(Error::argument("logits on the GPU", given, format!("at most {MOST_ERROR:e} difference from the CPU's logits")))
     }
 
     /// The time per operator of one step, averaged over `runs`. Apart from the timing, which it might disturb.

@@ -63,7 +63,7 @@ impl DataSource {
             }
             Some(("cifar10", path)) if !path.is_empty() => Ok(DataSource::Cifar10 { path: path.into() }),
             Some(("folder", path)) if !path.is_empty() => Ok(DataSource::Folder { path: path.into() }),
-            _ => Err(Error::argument("data", format!("\"{text}\""), "builtin, cifar10:DIR or folder:DIR")),
+            _ => Err(Error::argument("data", format!("\"{text}\""), "builtin, cifar10:DIR, or folder:DIR")),
         }
     }
 

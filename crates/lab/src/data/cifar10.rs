@@ -73,7 +73,7 @@ fn locate(dir: &Path) -> Result<PathBuf> {
     } else if inner.join("data_batch_1.bin").is_file() {
         Ok(inner)
     } else {
-        let message = format!("no data_batch_1.bin here or in {SUBFOLDER} (the binary version of CIFAR-10 is needed)");
+        let message = format!("contains no data_batch_1.bin, not even in {SUBFOLDER} (the binary version of CIFAR-10 is needed)");
         Err(Error::file(dir, message))
     }
 }

@@ -84,5 +84,5 @@ pub trait Dataset: Send + Sync {
 
 /// The error for an index that is not below `len`.
 fn index_error(index: usize, len: usize) -> Error {
-    Error::argument("sample index", index, format!("below {len}, the number of samples"))
+    Error::argument("sample index", index, format!("less than {len}, the number of samples"))
 }

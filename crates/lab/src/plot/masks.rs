@@ -161,7 +161,7 @@ impl MaskCurves {
         let (low, high) = if low <= high { (low, high) } else { (0.0, 100.0) };
         let y = Axis::rounded(low, high, 6, label);
         let y = Axis::linear(y.low.max(0.0), y.high.min(100.0), 6, label);
-        Panel::within(Axis::counts(last, 5, "optimiser steps"), y, a, b)
+        Panel::within(Axis::counts(last, 5, "optimizer steps"), y, a, b)
     }
 
     fn draw_series<DB: DrawingBackend>(&self, pen: &Pen<'_, DB>, panel: &Panel, get: Getter, dashed: bool) -> Result<()>

@@ -110,10 +110,10 @@ impl OrientedTaps {
     }
 
     fn legend(&self) -> Legend {
-        let mut entries = vec![(Key::Outline(CENTRE), "centre pixel".to_owned())];
+        let mut entries = vec![(Key::Outline(CENTRE), "center pixel".to_owned())];
         let plain = self.patterns().filter(|pattern| pattern.weights.is_none());
         let most = plain.flat_map(|pattern| pattern.pixels().into_values().map(|(count, _)| count)).max().unwrap_or(0);
-        let names = ["one tap", "two taps", "three taps or more"];
+        let names = ["one tap", "two taps", "three or more taps"];
         let counted = COUNTS.into_iter().zip(names).take(most);
         entries.extend(counted.map(|(color, name)| (Key::Patch(color), name.to_owned())));
         Legend::new(entries, theme::WIDTH - 2.0 * theme::MARGIN)

@@ -186,7 +186,7 @@ impl RunFolder {
         match folder.try_lock() {
             Ok(()) => Ok(Some(folder)),
             Err(TryLockError::WouldBlock) => {
-                Err(Error::file(&self.root, "is being trained by another process; wait until it has ended"))
+                Err(Error::file(&self.root, "is being trained by another process; wait until it has finished"))
             }
             Err(TryLockError::Error(_)) => Ok(None),
         }
@@ -219,7 +219,7 @@ impl RunFolder {
     /// If it cannot be written.
     pub fn set_progress(&self, progress: Progress) -> Result<()> {
         let text =
-            toml::to_string(&progress).map_err(|e| Error::argument("progress", e, "values that TOML can hold"))?;
+            toml::to_string(&progress).map_err(|e| Error::argument("progress", e, "values that TOML can represent"))?;
         write_atomically(&self.state_dir().join(PROGRESS), |file| file.write_all(text.as_bytes()))
     }
 

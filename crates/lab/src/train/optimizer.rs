@@ -119,7 +119,7 @@ impl AdamW {
                 let name = format!("{prefix}.{}", slot.name);
                 let found = tensors.get(&name).map(|t| t.flatten_all()?.to_vec1::<f32>()).transpose()?;
                 let given = format!("no {name} of {count} values");
-                let wanted = || Error::argument("optimiser state", given, "the state of the same network");
+                let wanted = || Error::argument("optimizer state", given, "the state of the same network");
                 found.filter(|found| found.len() == count).ok_or_else(wanted)
             };
             slot.moments = Moments::new(slot.var.as_tensor(), [moment("m")?, moment("v")?])?;

@@ -158,7 +158,8 @@ impl Lanes {
             let splits: Vec<_> = taps.iter().map(|taps| SplitSums::new(self.set, taps, &self.geometry)).collect();
             tracing::debug!(
                 target: "kernelscope::ops",
-                "forward {:?}: {} channels in {} blocks on {}; taps per bundle {:?}, tiles {:?} wide, margin {}; parts {:?}",
+                "forward {:?}: {} channels in {} blocks on {}; taps per run {:?}, tiles {:?} wide, halo {}; \
+                 sub-convolutions {:?}",
                 self.geometry,
                 self.blocks.iter().map(|block| block.channels.len()).sum::<usize>(),
                 self.blocks.len(),
@@ -198,7 +199,7 @@ impl Lanes {
             let chunks: Vec<Vec<Chunk>> = chunks.into_iter().map(|chunks| chunks.resolve(&x, lanes)).collect();
             tracing::debug!(
                 target: "kernelscope::ops",
-                "gradients {:?}: {} phases, {} chunks of taps, margins {} and {}",
+                "gradients {:?}: {} phases, {} chunks of taps, halos {} and {}",
                 self.geometry,
                 gathers.iter().map(Vec::len).max().unwrap_or(0),
                 chunks.iter().map(Vec::len).sum::<usize>(),

@@ -46,7 +46,7 @@ impl EvalTransform {
     pub fn check(&self) -> Result<()> {
         check_side("size", self.size)?;
         if !(self.crop_pct > 0.0 && self.crop_pct <= 1.0) {
-            return Err(Error::argument("crop_pct", self.crop_pct, "above 0, up to 1"));
+            return Err(Error::argument("crop_pct", self.crop_pct, "greater than 0 and at most 1"));
         }
         self.normalize.check()
     }

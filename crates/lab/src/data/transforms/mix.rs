@@ -50,7 +50,7 @@ impl MixConfig {
         check_probability("switch_prob", self.switch_prob)?;
         match (0.0..1.0).contains(&self.smoothing) {
             true => Ok(()),
-            false => Err(Error::argument("smoothing", self.smoothing, "0 to below 1")),
+            false => Err(Error::argument("smoothing", self.smoothing, "at least 0 and less than 1")),
         }
     }
 
@@ -103,7 +103,7 @@ pub fn mix_batch(
         return Err(Error::argument("batch", given, "n * channels * height * width values and n labels"));
     }
     if let Some(label) = labels.iter().find(|&&label| label >= classes) {
-        return Err(Error::argument("label", label, format!("below {classes}, the number of classes")));
+        return Err(Error::argument("label", label, format!("less than {classes}, the number of classes")));
     }
     let mut share = 1.0;
     match config.draw(rng)? {

@@ -180,7 +180,7 @@ impl Masks {
             _ => format!("a network with weights named ...{PATHS}N.weight, or type fine"),
         };
         if units.iter().all(|unit| unit.pointwise) {
-            let given = format!("{}, but no weight of this network fits", config.kind.name());
+            let given = format!("{}, but this network has no such weights", config.kind.name());
             return Err(Error::argument("type of sparse training", given, wanted));
         }
         Ok(Masks { units })

@@ -76,7 +76,7 @@ impl SparseTraining {
         let steps = config.train.epochs * train.batches_per_epoch();
         if sparse.update_frequency > steps {
             let every = sparse.update_frequency;
-            tracing::warn!("the masks never change: they are updated every {every} steps, but the run has {steps}");
+            tracing::warn!("the masks never change: they are updated every {every} steps, but the run has only {steps} steps");
         }
         Ok(Some(SparseTraining {
             config: sparse,
