@@ -66,8 +66,9 @@ impl FromStr for Address {
     /// ```
     fn from_str(text: &str) -> Result<Self> {
         let text = text.trim();
-        let wrong =
-            || Error::argument("address", format!("\"{text}\""), "PATH or PATH:CHANNEL, for example stages.2.5.dwconv:17");
+        let wrong = || {
+            Error::argument("address", format!("\"{text}\""), "PATH or PATH:CHANNEL, for example stages.2.5.dwconv:17")
+        };
         let (path, channel) = match text.rsplit_once(':') {
             Some((path, channel)) => (path, Some(channel.parse().map_err(|_| wrong())?)),
             None => (text, None),

@@ -21,7 +21,7 @@ pub enum Init {
     /// width (LeCun et al., 1998).
     FanIn,
     /// Uniform between plus and minus `1 / sqrt(values per output)`: what PyTorch gives convolutions and linear maps,
-    /// and so what networks have whose code initialises nothing.
+    /// and so what networks have whose code initializes nothing.
     UniformFanIn,
     /// Uniform between plus and minus a bound.
     Uniform {
@@ -33,7 +33,7 @@ pub enum Init {
 }
 
 impl Init {
-    /// ConvNeXt's initialisation of weights: standard deviation 0.02, truncated at +-2.
+    /// ConvNeXt's initialization of weights: standard deviation 0.02, truncated at +-2.
     pub const WEIGHT: Init = Init::TruncatedNormal { std: 0.02, bound: 2.0 };
 
     /// The nearest initialization of candle's: it does not cut normal distributions off.

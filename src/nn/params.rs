@@ -32,7 +32,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether the optimiser may change it.
+    /// Whether the optimizer may change it.
     pub fn trainable(self) -> bool {
         matches!(self, Kind::Weight | Kind::NormWeight | Kind::Bias | Kind::Gamma)
     }
@@ -336,7 +336,7 @@ impl Scope {
         self.shared.options.shapes_only
     }
 
-    /// The same place with another initialisation of weights, for it and its children.
+    /// The same place with another initialization of weights, for it and its children.
     pub fn with_init(&self, init: Init) -> Scope {
         Scope { init, ..self.clone() }
     }
@@ -431,7 +431,7 @@ impl Scope {
         Ok(Some(found.to_dtype(self.shared.options.dtype)?.reshape(shape)?.to_device(&self.shared.options.device)?))
     }
 
-    /// A convolution's or linear map's weight with the scope's initialisation ([`Init::WEIGHT`] unless changed).
+    /// A convolution's or linear map's weight with the scope's initialization ([`Init::WEIGHT`] unless changed).
     ///
     /// # Errors
     /// As [`Scope::param`].

@@ -1,4 +1,4 @@
-//! Global response normalisation (Woo et al., *ConvNeXt V2*, CVPR 2023, section 3.3): channels compete.
+//! Global response normalization (Woo et al., *ConvNeXt V2*, CVPR 2023, section 3.3): channels compete.
 //!
 //! ```text
 //! G[n,c] = sqrt(sum_s x[n,c,s]^2)        R[n,c] = G[n,c] / (mean_c G[n,c] + 1e-6)
@@ -24,7 +24,7 @@ use rayon::prelude::*;
 /// Added to the mean response.
 pub const EPS: f64 = 1e-6;
 
-/// Normalises `x` (N, C, H, W); `gamma` and `beta` are (C). Differentiable in all; f32 and f64.
+/// Normalizes `x` (N, C, H, W); `gamma` and `beta` are (C). Differentiable in all; f32 and f64.
 ///
 /// # Errors
 /// If shapes or dtypes do not fit.

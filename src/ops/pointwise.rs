@@ -106,7 +106,7 @@ impl Pointwise {
     }
 }
 
-/// A sum in 16 independent lanes, so that it vectorises with the same rounding everywhere.
+/// A sum in 16 independent lanes, so that it vectorizes with the same rounding everywhere.
 fn lane_sum<T: Element>(values: &[T]) -> T {
     let mut lanes = [T::zero(); 16];
     let chunks = values.chunks_exact(16);

@@ -57,7 +57,9 @@ fn read_header(source: &mut Source) -> Result<(u64, Metadata)> {
     }
     let start = PREFIX + header_len;
     if start > len {
-        return Err(source.fault(format!("is truncated: its header ends at byte {start}, but the file has {len} bytes")));
+        return Err(
+            source.fault(format!("is truncated: its header ends at byte {start}, but the file has {len} bytes"))
+        );
     }
     let header = source.read_at(PREFIX, header_len)?;
     // This also checks that the tensors' byte ranges fit their shapes and neither overlap nor leave gaps.
@@ -110,11 +112,7 @@ pub fn save(path: &Path, tensors: &TensorMap, metadata: &BTreeMap<String, String
     let mut order: Vec<(&str, &Tensor, Dtype)> = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         if name == "__metadata__" {
-            return Err(Error::argument(
-                "tensor name",
-                name,
-                "any other name; the format reserves this one",
-            ));
+            return Err(Error::argument("tensor name", name, "any other name; the format reserves this one"));
         }
         let dtype = Dtype::from(tensor.dtype());
         element_type(dtype)

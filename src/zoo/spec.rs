@@ -138,7 +138,7 @@ impl ModelSpec {
     /// The metadata entry that stores this specification in a checkpoint.
     ///
     /// # Errors
-    /// If it cannot be serialised.
+    /// If it cannot be serialized.
     pub fn metadata(&self) -> Result<(String, String)> {
         let stored = Stored { spec: self.clone(), checksum: Stored::checksum_of(self)? };
         let text = serde_json::to_string(&stored).map_err(|e| Error::argument("config", e, "serializable values"))?;

@@ -115,6 +115,10 @@ pub fn bundle() -> Result<(), String> {
     if bytes > MOST_BYTES {
         return Err(format!("{} has {bytes} bytes, more than {MOST_BYTES}", archive.display()));
     }
-    println!("{} has {:.1} MB; on the machine with a GPU, run `gpu-bundle/run.sh`", archive.display(), bytes as f64 / 1e6);
+    println!(
+        "{} has {:.1} MB; on the machine with a GPU, run `gpu-bundle/run.sh`",
+        archive.display(),
+        bytes as f64 / 1e6
+    );
     Ok(())
 }

@@ -56,7 +56,9 @@ pub fn test() -> Result<(), String> {
     let copies = copy_notebooks(&places, "run")?;
     execute(&places, &copies)?;
     if let Err(message) = packages::python() {
-        eprintln!("xtask: no Python 3 with venv ({message}); tests with a Jupyter client, JupyterLab, and nbconvert are skipped");
+        eprintln!(
+            "xtask: no Python 3 with venv ({message}); tests with a Jupyter client, JupyterLab, and nbconvert are skipped"
+        );
     } else {
         with_python(&places)?;
     }

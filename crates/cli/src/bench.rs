@@ -153,9 +153,11 @@ pub fn run(args: &Args, device: Option<&str>) -> Result<()> {
     // The CPU is measured unless a GPU is asked for.
     let device = kernelscope::device::open(device.unwrap_or("cpu"))?;
     match &args.what {
-        What::Ops(args) if device.is_cpu() && args.dtype != DtypeName::F32 => {
-            Err(Error::argument("--dtype", format!("{:?} on the CPU", args.dtype), "f32; other types need --device cuda"))
-        }
+        What::Ops(args) if device.is_cpu() && args.dtype != DtypeName::F32 => Err(Error::argument(
+            "--dtype",
+            format!("{:?} on the CPU", args.dtype),
+            "f32; other types need --device cuda",
+        )),
         What::Ops(args) if !device.is_cpu() && args.common.rounds > NonZeroUsize::MIN => {
             let given = format!("{} on a GPU", args.common.rounds);
             Err(Error::argument("--rounds", given, "1; more rounds only without --device cuda"))

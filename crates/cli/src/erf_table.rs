@@ -160,8 +160,8 @@ fn footnote(job: &Job) -> String {
 fn save(job: &Job, result: &ErfTable, measured: &[Measured]) -> Result<()> {
     let place = |name: &str| job.output.join(name);
     result.save_csv(&place("erf-table.csv"))?;
-    let json =
-        serde_json::to_string_pretty(result).map_err(|e| Error::argument("table", e, "values that JSON can represent"))?;
+    let json = serde_json::to_string_pretty(result)
+        .map_err(|e| Error::argument("table", e, "values that JSON can represent"))?;
     write_atomically(&place("erf-table.json"), |file| file.write_all(json.as_bytes()))?;
     let text = format!("{}\n{}\n", markdown(&HEADER, &rows(result)), footnote(job));
     write_atomically(&place("erf-table.md"), |file| file.write_all(text.as_bytes()))?;

@@ -96,7 +96,7 @@ fn preprocessing(loaded: &Loaded) -> Preprocessing {
     Preprocessing { size: t.size, crop_pct: f64::from(t.crop_pct), mean, std }
 }
 
-/// Noise of mean 0 and deviation 1, like the pixels of a normalised image.
+/// Noise of mean 0 and deviation 1, like the pixels of a normalized image.
 fn image(seed: u64, size: usize) -> Result<Tensor> {
     let mut rng = rng::stream(seed, &[rng::hash_name("merge")]);
     let values: Vec<f32> = (0..3 * size * size).map(|_| StandardNormal.sample(&mut rng)).collect();

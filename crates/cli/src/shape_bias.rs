@@ -54,8 +54,13 @@ pub fn run(args: &Args) -> Result<()> {
                     "a stimulus folder, or a network trained on the built-in set",
                 ));
             }
-            builtin_shape_bias(&loaded.network, &data, args.count)?
-                .ok_or_else(|| Error::argument("--stimuli", "nothing", "a stimulus folder, because this run used other data than the built-in set"))?
+            builtin_shape_bias(&loaded.network, &data, args.count)?.ok_or_else(|| {
+                Error::argument(
+                    "--stimuli",
+                    "nothing",
+                    "a stimulus folder, because this run used other data than the built-in set",
+                )
+            })?
         }
     };
     if let Some(dir) = &args.output {

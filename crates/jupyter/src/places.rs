@@ -39,7 +39,8 @@ pub fn cache_root() -> Result<PathBuf> {
     if let Some(root) = std::env::var_os(CACHE) {
         return std::path::absolute(&root).map_err(Error::io("find", Path::new(&root)));
     }
-    let cache = dirs::cache_dir().ok_or_else(|| Error::Other(format!("there is no cache folder; set {CACHE} to one")))?;
+    let cache =
+        dirs::cache_dir().ok_or_else(|| Error::Other(format!("there is no cache folder; set {CACHE} to one")))?;
     Ok(cache.join("kernelscope").join("notebook"))
 }
 

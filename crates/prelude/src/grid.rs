@@ -295,7 +295,8 @@ impl Background {
         }
         if let Some(thread) = self.thread.take() {
             let result = thread.join();
-            let failures = result.map_err(|_| Error::argument("the ablation", "a panic", "no panic; this is a bug"))??;
+            let failures =
+                result.map_err(|_| Error::argument("the ablation", "a panic", "no panic; this is a bug"))??;
             if !failures.is_empty() {
                 let all: Vec<String> = failures.iter().map(|f| format!("{}: {}", f.job, f.error)).collect();
                 return Err(Error::file(&self.ablation.dir, all.join("; ")));

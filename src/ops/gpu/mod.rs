@@ -149,7 +149,8 @@ impl Gpu {
         let LaunchSize { blocks, shared_bytes, .. } = size;
         if blocks == 0 || blocks > i32::MAX as usize || shared_bytes > SHARED_BYTES {
             let given = format!("{blocks} blocks with {shared_bytes} bytes of shared memory for {kernel}");
-            let allowed = format!("1 to {} blocks with at most {SHARED_BYTES} bytes; use fewer images per batch", i32::MAX);
+            let allowed =
+                format!("1 to {} blocks with at most {SHARED_BYTES} bytes; use fewer images per batch", i32::MAX);
             return Err(Error::argument("size", given, allowed).into());
         }
         match self {

@@ -11,7 +11,7 @@
 //!
 //! The paper prints a floor; its published networks were trained with truncation, so truncation is what counts. At
 //! `theta = 0` the filter is a row (k grows to the right); angles turn counter-clockwise, so at 90 degrees the last tap
-//! reads the row above. For oblique angles several taps meet in one pixel near the centre; they add up.
+//! reads the row above. For oblique angles several taps meet in one pixel near the center; they add up.
 
 pub mod reference;
 

@@ -117,8 +117,8 @@ impl AddShift {
         };
         let identity = match &self.identity {
             Some(chosen) => {
-                let centre = z.narrow(2, e, height)?.narrow(3, e, width)?.contiguous()?;
-                sum(centre.index_select(&chosen.to_device(z.device())?, 1)?)?
+                let center = z.narrow(2, e, height)?.narrow(3, e, width)?.contiguous()?;
+                sum(center.index_select(&chosen.to_device(z.device())?, 1)?)?
             }
             None => zeros()?,
         };

@@ -30,7 +30,9 @@ pub(super) fn read(source: &mut Source, key: Option<&str>) -> Result<TensorMap> 
     }
     let order = format!("{root}byteorder");
     if archive.get(&order).is_some() && archive.read(source, &order)? != b"little" {
-        return Err(source.fault("was written on a big-endian machine; load it with torch and save it again on a little-endian machine"));
+        return Err(source.fault(
+            "was written on a big-endian machine; load it with torch and save it again on a little-endian machine",
+        ));
     }
     let objects = format!("{root}data.pkl");
     if let Some(entry) = archive.get(&objects)

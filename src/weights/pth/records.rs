@@ -43,9 +43,9 @@ pub(super) fn select(pickle: &Pickle<'_>, key: Option<&str>) -> Result<Vec<Recor
         names.join(", ")
     };
     if let Some(key) = key {
-        let value = *top
-            .get(key)
-            .ok_or_else(|| format!("has no entry {} at the top level, which contains: {}", short_name(key), present()))?;
+        let value = *top.get(key).ok_or_else(|| {
+            format!("has no entry {} at the top level, which contains: {}", short_name(key), present())
+        })?;
         let inner = named(pickle, value).filter(|inner| holds_tensors(pickle, inner));
         return records(pickle, &inner.ok_or_else(|| format!("its entry {} contains no tensors", short_name(key)))?);
     }
@@ -58,7 +58,11 @@ pub(super) fn select(pickle: &Pickle<'_>, key: Option<&str>) -> Result<Vec<Recor
     if holds_tensors(pickle, &top) {
         return records(pickle, &top);
     }
-    Err(format!("contains no tensors at the top level or under {}; the top level contains: {}", USUAL.join(", "), present()))
+    Err(format!(
+        "contains no tensors at the top level or under {}; the top level contains: {}",
+        USUAL.join(", "),
+        present()
+    ))
 }
 
 /// The entries of a dictionary that have a name, the last of each name.

@@ -97,9 +97,9 @@ fn find_directory(source: &mut Source) -> Result<(u64, u64, u64)> {
         tail[*at..].starts_with(b"PK\x05\x06") && u16_at(&tail, at + 20).is_some_and(|n| usize::from(n) == comment)
     };
     let last = tail.len().checked_sub(END);
-    let end = last.and_then(|last| (0..=last).rev().find(is_end)).ok_or_else(|| {
-        source.fault("is truncated or damaged: a zip file must end with its directory")
-    })?;
+    let end = last
+        .and_then(|last| (0..=last).rev().find(is_end))
+        .ok_or_else(|| source.fault("is truncated or damaged: a zip file must end with its directory"))?;
     let locator = end.checked_sub(20).filter(|&at| tail[at..].starts_with(b"PK\x06\x07"));
     let fields = if let Some(locator) = locator {
         let record_at = u64_at(&tail, locator + 8).ok_or_else(|| source.fault(DAMAGED))?;

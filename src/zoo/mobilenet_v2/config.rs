@@ -111,7 +111,7 @@ impl MobileNetV2Config {
         }
     }
 
-    /// A small network for 64-pixel images and the built-in data, re-parameterised. The maps of its last stage have
+    /// A small network for 64-pixel images and the built-in data, re-parameterized. The maps of its last stage have
     /// 8x8 pixels, about as many as the 7x7 of the large one at 224 pixels, so that kernels of 3 to 13 compare alike.
     pub fn nano() -> Self {
         MobileNetV2Config {

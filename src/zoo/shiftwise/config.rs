@@ -65,7 +65,7 @@ pub struct ShiftWiseConfig {
     pub layer_scale: f64,
     /// Initial weights of everything but the classifier.
     pub init: WeightInit,
-    /// Normalisation of the pooled features before the classifier: a layer norm, as published, or a batch norm, with
+    /// Normalization of the pooled features before the classifier: a layer norm, as published, or a batch norm, with
     /// which a small network starts to learn at once.
     pub head_norm: NormKind,
     /// The form of the large kernels; see [`merge_paths`](super::merge_paths) and [`merge_cross`](super::merge_cross).

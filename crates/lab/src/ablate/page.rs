@@ -15,7 +15,7 @@ use std::path::Path;
 const ACCURACY: &str = "validation accuracy (%)";
 /// The figure of all variants shows this many at most.
 const MOST_ROWS: usize = 200;
-/// Lines of a line plot are told apart by this many colours at most.
+/// Lines of a line plot are told apart by this many colors at most.
 const MOST_LINES: usize = 8;
 
 impl Ablation {

@@ -35,7 +35,7 @@ struct Parts {
 }
 
 impl Settings {
-    /// The recipe of the quickstart for a network of any family, whose own normalisation it keeps. The seed is not among
+    /// The recipe of the quickstart for a network of any family, whose own normalization it keeps. The seed is not among
     /// the settings: it is asked for with the configuration.
     ///
     /// ```
@@ -161,7 +161,11 @@ impl Settings {
                 return Err(Error::argument("train.seed", "a value", "the list `seeds`, which gives one run per seed"));
             }
             if name == "set.classes" {
-                return Err(Error::argument("set.classes", "a value", "nothing, because the number of classes follows from the data"));
+                return Err(Error::argument(
+                    "set.classes",
+                    "a value",
+                    "nothing, because the number of classes follows from the data",
+                ));
             }
         }
         Ok(())

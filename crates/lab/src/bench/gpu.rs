@@ -345,7 +345,11 @@ impl Inputs {
         // The largest of some numbers passes over those that are not.
         if found.len() != expected.len() || found.iter().any(|value| value.is_nan()) || worst > allowed {
             let given = format!("{} differs by {worst:e} of the largest value", pass.label());
-            return Err(Error::argument("result on the GPU", given, format!("at most {allowed:e} difference from the CPU's result")));
+            return Err(Error::argument(
+                "result on the GPU",
+                given,
+                format!("at most {allowed:e} difference from the CPU's result"),
+            ));
         }
         Ok(f64::from(worst))
     }

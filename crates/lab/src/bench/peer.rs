@@ -63,7 +63,7 @@ impl PeerTime {
 /// What the other library is to repeat of a network.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct NetworkStep<'a> {
-    /// A serialised [`kernelscope::zoo::ModelConfig`].
+    /// A serialized [`kernelscope::zoo::ModelConfig`].
     pub config: &'a serde_json::Value,
     /// A training step instead of inference.
     pub training: bool,

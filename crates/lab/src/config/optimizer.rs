@@ -1,4 +1,4 @@
-//! Settings of the optimiser.
+//! Settings of the optimizer.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};

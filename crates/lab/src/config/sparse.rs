@@ -18,7 +18,7 @@ pub struct SparseConfig {
     pub sparsity: f64,
     /// Share of a layer's kept weights that an update prunes, at the start; see [`PruneRate`](crate::train::sparse::PruneRate).
     pub prune_rate: f64,
-    /// Optimiser steps between updates of the masks.
+    /// Optimizer steps between updates of the masks.
     pub update_frequency: usize,
     /// Which weights an update grows.
     pub growth: Growth,
@@ -28,7 +28,7 @@ pub struct SparseConfig {
     pub only_large: bool,
     /// Every how many updates the paths of a block get one mask again; for [`SparseKind::RepCoarse`] alone.
     pub sparse_gap: usize,
-    /// What becomes of the optimiser's moments of pruned weights.
+    /// What becomes of the optimizer's moments of pruned weights.
     pub moments: Moments,
 }
 
@@ -111,7 +111,7 @@ pub enum Prune {
     Magnitude,
 }
 
-/// What becomes of the optimiser's moments of pruned weights.
+/// What becomes of the optimizer's moments of pruned weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Moments {

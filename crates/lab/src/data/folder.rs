@@ -189,7 +189,10 @@ fn class_folders(dir: &Path) -> Result<Vec<PathBuf>> {
 
 fn collect_images(dir: &Path, depth: usize, into: &mut Vec<PathBuf>) -> Result<()> {
     if depth > MAX_DEPTH {
-        return Err(Error::file(dir, format!("folders are nested more than {MAX_DEPTH} levels deep (is there a loop of links?)")));
+        return Err(Error::file(
+            dir,
+            format!("folders are nested more than {MAX_DEPTH} levels deep (is there a loop of links?)"),
+        ));
     }
     for path in entries(dir)? {
         if path.is_dir() {

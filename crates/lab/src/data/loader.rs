@@ -47,7 +47,7 @@ impl Default for LoaderConfig {
 /// Some images, ready for a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// Normalised values, shape (n, 3, size, size), row-major.
+    /// Normalized values, shape (n, 3, size, size), row-major.
     pub images: Vec<f32>,
     /// Number of images.
     pub n: usize,

@@ -31,7 +31,7 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// An optimiser of all trainable parameters, with zero moments.
+    /// An optimizer of all trainable parameters, with zero moments.
     pub fn new(params: &Params, config: AdamWConfig) -> Self {
         let slots = params
             .trainable()
@@ -50,7 +50,7 @@ impl AdamW {
     /// # Errors
     /// If a gradient is not f32.
     pub fn gradient_norm(&self, grads: &GradStore) -> Result<f64> {
-        let _span = profile::span("optimiser");
+        let _span = profile::span("optimizer");
         let grads = self.slots.iter().filter_map(|slot| grads.get(slot.var.as_tensor()));
         Ok(update::square_sum(grads)?.sqrt())
     }
@@ -60,7 +60,7 @@ impl AdamW {
     /// # Errors
     /// If a parameter has no gradient: it would silently stop learning.
     pub fn step(&mut self, grads: &GradStore, lr: f64, scale: f64) -> Result<()> {
-        let _span = profile::span("optimiser");
+        let _span = profile::span("optimizer");
         self.step += 1;
         let AdamWConfig { beta1, beta2, eps, weight_decay } = self.config;
         let power = i32::try_from(self.step).unwrap_or(i32::MAX);

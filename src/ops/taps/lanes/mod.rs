@@ -240,9 +240,9 @@ impl Lanes {
                 }
             }
         }
-        let centre = taps.iter().position(|&tap| tap == Tap { dh: 0, dw: 0 });
-        if let Some(centre) = centre.filter(|_| residual) {
-            for one in &mut merged.as_mut()[centre * lanes..][..block.channels.len()] {
+        let center = taps.iter().position(|&tap| tap == Tap { dh: 0, dw: 0 });
+        if let Some(center) = center.filter(|_| residual) {
+            for one in &mut merged.as_mut()[center * lanes..][..block.channels.len()] {
                 *one += 1.0;
             }
         }

@@ -51,7 +51,9 @@ fn compute(ui: &mut egui::Ui, look: &ErfLook, stages: usize, out: &mut Commands)
         Images::Path(path) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
     };
     let menu = ui.menu_button(text, |ui| source(ui, out));
-    menu.response.on_hover_text("The images of the run (built-in ones for weights without a run), or a file or folder of your own");
+    menu.response.on_hover_text(
+        "The images of the run (built-in ones for weights without a run), or a file or folder of your own",
+    );
     if let Some((row, column)) = look.position {
         ui.label(faint(format!("at {row},{column}")));
         if ui.small_button("Center").clicked() {

@@ -215,7 +215,7 @@ impl Masks {
     }
 
     /// As [`Masks::apply`], but of the parallel paths of a block only the first: what the official code does with the
-    /// initial masks. The others follow after the first optimiser step.
+    /// initial masks. The others follow after the first optimizer step.
     ///
     /// # Errors
     /// If a weight is not f32.

@@ -53,7 +53,8 @@ impl Masks {
             }
             let same = read(mask.var.as_tensor(), |values| mask.fits(values))?;
             if !same {
-                let fault = format!("prunes weights of {} that are not zero, so it belongs to other weights", mask.name);
+                let fault =
+                    format!("prunes weights of {} that are not zero, so it belongs to other weights", mask.name);
                 return Err(Error::file(path, fault));
             }
         }
