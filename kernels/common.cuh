@@ -1,4 +1,5 @@
-// What every kernel file needs: storage types, memory spaces, division by numbers known on the host, sums over warps.
+// What every kernel file needs: storage types, memory spaces, parameter structs, division by invariant integers, and
+// reductions over warps and blocks.
 //
 // The same files are compiled by nvcc and, with KS_EMULATOR, by a C++ compiler (see emulator/emulator.h). Memory is
 // therefore reached only through Global, Shared and the functions below: the emulator checks every access.
@@ -9,6 +10,7 @@
 #else
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <stddef.h>
 #include <stdint.h>
 
 template <class T> using Global = T*;
@@ -18,8 +20,10 @@ template <class T> using Shared = T*;
 #define KS_SHARED(T, name)                                                \
     extern __shared__ __align__(16) unsigned char ks_shared_memory[];     \
     T* name = reinterpret_cast<T*>(ks_shared_memory)
-// Makes a kernel known to the emulator.
+// Makes a kernel, a parameter struct or one of its fields known to the emulator.
 #define KS_EXPORT(name)
+#define KS_REGISTER_STRUCT(Type)
+#define KS_REGISTER_FIELD(Type, field)
 
 // A load that may use the read-only path: memory that nothing writes during the launch.
 template <class T> __device__ __forceinline__ T load(const T* from, size_t at) { return __ldg(from + at); }
@@ -27,41 +31,41 @@ template <class T> __device__ __forceinline__ T load(const T* from, size_t at) {
 template <class T> __device__ __forceinline__ T load_or_zero(bool inside, const T* from, size_t at) {
     return inside ? __ldg(from + at) : T{};
 }
-// Two values next to each other, at an even place.
-__device__ __forceinline__ float2 load_pair(const float* from, size_t at) {
+// Two adjacent values of global memory, at an even index.
+__device__ __forceinline__ float2 load_global2(const float* from, size_t at) {
     return __ldg(reinterpret_cast<const float2*>(from + at));
 }
-__device__ __forceinline__ float2 load_pair(const __half* from, size_t at) {
+__device__ __forceinline__ float2 load_global2(const __half* from, size_t at) {
     return __half22float2(__ldg(reinterpret_cast<const __half2*>(from + at)));
 }
-__device__ __forceinline__ float2 load_pair(const __nv_bfloat16* from, size_t at) {
+__device__ __forceinline__ float2 load_global2(const __nv_bfloat16* from, size_t at) {
     return __bfloat1622float2(__ldg(reinterpret_cast<const __nv_bfloat162*>(from + at)));
 }
-__device__ __forceinline__ void store_pair(float* to, size_t at, float2 value) {
+__device__ __forceinline__ void store_global2(float* to, size_t at, float2 value) {
     *reinterpret_cast<float2*>(to + at) = value;
 }
-__device__ __forceinline__ void store_pair(__half* to, size_t at, float2 value) {
+__device__ __forceinline__ void store_global2(__half* to, size_t at, float2 value) {
     *reinterpret_cast<__half2*>(to + at) = __float22half2_rn(value);
 }
-__device__ __forceinline__ void store_pair(__nv_bfloat16* to, size_t at, float2 value) {
+__device__ __forceinline__ void store_global2(__nv_bfloat16* to, size_t at, float2 value) {
     *reinterpret_cast<__nv_bfloat162*>(to + at) = __float22bfloat162_rn(value);
 }
-// Sixteen bytes of global memory, at a multiple of sixteen.
-__device__ __forceinline__ float4 load_four(const float* from, size_t at) {
+// Sixteen bytes of global memory, aligned to sixteen.
+__device__ __forceinline__ float4 load_global4(const float* from, size_t at) {
     return __ldg(reinterpret_cast<const float4*>(from + at));
 }
-__device__ __forceinline__ void store_four(float* to, size_t at, float4 value) {
+__device__ __forceinline__ void store_global4(float* to, size_t at, float4 value) {
     *reinterpret_cast<float4*>(to + at) = value;
 }
-// Four words of shared memory at a multiple of four.
-__device__ __forceinline__ float4 load4(const float* from, int at) {
+// Four or two adjacent words of shared memory, aligned to as many.
+__device__ __forceinline__ float4 load_shared4(const float* from, int at) {
     return *reinterpret_cast<const float4*>(from + at);
 }
-__device__ __forceinline__ void store4(float* to, int at, float4 value) { *reinterpret_cast<float4*>(to + at) = value; }
-__device__ __forceinline__ int2 load2(const int* from, int at) { return *reinterpret_cast<const int2*>(from + at); }
-// Products and sums that are not put together to multiply-adds.
-__device__ __forceinline__ float times(float a, float b) { return __fmul_rn(a, b); }
-__device__ __forceinline__ float plus(float a, float b) { return __fadd_rn(a, b); }
+__device__ __forceinline__ void store_shared4(float* to, int at, float4 value) { *reinterpret_cast<float4*>(to + at) = value; }
+__device__ __forceinline__ int2 load_shared2(const int* from, int at) { return *reinterpret_cast<const int2*>(from + at); }
+// Products and sums that the compiler must not contract to fused multiply-adds.
+__device__ __forceinline__ float multiply_rn(float a, float b) { return __fmul_rn(a, b); }
+__device__ __forceinline__ float add_rn(float a, float b) { return __fadd_rn(a, b); }
 // The same shared memory as words of another type.
 template <class To, class From> __device__ __forceinline__ To* reinterpret_shared(From* from) {
     return reinterpret_cast<To*>(from);
@@ -77,11 +81,25 @@ template <> __device__ __forceinline__ float from_float<float>(float x) { return
 template <> __device__ __forceinline__ __half from_float<__half>(float x) { return __float2half_rn(x); }
 template <> __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x) { return __float2bfloat16_rn(x); }
 
-// Division of a number below 2^31 by one that the host knows: floor(n / d) = (mulhi(n, magic) + n) >> shift.
-struct Division {
+// A struct that the host fills in: its size, and the offset of every field. src/ops/gpu/params/ declares the same struct
+// with the same numbers, and tests/kernels/params.rs reads every field that the host has filled in by its name here. So
+// two fields that change places on one side only do not get past the compiler or that test.
+#define KS_STRUCT(Type, bytes)                                                        \
+    static_assert(sizeof(Type) == bytes, "the host's " #Type " has another size");    \
+    KS_REGISTER_STRUCT(Type)
+#define KS_FIELD(Type, field, offset)                                                                      \
+    static_assert(offsetof(Type, field) == offset, "the host has " #Type "::" #field " at another offset"); \
+    KS_REGISTER_FIELD(Type, field)
+
+// Division of a number below 2^31 by an invariant integer: floor(n / divisor) = (mulhi(n, magic) + n) >> shift.
+struct FastDivisor {
     uint32_t divisor, magic, shift;
-    __device__ __forceinline__ uint32_t of(uint32_t n) const { return (__umulhi(n, magic) + n) >> shift; }
+    __device__ __forceinline__ uint32_t quotient(uint32_t n) const { return (__umulhi(n, magic) + n) >> shift; }
 };
+KS_STRUCT(FastDivisor, 12)
+KS_FIELD(FastDivisor, divisor, 0)
+KS_FIELD(FastDivisor, magic, 4)
+KS_FIELD(FastDivisor, shift, 8)
 
 constexpr int WARP = 32;
 constexpr uint32_t ALL_LANES = 0xffffffffu;

@@ -28,7 +28,7 @@
 //! | [`profile`] | where the time of a network goes |
 
 // A test stops at the first surprise.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking"))]
 
 pub mod analysis;
 pub mod device;
@@ -39,6 +39,8 @@ pub mod nn;
 pub mod ops;
 pub mod profile;
 pub mod rng;
+#[doc(hidden)]
+pub mod test_hooks;
 mod text;
 pub mod weights;
 pub mod zoo;

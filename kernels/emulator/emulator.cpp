@@ -25,7 +25,7 @@ constexpr uint32_t LANES = 32;
 
 enum class Status { Ready, AtBarrier, AtShuffle, Done };
 
-struct Fibre {
+struct Fiber {
     std::unique_ptr<char[]> stack;
     ucontext_t entry;
     jmp_buf state;
@@ -65,7 +65,7 @@ struct Counts {
 };
 
 struct State {
-    std::vector<Fibre> fibres;
+    std::vector<Fiber> fibers;
     std::vector<unsigned char> shared;
     std::vector<Use> uses;
     std::vector<uint64_t> left;
@@ -78,27 +78,28 @@ struct State {
     bool failed = false;
     std::vector<Lane> lanes;
     Counts counts;
-    // Multiply-adds before this fibre was resumed.
+    // Multiply-adds before this fiber was resumed.
     uint64_t before = 0;
 };
 thread_local State state;
 
 Kernel* kernels = nullptr;
+Field* fields = nullptr;
 
 void yield() {
-    Fibre& fibre = state.fibres[state.current];
-    if (!_setjmp(fibre.state)) _longjmp(state.scheduler, 1);
+    Fiber& fiber = state.fibers[state.current];
+    if (!_setjmp(fiber.state)) _longjmp(state.scheduler, 1);
 }
 
 void start() {
     state.kernel->run(state.arguments);
-    state.fibres[state.current].status = Status::Done;
+    state.fibers[state.current].status = Status::Done;
     _longjmp(state.scheduler, 1);
 }
 
-// Runs a fibre until it waits or ends.
+// Runs a fiber until it waits or ends.
 void resume(uint32_t thread) {
-    Fibre& fibre = state.fibres[thread];
+    Fiber& fiber = state.fibers[thread];
     state.current = thread;
     thread_index.x = thread;
     state.before = multiply_adds;
@@ -106,14 +107,14 @@ void resume(uint32_t thread) {
         if (counting) state.lanes[state.current].multiply_adds += multiply_adds - state.before;
         return;
     }
-    if (fibre.started) _longjmp(fibre.state, 1);
-    fibre.started = true;
-    getcontext(&fibre.entry);
-    fibre.entry.uc_stack.ss_sp = fibre.stack.get();
-    fibre.entry.uc_stack.ss_size = STACK_BYTES;
-    fibre.entry.uc_link = nullptr;
-    makecontext(&fibre.entry, start, 0);
-    swapcontext(&state.scheduler_entry, &fibre.entry);
+    if (fiber.started) _longjmp(fiber.state, 1);
+    fiber.started = true;
+    getcontext(&fiber.entry);
+    fiber.entry.uc_stack.ss_sp = fiber.stack.get();
+    fiber.entry.uc_stack.ss_size = STACK_BYTES;
+    fiber.entry.uc_link = nullptr;
+    makecontext(&fiber.entry, start, 0);
+    swapcontext(&state.scheduler_entry, &fiber.entry);
 }
 
 void complain(const char* format, ...) {
@@ -128,23 +129,23 @@ void complain(const char* format, ...) {
 void run_warp(uint32_t first, const std::vector<uint32_t>& order) {
     while (!state.failed) {
         for (uint32_t lane : order) {
-            if (state.fibres[first + lane].status == Status::Ready) resume(first + lane);
+            if (state.fibers[first + lane].status == Status::Ready) resume(first + lane);
             if (state.failed) return;
         }
         uint32_t shuffling = 0;
         int line = 0;
         for (uint32_t lane = 0; lane < LANES; ++lane) {
-            const Fibre& fibre = state.fibres[first + lane];
-            if (fibre.status != Status::AtShuffle) continue;
-            if (shuffling++ && fibre.line != line)
-                return complain("threads of a warp are in the shuffles at lines %d and %d", line, fibre.line);
-            line = fibre.line;
+            const Fiber& fiber = state.fibers[first + lane];
+            if (fiber.status != Status::AtShuffle) continue;
+            if (shuffling++ && fiber.line != line)
+                return complain("threads of a warp are in the shuffles at lines %d and %d", line, fiber.line);
+            line = fiber.line;
         }
         if (shuffling == 0) return;
         if (shuffling < LANES) return complain("%u of 32 threads of a warp are in the shuffle at line %d", shuffling, line);
         ++state.counts.shuffles;
         for (uint32_t lane = 0; lane < LANES; ++lane) {
-            state.fibres[first + lane].status = Status::Ready;
+            state.fibers[first + lane].status = Status::Ready;
             if (counting) ++state.lanes[first + lane].together;
         }
     }
@@ -235,10 +236,10 @@ void run_block(uint32_t threads, const std::vector<uint32_t>& warps, const std::
     memset(state.shared.data(), 0xff, state.shared.size());
     ++state.epoch;
     for (uint32_t i = 0; i < threads; ++i) {
-        Fibre& fibre = state.fibres[i];
-        fibre.started = false;
-        fibre.status = Status::Ready;
-        fibre.shuffles = 0;
+        Fiber& fiber = state.fibers[i];
+        fiber.started = false;
+        fiber.status = Status::Ready;
+        fiber.shuffles = 0;
     }
     while (!state.failed) {
         for (uint32_t warp : warps) {
@@ -249,23 +250,32 @@ void run_block(uint32_t threads, const std::vector<uint32_t>& warps, const std::
         uint32_t waiting = 0;
         int line = 0;
         for (uint32_t i = 0; i < threads; ++i) {
-            const Fibre& fibre = state.fibres[i];
-            if (fibre.status != Status::AtBarrier) continue;
-            if (waiting++ && fibre.line != line)
-                return complain("threads are at the barriers at lines %d and %d", line, fibre.line);
-            line = fibre.line;
+            const Fiber& fiber = state.fibers[i];
+            if (fiber.status != Status::AtBarrier) continue;
+            if (waiting++ && fiber.line != line)
+                return complain("threads are at the barriers at lines %d and %d", line, fiber.line);
+            line = fiber.line;
         }
         if (waiting == 0) return;
         if (waiting < threads) return complain("%u of %u threads are at the barrier at line %d", waiting, threads, line);
         ++state.epoch;
         ++state.counts.barriers;
-        for (uint32_t i = 0; i < threads; ++i) state.fibres[i].status = Status::Ready;
+        for (uint32_t i = 0; i < threads; ++i) state.fibers[i].status = Status::Ready;
     }
 }
 
 }  // namespace
 
-Kernel::Kernel(const char* name, void (*run)(void**)) : name(name), run(run), next(kernels) { kernels = this; }
+Kernel::Kernel(const char* name, std::vector<const char*> types, void (*run)(void**))
+    : name(name), types(std::move(types)), run(run), next(kernels) {
+    kernels = this;
+}
+
+Field::Field(const char* structure, const char* name, const char* type, size_t structure_bytes, size_t bytes,
+             void (*read)(const void*, void*))
+    : structure(structure), name(name), type(type), structure_bytes(structure_bytes), bytes(bytes), read(read), next(fields) {
+    fields = this;
+}
 
 void fail(const char* format, ...) {
     va_list list;
@@ -277,9 +287,9 @@ void fail(const char* format, ...) {
 }
 
 void block_barrier(int line) {
-    Fibre& fibre = state.fibres[state.current];
-    fibre.status = Status::AtBarrier;
-    fibre.line = line;
+    Fiber& fiber = state.fibers[state.current];
+    fiber.status = Status::AtBarrier;
+    fiber.line = line;
     yield();
 }
 
@@ -296,12 +306,12 @@ void note(Access access, size_t at, size_t bytes, int line) {
 
 uint64_t exchange(uint64_t value, uint32_t from, int line) {
     const uint32_t thread = state.current;
-    Fibre& fibre = state.fibres[thread];
+    Fiber& fiber = state.fibers[thread];
     // Two places in turn: a lane may be one shuffle ahead of the others.
-    const size_t place = fibre.shuffles++ % 2 * state.fibres.size();
+    const size_t place = fiber.shuffles++ % 2 * state.fibers.size();
     state.left[place + thread] = value;
-    fibre.status = Status::AtShuffle;
-    fibre.line = line;
+    fiber.status = Status::AtShuffle;
+    fiber.line = line;
     yield();
     return state.left[place + thread / LANES * LANES + from];
 }
@@ -368,9 +378,41 @@ extern "C" void ks_count(int wanted) { emu::counting = wanted; }
 // What the last launch of this thread did: numbers in the order of Counts.
 extern "C" void ks_counts(uint64_t* numbers) { memcpy(numbers, &emu::state.counts, sizeof(emu::Counts)); }
 
-// Runs a kernel. Returns 0, or 1 with a message.
-extern "C" int ks_emulate(const char* name, uint32_t grid, uint32_t threads, size_t shared, void** arguments, uint32_t order,
-                          char* message, size_t room) {
+// A field of a parameter struct, as the host reads it.
+struct FieldView {
+    const char *structure, *name, *type;
+    size_t structure_bytes, bytes;
+};
+
+// Describes the field of an index and returns 1, or 0 behind the last one.
+extern "C" int ks_field(size_t index, FieldView* to) {
+    const emu::Field* field = emu::fields;
+    while (field && index--) field = field->next;
+    if (field) *to = {field->structure, field->name, field->type, field->structure_bytes, field->bytes};
+    return field != nullptr;
+}
+
+// Copies the field of an index from a struct of `structure_bytes` to `bytes` at `to`.
+extern "C" void ks_read_field(size_t index, const void* structure, void* to) {
+    const emu::Field* field = emu::fields;
+    while (field && index--) field = field->next;
+    if (field) field->read(structure, to);
+}
+
+// Complains unless arguments of these types are what a kernel declares; memory may be absent.
+static void check_types(const emu::Kernel& kernel, const char* const* types, size_t count) {
+    if (count != kernel.types.size())
+        return emu::complain("%zu arguments for %zu parameters", count, kernel.types.size());
+    for (size_t i = 0; i < count; ++i) {
+        const char* expected = kernel.types[i];
+        if (!strcmp(types[i], expected) || (!strcmp(types[i], "absent") && strchr(expected, '*'))) continue;
+        return emu::complain("argument %zu is %s in place of %s", i, types[i], expected);
+    }
+}
+
+// Runs a kernel with `count` arguments of these types. Returns 0, or 1 with a message.
+extern "C" int ks_emulate(const char* name, uint32_t grid, uint32_t threads, size_t shared, void** arguments,
+                          const char* const* types, size_t count, uint32_t order, char* message, size_t room) {
     using namespace emu;
     State& s = state;
     s.failed = false;
@@ -378,10 +420,11 @@ extern "C" int ks_emulate(const char* name, uint32_t grid, uint32_t threads, siz
     for (const Kernel* k = kernels; k; k = k->next)
         if (!strcmp(k->name, name)) s.kernel = k;
     if (!s.kernel) complain("no such kernel");
+    if (s.kernel) check_types(*s.kernel, types, count);
     if (threads == 0 || threads > 1024 || threads % LANES) complain("%u threads, which are no whole warps", threads);
     if (!s.failed) {
-        while (s.fibres.size() < threads) s.fibres.push_back({std::make_unique<char[]>(STACK_BYTES), {}, {}, false, {}, 0, 0});
-        s.left.resize(2 * s.fibres.size());
+        while (s.fibers.size() < threads) s.fibers.push_back({std::make_unique<char[]>(STACK_BYTES), {}, {}, false, {}, 0, 0});
+        s.left.resize(2 * s.fibers.size());
         s.lanes.assign(counting ? threads : 0, Lane{});
         s.counts = Counts{};
         s.shared.assign((shared + 3) / 4 * 4, 0xff);

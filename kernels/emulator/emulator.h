@@ -1,9 +1,10 @@
 // Runs CUDA kernels on the CPU, for tests: a host C++ compiler compiles the unchanged kernel files with this header.
 //
-// Every thread of a block is a fibre; they run one after the other, from barrier to barrier, in one of several orders.
+// Every thread of a block is a fiber; they run one after the other, from barrier to barrier, in one of several orders.
 // What would be undefined on a device is an error here: access outside of a buffer or of the block's shared memory, two
 // threads that use a word of shared memory without a barrier between them (unless both read), a barrier or a shuffle
-// that a part of the threads does not reach. Shared memory and fresh buffers start as NaN.
+// that a part of the threads does not reach, an argument that is not what the kernel declares. Shared memory and fresh
+// buffers start as NaN.
 //
 // On request it counts what warps do: multiply-adds, sectors of global memory, cycles of shared memory. An access of a warp
 // is what its lanes do at one line of the source for the n-th time since they were last together (a barrier, a shuffle or
@@ -19,6 +20,7 @@
 #include <cstring>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #define __global__
 #define __device__
@@ -118,17 +120,41 @@ uint16_t to_half(float value);
 float from_half(uint16_t bits);
 uint16_t to_bfloat(float value);
 
+// What the host calls a type: a number, memory of numbers that is only read, the same if it is written, or the name of a
+// parameter struct.
+template <class T> struct TypeName {
+    static const char* get() { return ks_type_name(static_cast<const T*>(nullptr)); }
+};
+#define KS_TYPE_NAME(T, name)                                                                            \
+    template <> struct emu::TypeName<T> { static const char* get() { return name; } };                   \
+    template <> struct emu::TypeName<Global<const T>> { static const char* get() { return name " const*"; } }; \
+    template <> struct emu::TypeName<Global<T>> { static const char* get() { return name "*"; } };
+
 template <class... A, size_t... I> void call(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
     kernel(*static_cast<A*>(arguments[I])...);
 }
 template <class... A> void call(void (*kernel)(A...), void** arguments) {
     call(kernel, arguments, std::index_sequence_for<A...>());
 }
+template <class... A> std::vector<const char*> types_of(void (*)(A...)) { return {TypeName<A>::get()...}; }
+
+// A kernel, with the types of its parameters.
 struct Kernel {
     const char* name;
+    std::vector<const char*> types;
     void (*run)(void** arguments);
     Kernel* next;
-    Kernel(const char* name, void (*run)(void**));
+    Kernel(const char* name, std::vector<const char*> types, void (*run)(void**));
+};
+
+// A field of a parameter struct; `read` copies the field of that name, whatever its offset.
+struct Field {
+    const char *structure, *name, *type;
+    size_t structure_bytes, bytes;
+    void (*read)(const void* structure, void* to);
+    Field* next;
+    Field(const char* structure, const char* name, const char* type, size_t structure_bytes, size_t bytes,
+          void (*read)(const void*, void*));
 };
 
 }  // namespace emu
@@ -138,8 +164,18 @@ using emu::Shared;
 
 #define KS_SHARED(T, name) \
     Shared<T> name { reinterpret_cast<T*>(emu::shared_begin) }
-#define KS_EXPORT(name) \
-    static emu::Kernel kernel_##name(#name, [](void** arguments) { emu::call(name, arguments); });
+#define KS_EXPORT(name)                                              \
+    static emu::Kernel kernel_##name(#name, emu::types_of(name),     \
+                                     [](void** arguments) { emu::call(name, arguments); });
+#define KS_REGISTER_STRUCT(Type) \
+    inline const char* ks_type_name(const Type*) { return #Type; }
+#define KS_REGISTER_FIELD(Type, field)                                                                       \
+    static emu::Field field_##Type##_##field(#Type, #field, emu::TypeName<decltype(Type::field)>::get(),     \
+                                             sizeof(Type), sizeof(Type::field), [](const void* from, void* to) { \
+                                                 Type value;                                                 \
+                                                 memcpy(&value, from, sizeof value);                         \
+                                                 memcpy(to, &value.field, sizeof value.field);               \
+                                             });
 
 #define threadIdx (emu::thread_index)
 #define blockIdx (emu::block_index)
@@ -172,35 +208,35 @@ template <class T> inline T load_or_zero(bool inside, Global<const T> from, size
     if (emu::counting) emu::note(emu::Access::GlobalRead, 0, 0, line);
     return T{};
 }
-inline float4 load_four(Global<const float> from, size_t at, int line = __builtin_LINE()) {
+inline float4 load_global4(Global<const float> from, size_t at, int line = __builtin_LINE()) {
     const float* p = &from.check(at);
     from.check(at + 3);
     if (reinterpret_cast<uintptr_t>(p) % 4 || at % 4) emu::fail("four values at index %zu, which is not aligned", at);
     if (emu::counting) emu::note(emu::Access::GlobalRead, at * 4, 16, line);
     return {p[0], p[1], p[2], p[3]};
 }
-inline void store_four(Global<float> to, size_t at, float4 value, int line = __builtin_LINE()) {
+inline void store_global4(Global<float> to, size_t at, float4 value, int line = __builtin_LINE()) {
     float* p = &to.check(at);
     to.check(at + 3);
     if (at % 4) emu::fail("four values at index %zu, which is not aligned", at);
     if (emu::counting) emu::note(emu::Access::GlobalWrite, at * 4, 16, line);
     p[0] = value.x, p[1] = value.y, p[2] = value.z, p[3] = value.w;
 }
-inline float4 load4(Shared<float> from, int at, int line = __builtin_LINE()) {
+inline float4 load_shared4(Shared<float> from, int at, int line = __builtin_LINE()) {
     const float* p = from.check(at, 4);
     if (reinterpret_cast<uintptr_t>(p) % 16) emu::fail("four words of shared memory at an address that is not aligned");
     for (int i = 0; i < 4; ++i) emu::shared_read(p + i);
     if (emu::counting) emu::note(emu::Access::SharedRead, emu::in_shared(p), 16, line);
     return {p[0], p[1], p[2], p[3]};
 }
-inline void store4(Shared<float> to, int at, float4 value, int line = __builtin_LINE()) {
+inline void store_shared4(Shared<float> to, int at, float4 value, int line = __builtin_LINE()) {
     float* p = to.check(at, 4);
     if (reinterpret_cast<uintptr_t>(p) % 16) emu::fail("four words of shared memory at an address that is not aligned");
     for (int i = 0; i < 4; ++i) emu::shared_write(p + i);
     if (emu::counting) emu::note(emu::Access::SharedWrite, emu::in_shared(p), 16, line);
     p[0] = value.x, p[1] = value.y, p[2] = value.z, p[3] = value.w;
 }
-inline int2 load2(Shared<int> from, int at, int line = __builtin_LINE()) {
+inline int2 load_shared2(Shared<int> from, int at, int line = __builtin_LINE()) {
     const int* p = from.check(at, 2);
     if (reinterpret_cast<uintptr_t>(p) % 8) emu::fail("two words of shared memory at an address that is not aligned");
     emu::shared_read(p);
@@ -214,6 +250,12 @@ template <class To, class From> inline Shared<To> reinterpret_shared(Shared<From
 
 struct __half { uint16_t bits; };
 struct __nv_bfloat16 { uint16_t bits; };
+KS_TYPE_NAME(int, "i32")
+KS_TYPE_NAME(uint32_t, "u32")
+KS_TYPE_NAME(uint64_t, "u64")
+KS_TYPE_NAME(float, "f32")
+KS_TYPE_NAME(__half, "f16")
+KS_TYPE_NAME(__nv_bfloat16, "bf16")
 inline float __half2float(__half x) { return emu::from_half(x.bits); }
 inline __half __float2half_rn(float x) { return {emu::to_half(x)}; }
 inline float __bfloat162float(__nv_bfloat16 x) {
@@ -229,8 +271,8 @@ inline float counted_fmaf(float a, float b, float c) {
     return std::fmaf(a, b, c);
 }
 #define fmaf counted_fmaf
-inline float times(float a, float b) { return a * b; }
-inline float plus(float a, float b) { return a + b; }
+inline float multiply_rn(float a, float b) { return a * b; }
+inline float add_rn(float a, float b) { return a + b; }
 inline uint32_t __umulhi(uint32_t a, uint32_t b) { return uint32_t((uint64_t(a) * b) >> 32); }
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a > b ? a : b; }
@@ -243,18 +285,18 @@ float to_float(__nv_bfloat16 x);
 template <class T> T from_float(float x);
 
 // Two values at once, as the functions of common.cuh.
-template <class T> inline T* pair_at(T* p, size_t at) {
+template <class T> inline T* aligned_pair(T* p, size_t at) {
     if (reinterpret_cast<uintptr_t>(p) % (2 * sizeof(T))) emu::fail("two values at index %zu, which is not aligned", at);
     return p;
 }
-template <class T> inline float2 load_pair(Global<const T> from, size_t at, int line = __builtin_LINE()) {
-    const T* p = pair_at(&from.check(at), at);
+template <class T> inline float2 load_global2(Global<const T> from, size_t at, int line = __builtin_LINE()) {
+    const T* p = aligned_pair(&from.check(at), at);
     from.check(at + 1);
     if (emu::counting) emu::note(emu::Access::GlobalRead, at * sizeof(T), 2 * sizeof(T), line);
     return {to_float(p[0]), to_float(p[1])};
 }
-template <class T> inline void store_pair(Global<T> to, size_t at, float2 value, int line = __builtin_LINE()) {
-    T* p = pair_at(&to.check(at), at);
+template <class T> inline void store_global2(Global<T> to, size_t at, float2 value, int line = __builtin_LINE()) {
+    T* p = aligned_pair(&to.check(at), at);
     to.check(at + 1);
     if (emu::counting) emu::note(emu::Access::GlobalWrite, at * sizeof(T), 2 * sizeof(T), line);
     p[0] = from_float<T>(value.x), p[1] = from_float<T>(value.y);

@@ -84,6 +84,12 @@ impl DepthwiseConv {
         })
     }
 
+    /// A layer with these weights (C, 1, rows, columns), at no place in a module tree.
+    pub(super) fn of(op: Depthwise2d, weight: Tensor, bias: Option<Tensor>) -> Self {
+        let kernel = op.options().kernel;
+        DepthwiseConv { path: String::new(), weight, bias, op, kernel }
+    }
+
     /// Applies the layer to (N, C, H, W).
     ///
     /// # Errors

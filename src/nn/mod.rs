@@ -15,6 +15,7 @@ mod residual;
 mod taplist;
 mod trace;
 
+pub use self::candle::depthwise_conv2d;
 pub use dense::DenseConv;
 pub use init::Init;
 pub use layers::{DepthwiseConv, Linear, OrientedConv, PatchConv, Pointwise};

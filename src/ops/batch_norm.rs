@@ -7,15 +7,16 @@
 //! Gradients flow through mean and variance. Sums run over planes in parallel and are added up in order, so they do not
 //! depend on the number of threads.
 
+use super::fill::results;
 use super::gpu::{
-    self, Arg, Gpu, Values,
-    planes::{Per, Planes},
+    self, BorrowedTensor, Gpu, Values,
+    planes::{BatchNormGradients, ChannelStatistics, PlaneSum, Planes},
 };
-use super::operator::{self, Op3};
+use super::operator::{self, Gradients, Op3};
 use super::storage::{self, Element, with_element, with_values};
 use super::{check_per_channel, dims4};
 use crate::Result;
-use candle_core::{DType, Storage};
+use candle_core::Storage;
 use candle_core::{Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
@@ -49,20 +50,20 @@ pub fn statistics(x: &Tensor) -> Result<Statistics> {
 /// The statistics by sums over planes in single precision, which are added up in double precision.
 fn statistics_on(gpu: &Gpu, x: &Tensor, planes: Planes) -> Result<Statistics> {
     let x = x.contiguous()?;
-    let held = gpu::Held::new(&x);
+    let borrowed = BorrowedTensor::new(&x);
     let count = (planes.images * planes.positions) as f64;
-    // Of every channel, the mean of the first or second sums of its planes.
-    let means = |sums: &Storage, which: usize| -> Result<Vec<f64>> {
+    // Of every channel, the mean of one of the two sums of its planes.
+    let means = |sums: &Storage, which: PlaneSum| -> Result<Vec<f64>> {
         let mut means = vec![0.0; planes.channels];
-        for (index, sum) in gpu::planes::download(sums)?.chunks_exact(2).enumerate() {
-            means[index % planes.channels] += f64::from(sum[which]) / count;
+        for (index, sum) in gpu::download_singles(sums)?.chunks_exact(2).enumerate() {
+            means[index % planes.channels] += f64::from(sum[which as usize]) / count;
         }
         Ok(means)
     };
-    let mean = means(&planes.sums(gpu, held.values()?, None, None)?, 1)?;
-    let shift = gpu::planes::upload(gpu, mean.iter().copied())?;
+    let mean = means(&planes.sums(gpu, borrowed.values()?, None, None)?, PlaneSum::Values)?;
+    let shift = gpu::upload_singles(gpu, mean.iter().copied())?;
     let shift = Values::all(&shift, planes.channels)?;
-    let variance = means(&planes.sums(gpu, held.values()?, None, Some(shift))?, 0)?;
+    let variance = means(&planes.sums(gpu, borrowed.values()?, None, Some(shift))?, PlaneSum::Products)?;
     Ok(Statistics { mean, variance })
 }
 
@@ -116,25 +117,19 @@ struct BatchNorm {
 
 impl BatchNorm {
     /// With `h = (x - m) * rstd`: `db = sum dy`, `dw = sum dy h`, `dx = w * rstd * (dy - db / M - h * dw / M)`.
-    fn backward<T: Element>(&self, x: &[T], w: &[T], dy: &[T]) -> (Vec<T>, Vec<T>, Vec<T>) {
-        let db = per_channel(dy, self.channels, self.plane, |_, dy| dy);
-        let dw = self.weight_grad(x, dy);
-        let mut dx = vec![T::zero(); x.len()];
-        dx.par_chunks_exact_mut(self.plane)
-            .zip(x.par_chunks_exact(self.plane))
-            .zip(dy.par_chunks_exact(self.plane))
-            .enumerate()
-            .for_each(|(index, ((dx, x), dy))| {
+    fn input_grad<T: Element>(&self, [x, w, dy]: [&[T]; 3], dw: &[f64], db: &[f64]) -> Result<Vec<T>> {
+        results(x.len(), |dx| {
+            let inputs = x.par_chunks_exact(self.plane).zip(dy.par_chunks_exact(self.plane));
+            let planes = dx.par_chunks(self.plane).zip(inputs).enumerate();
+            let each = planes.map(|(index, (dx, (x, dy)))| {
                 let c = index % self.channels;
                 let scale = w[c] * T::from_f64(self.rstd[c]);
                 let shift = T::from_f64(db[c] / self.count);
                 let (mean, slope) = (T::from_f64(self.mean[c]), T::from_f64(self.rstd[c] * dw[c] / self.count));
-                for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
-                    *dx = scale * (dy - shift - (x - mean) * slope);
-                }
+                dx.write(x.iter().zip(dy).map(|(&x, &dy)| scale * (dy - shift - (x - mean) * slope)))
             });
-        let narrow = |values: &[f64]| values.iter().map(|&v| T::from_f64(v)).collect();
-        (dx, narrow(&dw), narrow(&db))
+            each.sum()
+        })
     }
 
     fn planes(&self, x: Values) -> Planes {
@@ -143,8 +138,12 @@ impl BatchNorm {
 
     /// Means and inverse deviations in a GPU's memory.
     fn upload(&self, gpu: &Gpu) -> candle_core::Result<[Storage; 2]> {
-        let upload = |values: &[f64]| gpu::planes::upload(gpu, values.iter().copied());
+        let upload = |values: &[f64]| gpu::upload_singles(gpu, values.iter().copied());
         Ok([upload(&self.mean)?, upload(&self.rstd)?])
+    }
+
+    fn on_gpu<'a>(&self, mean: &'a Storage, rstd: &'a Storage) -> candle_core::Result<ChannelStatistics<'a>> {
+        Ok(ChannelStatistics { mean: Values::all(mean, self.channels)?, rstd: Values::all(rstd, self.channels)? })
     }
 
     fn weight_grad<T: Element>(&self, x: &[T], dy: &[T]) -> Vec<f64> {
@@ -177,38 +176,32 @@ impl Op3 for BatchNorm {
         x.clone()
     }
 
-    fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Vec<T> {
-        let mut y = vec![T::zero(); x.len()];
-        y.par_chunks_exact_mut(self.plane).zip(x.par_chunks_exact(self.plane)).enumerate().for_each(
-            |(index, (y, x))| {
+    fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Result<Vec<T>> {
+        results(x.len(), |y| {
+            let planes = y.par_chunks(self.plane).zip(x.par_chunks_exact(self.plane)).enumerate();
+            let each = planes.map(|(index, (y, x))| {
                 let c = index % self.channels;
                 let (mean, scale) = (T::from_f64(self.mean[c]), w[c] * T::from_f64(self.rstd[c]));
-                for (y, &x) in y.iter_mut().zip(x) {
-                    *y = (x - mean) * scale + b[c];
-                }
-            },
-        );
-        y
+                y.write(x.iter().map(|&x| (x - mean) * scale + b[c]))
+            });
+            each.sum()
+        })
     }
 
-    fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], _wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
-        let (dx, dw, db) = self.backward(x, w, dy);
-        [Some(dx), Some(dw), Some(db)]
+    fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], _wanted: [bool; 3]) -> Result<Gradients<T>> {
+        let db = per_channel(dy, self.channels, self.plane, |_, dy| dy);
+        let dw = self.weight_grad(x, dy);
+        let dx = self.input_grad([x, w, dy], &dw, &db)?;
+        let narrow = |values: &[f64]| values.iter().map(|&v| T::from_f64(v)).collect();
+        Ok([Some(dx), Some(narrow(&dw)), Some(narrow(&db))])
     }
 
     fn gpu_forward(&self, gpu: &Gpu, [x, w, b]: [Values; 3]) -> candle_core::Result<Storage> {
         let planes = self.planes(x);
-        let mut factors = gpu.alloc(DType::F32, 3 * self.channels)?;
         let [mean, rstd] = self.upload(gpu)?;
-        let arguments = vec![
-            Arg::Read(w),
-            Arg::Read(b),
-            Arg::Read(Values::all(&mean, self.channels)?),
-            Arg::Read(Values::all(&rstd, self.channels)?),
-            Arg::Write(&mut factors),
-        ];
-        planes.factors(gpu, "batch_norm_factors", x.dtype(), false, arguments)?;
-        planes.affine(gpu, x, None, &factors, Per::Channel)
+        let statistics = self.on_gpu(&mean, &rstd)?;
+        let factors = planes.batch_norm_factors(gpu, w, b, statistics)?;
+        planes.affine(gpu, x, None, &factors)
     }
 
     fn gpu_gradients(
@@ -218,23 +211,12 @@ impl Op3 for BatchNorm {
         dy: Values,
         _wanted: [bool; 3],
     ) -> candle_core::Result<[Option<Storage>; 3]> {
-        let (planes, dtype) = (self.planes(x), x.dtype());
+        let planes = self.planes(x);
         let [mean, rstd] = self.upload(gpu)?;
-        let (mean, rstd) = (Values::all(&mean, self.channels)?, Values::all(&rstd, self.channels)?);
-        let sums = planes.sums(gpu, dy, Some(x), Some(mean))?;
-        let (mut dw, mut db) = (gpu.alloc(dtype, self.channels)?, gpu.alloc(dtype, self.channels)?);
-        let mut factors = gpu.alloc(DType::F32, 3 * self.channels)?;
-        let arguments = vec![
-            Arg::Read(Values::all(&sums, 2 * planes.count())?),
-            Arg::Read(w),
-            Arg::Read(mean),
-            Arg::Read(rstd),
-            Arg::Write(&mut dw),
-            Arg::Write(&mut db),
-            Arg::Write(&mut factors),
-        ];
-        planes.factors(gpu, "batch_norm_grad", dtype, false, arguments)?;
-        let dx = planes.affine(gpu, dy, Some(x), &factors, Per::Channel)?;
-        Ok([Some(dx), Some(dw), Some(db)])
+        let statistics = self.on_gpu(&mean, &rstd)?;
+        let sums = planes.sums(gpu, dy, Some(x), Some(statistics.mean))?;
+        let BatchNormGradients { weight, bias, factors } = planes.batch_norm_gradients(gpu, &sums, w, statistics)?;
+        let dx = planes.affine(gpu, dy, Some(x), &factors)?;
+        Ok([Some(dx), Some(weight), Some(bias)])
     }
 }

@@ -3,14 +3,14 @@
 //!
 //! In single precision Phi is within 2e-7 of the true value; in double precision it is exact to rounding.
 
+use super::fill::{Filled, Unfilled, results};
 use super::gpu::{Gpu, Values};
 use super::operator::{self, Op1};
-use super::storage::{Element, results, write};
+use super::storage::{Element, Single};
 use crate::Result;
 use candle_core::Storage;
 use candle_core::Tensor;
 use rayon::prelude::*;
-use std::mem::MaybeUninit;
 
 /// Elements per parallel task.
 const CHUNK: usize = 8192;
@@ -36,20 +36,18 @@ impl Op1 for Gelu {
     const NAME: &'static str = "gelu";
     const GRADIENT_NAME: &'static str = "gelu, gradients";
 
-    fn forward<T: Element>(&self, x: &[T]) -> Vec<T> {
+    fn forward<T: Element>(&self, x: &[T]) -> Result<Vec<T>> {
         results(x.len(), |y| {
-            y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
-                pulp::Arch::new().dispatch(Forward { x, y });
-            });
+            let chunks = y.par_chunks(CHUNK).zip(x.par_chunks(CHUNK));
+            chunks.map(|(y, x)| pulp::Arch::new().dispatch(Forward { x, y })).sum()
         })
     }
 
-    fn gradient<T: Element>(&self, x: &[T], dy: &[T]) -> Vec<T> {
+    fn gradient<T: Element>(&self, x: &[T], dy: &[T]) -> Result<Vec<T>> {
         results(dy.len(), |dx| {
             let inputs = x.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK));
-            dx.par_chunks_mut(CHUNK).zip(inputs).for_each(|(dx, (x, dy))| {
-                pulp::Arch::new().dispatch(Backward { x, dy, dx });
-            });
+            let chunks = dx.par_chunks(CHUNK).zip(inputs);
+            chunks.map(|(dx, (x, dy))| pulp::Arch::new().dispatch(Backward { x, dy, dx })).sum()
         })
     }
 
@@ -62,36 +60,36 @@ impl Op1 for Gelu {
     }
 }
 
-struct Forward<'a, T> {
-    x: &'a [T],
-    y: &'a mut [MaybeUninit<T>],
+struct Forward<'x, 'y, T> {
+    x: &'x [T],
+    y: Unfilled<'y, T>,
 }
 
-impl<T: Element> pulp::NullaryFnOnce for Forward<'_, T> {
-    type Output = ();
+impl<'y, T: Element> pulp::NullaryFnOnce for Forward<'_, 'y, T> {
+    type Output = Filled<'y>;
 
     #[inline(always)]
-    fn call(self) {
-        write(self.y, self.x.iter().map(|&x| x * x.normal_cdf()));
+    fn call(self) -> Filled<'y> {
+        self.y.write(self.x.iter().map(|&x| x * x.normal_cdf()))
     }
 }
 
-struct Backward<'a, T> {
-    x: &'a [T],
-    dy: &'a [T],
-    dx: &'a mut [MaybeUninit<T>],
+struct Backward<'x, 'dx, T> {
+    x: &'x [T],
+    dy: &'x [T],
+    dx: Unfilled<'dx, T>,
 }
 
-impl<T: Element> pulp::NullaryFnOnce for Backward<'_, T> {
-    type Output = ();
+impl<'dx, T: Element> pulp::NullaryFnOnce for Backward<'_, 'dx, T> {
+    type Output = Filled<'dx>;
 
     #[inline(always)]
-    fn call(self) {
+    fn call(self) -> Filled<'dx> {
         let slope = |x: T| {
             let (cdf, pdf) = x.normal();
             cdf + x * pdf
         };
-        write(self.dx, self.x.iter().zip(self.dy).map(|(&x, &dy)| dy * slope(x)));
+        self.dx.write(self.x.iter().zip(self.dy).map(|(&x, &dy)| dy * slope(x)))
     }
 }
 
@@ -109,13 +107,7 @@ impl Element for f64 {
 }
 
 impl Element for f32 {
-    fn as_f32(values: &[f32]) -> Option<&[f32]> {
-        Some(values)
-    }
-
-    fn as_f32_mut(values: &mut [MaybeUninit<f32>]) -> Option<&mut [MaybeUninit<f32>]> {
-        Some(values)
-    }
+    const SINGLE: Option<Single<f32>> = Some(Single { slice: |values| values, vec: |values| values });
 
     #[inline(always)]
     fn normal_cdf(self) -> Self {

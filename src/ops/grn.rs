@@ -8,15 +8,16 @@
 //! A channel without a response has G = 0, and no gradient goes through its norm. Sums are in double precision, over
 //! planes in parallel and images in order.
 
+use super::fill::results;
 use super::gpu::{
-    Arg, Gpu, Values,
-    planes::{Per, Planes},
+    Gpu, Values,
+    planes::{PlaneSum, Planes, ResponseNormGradients},
 };
-use super::operator::{self, Op3};
-use super::storage::{self, Element, results, write};
+use super::operator::{self, Gradients, Op3};
+use super::storage::{self, Element};
 use super::{check_per_channel, dims4};
 use crate::Result;
-use candle_core::{DType, Storage};
+use candle_core::Storage;
 use candle_core::{Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
@@ -80,21 +81,22 @@ impl Op3 for Grn {
         first.clone()
     }
 
-    fn forward<T: Element>(&self, [x, gamma, beta]: [&[T]; 3]) -> Vec<T> {
+    fn forward<T: Element>(&self, [x, gamma, beta]: [&[T]; 3]) -> Result<Vec<T>> {
         let responses = self.responses(x);
         let means = self.means(&responses);
         results(x.len(), |y| {
-            let planes = y.par_chunks_exact_mut(self.positions).zip(x.par_chunks_exact(self.positions)).enumerate();
-            planes.for_each(|(index, (y, x))| {
+            let planes = y.par_chunks(self.positions).zip(x.par_chunks_exact(self.positions)).enumerate();
+            let each = planes.map(|(index, (y, x))| {
                 let (image, channel) = (index / self.channels, index % self.channels);
                 let factor = WithDType::to_f64(gamma[channel]) * responses[index] / means[image] + 1.0;
                 let (factor, beta) = (T::from_f64(factor), beta[channel]);
-                write(y, x.iter().map(|&x| factor * x + beta));
+                y.write(x.iter().map(|&x| factor * x + beta))
             });
+            each.sum()
         })
     }
 
-    fn gradients<T: Element>(&self, [x, gamma, _]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
+    fn gradients<T: Element>(&self, [x, gamma, _]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> Result<Gradients<T>> {
         let channels = self.channels;
         let responses = self.responses(x);
         let means = self.means(&responses);
@@ -120,27 +122,26 @@ impl Op3 for Grn {
         let dx = wanted[0].then(|| {
             results(x.len(), |dx| {
                 let inputs = x.par_chunks_exact(self.positions).zip(dy.par_chunks_exact(self.positions));
-                dx.par_chunks_exact_mut(self.positions).zip(inputs).enumerate().for_each(|(index, (dx, (x, dy)))| {
+                let planes = dx.par_chunks(self.positions).zip(inputs).enumerate();
+                let each = planes.map(|(index, (dx, (x, dy)))| {
                     let (image, channel, response) = (index / channels, index % channels, responses[index]);
                     let factor = T::from_f64(gamma[channel] * response / means[image] + 1.0);
                     let inner = gamma[channel] * sums[index].0 / means[image] - through_mean[image];
                     let inner = T::from_f64(if response > 0.0 { inner / response } else { 0.0 });
-                    write(dx, x.iter().zip(dy).map(|(&x, &dy)| factor * dy + inner * x));
+                    dx.write(x.iter().zip(dy).map(|(&x, &dy)| factor * dy + inner * x))
                 });
+                each.sum()
             })
         });
         let values = |values: Vec<f64>| values.into_iter().map(T::from_f64).collect();
-        [dx, Some(values(dgamma)), Some(values(dbeta))]
+        Ok([dx.transpose()?, Some(values(dgamma)), Some(values(dbeta))])
     }
 
     fn gpu_forward(&self, gpu: &Gpu, [x, gamma, beta]: [Values; 3]) -> candle_core::Result<Storage> {
         let planes = Planes::of(x.len(), self.channels, self.positions);
         let squares = planes.sums(gpu, x, None, None)?;
-        let mut factors = gpu.alloc(DType::F32, 3 * planes.count())?;
-        let squares = Values::all(&squares, 2 * planes.count())?;
-        let arguments = vec![Arg::Read(squares), Arg::Read(gamma), Arg::Read(beta), Arg::Write(&mut factors)];
-        planes.factors(gpu, "grn_factors", x.dtype(), true, arguments)?;
-        planes.affine(gpu, x, None, &factors, Per::Plane)
+        let factors = planes.response_norm_factors(gpu, &squares, gamma, beta)?;
+        planes.affine(gpu, x, None, &factors)
     }
 
     fn gpu_gradients(
@@ -153,18 +154,9 @@ impl Op3 for Grn {
         let planes = Planes::of(x.len(), self.channels, self.positions);
         let squares = planes.sums(gpu, x, None, None)?;
         let sums = planes.sums(gpu, dy, Some(x), None)?;
-        let mut factors = gpu.alloc(DType::F32, 3 * planes.count())?;
-        let mut shares = gpu.alloc(DType::F32, 2 * planes.count())?;
-        let arguments = vec![
-            Arg::Read(Values::all(&squares, 2 * planes.count())?),
-            Arg::Read(Values::all(&sums, 2 * planes.count())?),
-            Arg::Read(gamma),
-            Arg::Write(&mut factors),
-            Arg::Write(&mut shares),
-        ];
-        planes.factors(gpu, "grn_grad", x.dtype(), true, arguments)?;
-        let dx = planes.affine(gpu, dy, Some(x), &factors, Per::Plane)?;
-        let over_images = |which: usize| planes.over_images(gpu, &shares, which, None, x.dtype());
-        Ok([Some(dx), Some(over_images(0)?), Some(over_images(1)?)])
+        let ResponseNormGradients { factors, shares } = planes.response_norm_gradients(gpu, &squares, &sums, gamma)?;
+        let dx = planes.affine(gpu, dy, Some(x), &factors)?;
+        let over_images = |which: PlaneSum| planes.over_images(gpu, &shares, which, None, x.dtype());
+        Ok([Some(dx), Some(over_images(PlaneSum::Products)?), Some(over_images(PlaneSum::Values)?)])
     }
 }

@@ -4,6 +4,7 @@
 //! have the same bits on any number of threads; they may differ between shapes, so the shapes of products must not
 //! depend on that number either.
 
+use super::fill::{Filled, Unfilled};
 use super::storage::Element;
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -23,7 +24,7 @@ pub struct Matrix<'a, T> {
 impl<'a, T> Matrix<'a, T> {
     /// All of `values`, row by row.
     pub fn new(values: &'a [T], rows: usize, cols: usize) -> Self {
-        assert_eq!(values.len(), rows * cols);
+        assert_eq!(rows.checked_mul(cols), Some(values.len()));
         Matrix { values, rows, cols, strides: (cols, 1) }
     }
 
@@ -54,7 +55,7 @@ impl<'a, T> Matrix<'a, T> {
         self.transposed().select_rows(range).transposed()
     }
 
-    /// A row whose values are neighbours in memory: of a matrix that is not transposed.
+    /// A row whose values are neighbors in memory: of a matrix that is not transposed.
     #[inline(always)]
     pub fn row(&self, row: usize) -> &'a [T] {
         assert!(row < self.rows && self.strides.1 == 1);
@@ -68,67 +69,76 @@ impl<'a, T> Matrix<'a, T> {
     }
 }
 
-/// A matrix to be written: rows of neighbouring values, some distance apart.
-pub struct Room<'a, T> {
-    values: *mut MaybeUninit<T>,
+/// A matrix that nothing has been written to yet: rows of neighboring values, some distance apart.
+pub struct UnfilledMatrix<'a, T> {
+    first: *mut MaybeUninit<T>,
     rows: usize,
     cols: usize,
     stride: usize,
-    borrowed: PhantomData<&'a mut [MaybeUninit<T>]>,
+    /// What the elements are part of.
+    memory: PhantomData<Unfilled<'a, T>>,
 }
 
-// SAFETY: a room is a mutable borrow of its elements, which no other room reaches (see `split` and `select_cols`).
-unsafe impl<T: Send> Send for Room<'_, T> {}
+// SAFETY: the pointer stands for a mutable borrow of the matrix's elements, which no other matrix has: matrices are made
+// of whole `Unfilled` memory, and divided only by giving them up.
+unsafe impl<T: Send> Send for UnfilledMatrix<'_, T> {}
 
-impl<'a, T> Room<'a, T> {
+impl<'a, T: Copy> UnfilledMatrix<'a, T> {
     /// All of `values`, row by row.
-    pub fn new(values: &'a mut [MaybeUninit<T>], rows: usize, cols: usize) -> Self {
-        assert_eq!(values.len(), rows * cols);
-        Room { values: values.as_mut_ptr(), rows, cols, stride: cols, borrowed: PhantomData }
-    }
-
-    /// A row.
     #[inline(always)]
-    pub fn row(&mut self, row: usize) -> &mut [MaybeUninit<T>] {
-        assert!(row < self.rows);
-        // SAFETY: `rows`, `cols` and `stride` describe elements of the slice that `new` was given, which is borrowed for
-        // 'a; the result borrows the room, so there is one row at a time.
-        unsafe { std::slice::from_raw_parts_mut(self.values.add(row * self.stride), self.cols) }
+    pub fn new(values: Unfilled<'a, T>, rows: usize, cols: usize) -> Self {
+        assert_eq!(rows.checked_mul(cols), Some(values.len()));
+        UnfilledMatrix { first: values.into_places().as_mut_ptr(), rows, cols, stride: cols, memory: PhantomData }
     }
 
-    /// Some of the columns, for as long as this room is not used.
-    pub fn select_cols(&mut self, range: Range<usize>) -> Room<'_, T> {
-        assert!(range.start < range.end && range.end <= self.cols);
-        // SAFETY: an offset of less than one row stays inside the slice.
-        let values = unsafe { self.values.add(range.start) };
-        Room { values, cols: range.len(), borrowed: PhantomData, ..*self }
+    /// Number of columns.
+    #[inline(always)]
+    pub fn cols(&self) -> usize {
+        self.cols
     }
 
-    /// The same room, for as long as this one is not used.
-    pub fn borrow(&mut self) -> Room<'_, T> {
-        Room { borrowed: PhantomData, ..*self }
+    /// The rows, from top to bottom.
+    #[inline(always)]
+    pub fn into_rows(self) -> impl Iterator<Item = Unfilled<'a, T>> {
+        (0..self.rows).map(
+            #[inline(always)]
+            move |row| {
+                // SAFETY: the row's elements are `cols` neighbors that belong to this matrix alone, which is given up for
+                // its rows; the range has each row once.
+                unsafe {
+                    let first = self.first.add(row * self.stride);
+                    Unfilled::from_places(std::slice::from_raw_parts_mut(first, self.cols))
+                }
+            },
+        )
+    }
+
+    /// The first `rows` rows, and the others.
+    pub fn split_rows(self, rows: usize) -> (Self, Self) {
+        assert!(rows <= self.rows);
+        // An offset of all rows may lead beyond the memory, to where no row is read.
+        let below = self.first.wrapping_add(rows * self.stride);
+        (UnfilledMatrix { rows, ..self }, UnfilledMatrix { first: below, rows: self.rows - rows, ..self })
     }
 
     /// Parts of up to `width` columns, from left to right.
-    pub fn split(self, width: usize) -> Vec<Self> {
-        let part = |start: usize| {
-            // SAFETY: an offset of less than one row stays inside the slice. Parts have different columns, and `self` is
-            // given up for them, so that no element is reached twice.
-            let values = unsafe { self.values.add(start) };
-            Room { values, cols: width.min(self.cols - start), borrowed: PhantomData, ..self }
-        };
-        (0..self.cols).step_by(width).map(part).collect()
+    #[inline(always)]
+    pub fn split_cols(self, width: usize) -> impl Iterator<Item = Self> + use<'a, T> {
+        (0..self.cols).step_by(width).map(
+            #[inline(always)]
+            move |start| {
+                // Inside the first row, since `start` is below the number of columns. Parts have different columns, and
+                // `self` is given up for them.
+                let first = self.first.wrapping_add(start);
+                UnfilledMatrix { first, cols: width.min(self.cols - start), ..self }
+            },
+        )
     }
 
     /// Copies a matrix that is not transposed.
-    pub fn copy(&mut self, from: Matrix<T>)
-    where
-        T: Copy,
-    {
+    pub fn copy(self, from: Matrix<T>) -> Filled<'a> {
         assert_eq!((self.rows, self.cols), (from.rows, from.cols));
-        for row in 0..self.rows {
-            self.row(row).write_copy_of_slice(from.row(row));
-        }
+        self.into_rows().enumerate().map(|(row, places)| places.write(from.row(row).iter().copied())).sum()
     }
 }
 
@@ -138,16 +148,24 @@ pub fn parallelism(products: usize) -> Parallelism {
 }
 
 /// `target = a * b`, plus `offset[i]` in row i if there is an offset. Writes every element.
-pub fn product<T: Element>(mut target: Room<T>, (a, b): (Matrix<T>, Matrix<T>), offset: Option<&[T]>, by: Parallelism) {
-    assert!(target.rows == a.rows && target.cols == b.cols);
-    if let Some(offset) = offset {
-        for (row, &value) in offset.iter().enumerate().take(target.rows) {
-            target.row(row).fill(MaybeUninit::new(value));
-        }
-        assert_eq!(offset.len(), target.rows);
+pub fn product<'a, T: Element>(
+    target: UnfilledMatrix<'a, T>,
+    (a, b): (Matrix<T>, Matrix<T>),
+    offset: Option<&[T]>,
+    by: Parallelism,
+) -> Filled<'a> {
+    let UnfilledMatrix { first, rows, cols, stride, .. } = target;
+    assert!(rows == a.rows && cols == b.cols && offset.is_none_or(|offset| offset.len() == rows));
+    for (row, &value) in offset.into_iter().flatten().enumerate() {
+        // SAFETY: there is an offset for each row of `target`, whose `cols` elements are borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(first.add(row * stride), cols) }.fill(MaybeUninit::new(value));
     }
-    // SAFETY: `target` is a mutable borrow of `rows * cols` elements at this stride, which are written if they are read.
-    unsafe { multiply(target.values.cast(), target.stride, offset.is_some(), (a, b), by) };
+    // SAFETY: `target` stands for a mutable borrow of `rows * cols` elements at this stride; if the product is added to
+    // them, the loop has written each. The product writes all, and `target`, which they belonged to alone, is gone.
+    unsafe {
+        multiply(first.cast(), stride, offset.is_some(), (a, b), by);
+        Filled::of_places(rows * cols)
+    }
 }
 
 /// `target += a * b`, target row by row.
@@ -169,7 +187,7 @@ unsafe fn multiply<T: Element>(
     (a, b): (Matrix<T>, Matrix<T>),
     by: Parallelism,
 ) {
-    assert!(a.cols == b.rows && a.is_inside() && b.is_inside());
+    assert!(a.cols == b.rows && a.cols > 0 && a.is_inside() && b.is_inside());
     // SAFETY: the assertion shows that every index that the strides reach lies inside its slice; the caller answers for
     // `target`, which as a mutable borrow overlaps neither operand.
     unsafe {
@@ -263,7 +281,8 @@ fn ranges(len: usize, parts: usize) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::storage::results;
+    use crate::Result;
+    use crate::ops::fill::results;
 
     #[test]
     fn ranges_cover_everything_once() {
@@ -279,16 +298,18 @@ mod tests {
     }
 
     #[test]
-    fn products_of_parts_are_parts_of_products() {
+    fn products_of_parts_are_parts_of_products() -> Result<()> {
         let value = |i: usize| (i * 7 % 13) as f64 - 6.0;
         let (a, b): (Vec<f64>, Vec<f64>) = ((0..6).map(value).collect(), (0..21).map(value).collect());
         let (a, b) = (Matrix::new(&a, 2, 3), Matrix::new(&b, 3, 7));
         let y = results(14, |y| {
-            for (part, room) in Room::new(y, 2, 7).split(3).into_iter().enumerate() {
+            let parts = UnfilledMatrix::new(y, 2, 7).split_cols(3).enumerate();
+            let product = |(part, target): (usize, _)| {
                 let range = part * 3..(part * 3 + 3).min(7);
-                product(room, (a, b.select_cols(range)), Some(&[10.0, 20.0]), Parallelism::None);
-            }
-        });
+                product(target, (a, b.select_cols(range)), Some(&[10.0, 20.0]), Parallelism::None)
+            };
+            parts.map(product).sum()
+        })?;
         for (i, &y) in y.iter().enumerate() {
             let (row, col) = (i / 7, i % 7);
             let expected: f64 = (0..3).map(|k| a.row(row)[k] * b.row(k)[col]).sum();
@@ -300,5 +321,31 @@ mod tests {
             let expected: f64 = b.row(i / 2).iter().zip(b.row(1 + i % 2)).map(|(x, y)| x * y).sum();
             assert_eq!(s, 2.0 * expected);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn rows_and_columns_are_divided_without_overlap() -> Result<()> {
+        let y = results(15, |y| {
+            let (above, below) = UnfilledMatrix::new(y, 3, 5).split_rows(2);
+            let mut filled = below.copy(Matrix::new(&[10, 11, 12, 13, 14], 1, 5));
+            for (part, start) in above.split_cols(2).zip([0, 2, 4]) {
+                for (row, places) in part.into_rows().enumerate() {
+                    filled += places.write((5 * row + start..).take(5 - start));
+                }
+            }
+            filled
+        })?;
+        assert_eq!(y, (0..15).collect::<Vec<_>>());
+        // A row, or a column, that is left out.
+        let ones = [1; 15];
+        let of = |rows: usize, cols: usize| Matrix::new(&ones[..rows * cols], rows, cols);
+        assert!(results(15, |y| UnfilledMatrix::new(y, 3, 5).split_rows(2).0.copy(of(2, 5))).is_err());
+        let first_part = results(15, |y| {
+            let parts = UnfilledMatrix::new(y, 3, 5).split_cols(4);
+            parts.take(1).map(|part| part.copy(of(3, 4))).sum()
+        });
+        assert!(first_part.is_err());
+        Ok(())
     }
 }

@@ -9,7 +9,8 @@
 //! maximum.
 
 use super::dims4;
-use super::gpu::{self, Arg, Gpu, Launch, Values};
+use super::fill::results;
+use super::gpu::{Gpu, Values, params::MaxPoolParams};
 use super::operator::{self, Op1};
 use super::storage::Element;
 use crate::{Error, Result};
@@ -120,18 +121,15 @@ impl Op1 for Pool {
         Shape::from((x.dims()[0], x.dims()[1], self.output.0, self.output.1))
     }
 
-    fn forward<T: Element>(&self, x: &[T]) -> Vec<T> {
+    fn forward<T: Element>(&self, x: &[T]) -> Result<Vec<T>> {
         let ((h, w), (rows, cols)) = (self.input, self.output);
-        let mut y = vec![T::zero(); x.len() / (h * w) * rows * cols];
-        y.par_chunks_exact_mut(rows * cols).zip(x.par_chunks_exact(h * w)).for_each(|(y, x)| {
-            for (y, winner) in y.iter_mut().zip(self.winners(x)) {
-                *y = x[winner];
-            }
-        });
-        y
+        results(x.len() / (h * w) * rows * cols, |y| {
+            let planes = y.par_chunks(rows * cols).zip(x.par_chunks_exact(h * w));
+            planes.map(|(y, x)| y.write(self.winners(x).map(|winner| x[winner]))).sum()
+        })
     }
 
-    fn gradient<T: Element>(&self, x: &[T], dy: &[T]) -> Vec<T> {
+    fn gradient<T: Element>(&self, x: &[T], dy: &[T]) -> Result<Vec<T>> {
         let ((h, w), (rows, cols)) = (self.input, self.output);
         let mut dx = vec![T::zero(); x.len()];
         let planes = x.par_chunks_exact(h * w).zip(dy.par_chunks_exact(rows * cols));
@@ -140,29 +138,21 @@ impl Op1 for Pool {
                 dx[winner] += dy;
             }
         });
-        dx
+        Ok(dx)
     }
 
     fn gpu_forward(&self, gpu: &Gpu, x: Values) -> candle_core::Result<Storage> {
-        let (words, results) = self.words(x)?;
-        let mut y = gpu.alloc(x.dtype(), results)?;
-        let mut arguments = [Arg::Read(x), Arg::Write(&mut y), Arg::Words(&words)];
-        gpu.launch(&format!("max_pool_{}", gpu::suffix(x.dtype())?), Launch::over(results), &mut arguments)?;
-        Ok(y)
+        gpu.max_pool(x, self.params(x)?)
     }
 
     fn gpu_gradient(&self, gpu: &Gpu, x: Values, dy: Values) -> candle_core::Result<Storage> {
-        let (words, _) = self.words(x)?;
-        let mut dx = gpu.alloc(x.dtype(), x.len())?;
-        let mut arguments = [Arg::Read(x), Arg::Read(dy), Arg::Write(&mut dx), Arg::Words(&words)];
-        gpu.launch(&format!("max_pool_grad_{}", gpu::suffix(x.dtype())?), Launch::over(x.len()), &mut arguments)?;
-        Ok(dx)
+        gpu.max_pool_gradient(x, dy, self.params(x)?)
     }
 }
 
 impl Pool {
-    /// The kernels' numbers, and how many results there are.
-    fn words(&self, x: Values) -> candle_core::Result<([i32; 8], usize)> {
+    /// The numbers of the GPU's kernels.
+    fn params(&self, x: Values) -> candle_core::Result<MaxPoolParams> {
         let (input, output) = (self.input, self.output);
         let planes = x.len() / (input.0 * input.1);
         if planes >= 1 << 30 || input.0 * input.1 >= 1 << 30 {
@@ -170,7 +160,16 @@ impl Pool {
             return Err(Error::argument("input", given, "fewer than 2^30 planes and pixels on a GPU").into());
         }
         let MaxPool { kernel, stride, padding } = self.options;
-        let numbers = [planes, input.0, input.1, output.0, output.1, kernel, stride, padding];
-        Ok((numbers.map(|number| number as i32), planes * output.0 * output.1))
+        let int = |number: usize| number as i32;
+        Ok(MaxPoolParams {
+            planes: int(planes),
+            rows: int(input.0),
+            cols: int(input.1),
+            result_rows: int(output.0),
+            result_cols: int(output.1),
+            kernel: int(kernel),
+            stride: int(stride),
+            padding: int(padding),
+        })
     }
 }

@@ -24,6 +24,7 @@
 
 pub mod batch_norm;
 pub mod depthwise2d;
+mod fill;
 pub mod fused;
 pub mod gelu;
 pub mod gpu;

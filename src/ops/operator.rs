@@ -1,7 +1,7 @@
 //! Operators of one and of three arguments, and what makes them operators of candle: on values in memory, or, where
 //! kernels are compiled in, on a GPU.
 
-use super::gpu::{self, Gpu, Held, Values};
+use super::gpu::{self, BorrowedTensor, Gpu, Values};
 use super::storage::{Element, slice, with_element, with_values};
 use crate::{Result, profile};
 #[cfg(feature = "cuda")]
@@ -24,10 +24,10 @@ pub(crate) trait Op1: Send + Sync + 'static {
     }
 
     /// The result.
-    fn forward<T: Element>(&self, x: &[T]) -> Vec<T>;
+    fn forward<T: Element>(&self, x: &[T]) -> Result<Vec<T>>;
 
     /// The gradient of the argument, given the result's.
-    fn gradient<T: Element>(&self, x: &[T], dy: &[T]) -> Vec<T>;
+    fn gradient<T: Element>(&self, x: &[T], dy: &[T]) -> Result<Vec<T>>;
 
     /// The result on a GPU.
     fn gpu_forward(&self, gpu: &Gpu, x: Values) -> candle_core::Result<Storage>;
@@ -54,7 +54,7 @@ impl<O: Op1> CustomOp1 for OnCandle<O> {
             return Ok((gpu::into_cpu(y)?, shape));
         }
         with_element!(x.dtype(), "input", T => {
-            Ok((T::to_cpu_storage_owned(self.0.forward(slice::<T>(x, layout)?)), shape))
+            Ok((T::to_cpu_storage_owned(self.0.forward(slice::<T>(x, layout)?)?), shape))
         })
     }
 
@@ -72,10 +72,13 @@ impl<O: Op1> CustomOp1 for OnCandle<O> {
             return gpu::compute(&gpu, [x, dy], x.shape(), of).map(Some);
         }
         with_element!(x.dtype(), "input", T => with_values::<T, _>(x, |values| with_values::<T, _>(dy, |dy| {
-            Tensor::from_vec(self.0.gradient(values, dy), x.shape(), x.device()).map(Some)
+            Tensor::from_vec(self.0.gradient(values, dy)?, x.shape(), x.device()).map(Some)
         })))
     }
 }
+
+/// The gradients of three arguments; those that are not wanted may be left out.
+pub(crate) type Gradients<T> = [Option<Vec<T>>; 3];
 
 /// An operator of three arguments with its gradients, on values in memory; [`apply`] makes it a candle operator.
 pub(crate) trait Op3: Send + Sync + 'static {
@@ -92,10 +95,10 @@ pub(crate) trait Op3: Send + Sync + 'static {
     fn output_shape(&self, first: &Shape) -> Shape;
 
     /// The result.
-    fn forward<T: Element>(&self, arguments: [&[T]; 3]) -> Vec<T>;
+    fn forward<T: Element>(&self, arguments: [&[T]; 3]) -> Result<Vec<T>>;
 
-    /// The gradients of the arguments that are wanted, given the result's; others may be left out.
-    fn gradients<T: Element>(&self, arguments: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3];
+    /// The gradients of the arguments that are wanted, given the result's.
+    fn gradients<T: Element>(&self, arguments: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> Result<Gradients<T>>;
 
     /// The result on a GPU. Operators that are put together from others there do without.
     fn gpu_forward(&self, _gpu: &Gpu, _arguments: [Values; 3]) -> candle_core::Result<Storage> {
@@ -146,7 +149,7 @@ impl<O: Op3> CustomOp3 for OnCandle<O> {
         }
         with_element!(a.dtype(), "input", T => {
             let arguments = [slice::<T>(a, a_layout)?, slice(b, b_layout)?, slice(c, c_layout)?];
-            Ok((T::to_cpu_storage_owned(self.0.forward(arguments)), self.0.output_shape(a_layout.shape())))
+            Ok((T::to_cpu_storage_owned(self.0.forward(arguments)?), self.0.output_shape(a_layout.shape())))
         })
     }
 
@@ -193,9 +196,9 @@ pub(crate) fn gradients<O: Op3>(
     let wanted = [wanted_a && !passes, wanted_b, wanted_c];
     if let Some(gpu) = Gpu::of(a) {
         let [a, b, c, dy] = [a.contiguous()?, b.contiguous()?, c.contiguous()?, dy.contiguous()?];
-        let held = [Held::new(&a), Held::new(&b), Held::new(&c), Held::new(&dy)];
-        let arguments = [held[0].values()?, held[1].values()?, held[2].values()?];
-        let [da, db, dc] = op.gpu_gradients(&gpu, arguments, held[3].values()?, wanted)?;
+        let borrowed = [&a, &b, &c, &dy].map(BorrowedTensor::new);
+        let arguments = [borrowed[0].values()?, borrowed[1].values()?, borrowed[2].values()?];
+        let [da, db, dc] = op.gpu_gradients(&gpu, arguments, borrowed[3].values()?, wanted)?;
         let tensor = |storage: Option<Storage>, like: &Tensor, wanted: bool| {
             storage.filter(|_| wanted).map(|storage| gpu::tensor(storage, like.shape()))
         };
@@ -204,7 +207,7 @@ pub(crate) fn gradients<O: Op3>(
     }
     with_element!(dy.dtype(), "gradient", T => with_values::<T, _>(a, |av| with_values::<T, _>(b, |bv| {
         with_values::<T, _>(c, |cv| with_values::<T, _>(dy, |dyv| {
-            let [da, db, dc] = op.gradients([av, bv, cv], dyv, wanted);
+            let [da, db, dc] = op.gradients([av, bv, cv], dyv, wanted)?;
             let tensor = |values: Option<Vec<T>>, like: &Tensor| {
                 values.map(|values| Tensor::from_vec(values, like.shape(), like.device())).transpose()
             };

@@ -8,10 +8,14 @@
 //! transpose is needed. The weight gradient sums the images in order, so it does not depend on the number of threads.
 //! Maps are computed by groups of columns that stay in the cache between the bias and the product.
 
-use super::gpu::{Gpu, Values, planes::Planes};
+use super::fill::{Filled, results};
+use super::gpu::{
+    Gpu, MatrixBatch, ProductSize, Values,
+    planes::{PlaneSum, Planes},
+};
 use super::matrix::{Matrix, OuterSum, parallelism, product};
-use super::operator::{self, Op3};
-use super::storage::{self, Element, results};
+use super::operator::{self, Gradients, Op3};
+use super::storage::{self, Element};
 use super::tiles::Tiles;
 use super::{check_per_channel, dims4};
 use crate::{Error, Result};
@@ -68,17 +72,17 @@ impl Pointwise {
     }
 
     /// `w` times every image of `channels` channels, plus `offset` at every position.
-    fn maps<T: Element>(&self, w: Matrix<T>, x: &[T], offset: Option<&[T]>) -> Vec<T> {
+    fn maps<T: Element>(&self, w: Matrix<T>, x: &[T], offset: Option<&[T]>) -> Result<Vec<T>> {
         let s = self.positions();
         let tiles = Tiles::apart(self.n, s);
         results(self.n * w.rows() * s, |y| {
-            let rooms = tiles.rooms(y, w.rows());
-            let by = parallelism(rooms.len());
-            tiles.list().into_par_iter().zip(rooms).for_each(|(tile, rooms)| {
-                for (x, room) in tile.matrices(x, w.cols()).zip(rooms) {
-                    product(room, (w, x), offset, by);
-                }
+            let targets = tiles.unfilled(y, w.rows());
+            let by = parallelism(targets.len());
+            let each = tiles.list().into_par_iter().zip(targets).map(|(tile, targets)| {
+                let images = tile.matrices(x, w.cols()).zip(targets);
+                images.map(|(x, target)| product(target, (w, x), offset, by)).sum::<Filled>()
             });
+            each.sum()
         })
     }
 
@@ -123,22 +127,23 @@ impl Op3 for Pointwise {
         Shape::from((self.n, self.outputs, self.size.0, self.size.1))
     }
 
-    fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Vec<T> {
+    fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Result<Vec<T>> {
         self.maps(Matrix::new(w, self.outputs, self.channels), x, self.biased.then_some(b))
     }
 
-    fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
+    fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> Result<Gradients<T>> {
         let transposed = Matrix::new(w, self.outputs, self.channels).transposed();
-        [
-            wanted[0].then(|| self.maps(transposed, dy, None)),
+        Ok([
+            wanted[0].then(|| self.maps(transposed, dy, None)).transpose()?,
             wanted[1].then(|| self.weight_grad(x, dy)),
             wanted[2].then(|| self.bias_grad(dy)),
-        ]
+        ])
     }
 
     fn gpu_forward(&self, gpu: &Gpu, [x, w, b]: [Values; 3]) -> candle_core::Result<Storage> {
         let (c, o, s) = (self.channels, self.outputs, self.positions());
-        let mut y = gpu.matmul((w, [0, c, 1]), (x, [c * s, s, 1]), (self.n, o, s, c))?;
+        let (weights, maps) = (MatrixBatch::new(w, [0, c, 1]), MatrixBatch::new(x, [c * s, s, 1]));
+        let mut y = gpu.matmul(weights, maps, ProductSize { batch: self.n, rows: o, cols: s, inner: c })?;
         if self.biased {
             Planes { images: self.n, channels: o, positions: s }.add_bias(gpu, &mut y, b)?;
         }
@@ -153,20 +158,25 @@ impl Op3 for Pointwise {
         wanted: [bool; 3],
     ) -> candle_core::Result<[Option<Storage>; 3]> {
         let (n, c, o, s) = (self.n, self.channels, self.outputs, self.positions());
-        let dx = || gpu.matmul((w, [0, 1, c]), (dy, [o * s, s, 1]), (n, c, s, o));
+        let dx = || {
+            let (transposed, gradients) = (MatrixBatch::new(w, [0, 1, c]), MatrixBatch::new(dy, [o * s, s, 1]));
+            gpu.matmul(transposed, gradients, ProductSize { batch: n, rows: c, cols: s, inner: o })
+        };
         let dw = || {
             // One product per image, added up; or, where that takes more memory than the maps, one product in all.
             if n * o * c <= x.len() + dy.len() {
-                let each = gpu.matmul((dy, [o * s, s, 1]), (x, [c * s, 1, s]), (n, o, c, s))?;
+                let (gradients, maps) = (MatrixBatch::new(dy, [o * s, s, 1]), MatrixBatch::new(x, [c * s, 1, s]));
+                let each = gpu.matmul(gradients, maps, ProductSize { batch: n, rows: o, cols: c, inner: s })?;
                 return gpu.sum_images(Values::all(&each, n * o * c)?, n);
             }
-            let (x, dy) = (gpu.transpose(x, (n, c, s))?, gpu.transpose(dy, (n, o, s))?);
+            let (x, dy) = (gpu.transpose(x, [n, c, s])?, gpu.transpose(dy, [n, o, s])?);
             let (x, dy) = (Values::all(&x, n * c * s)?, Values::all(&dy, n * o * s)?);
-            gpu.matmul((dy, [0, n * s, 1]), (x, [0, 1, n * s]), (1, o, c, n * s))
+            let (gradients, maps) = (MatrixBatch::new(dy, [0, n * s, 1]), MatrixBatch::new(x, [0, 1, n * s]));
+            gpu.matmul(gradients, maps, ProductSize { batch: 1, rows: o, cols: c, inner: n * s })
         };
         let db = || {
             let planes = Planes { images: n, channels: o, positions: s };
-            planes.over_images(gpu, &planes.sums(gpu, dy, None, None)?, 1, None, dy.dtype())
+            planes.over_images(gpu, &planes.sums(gpu, dy, None, None)?, PlaneSum::Values, None, dy.dtype())
         };
         Ok([
             wanted[0].then(dx).transpose()?,

@@ -3,9 +3,10 @@
 //!
 //! As a composition of candle's operators it takes several passes over memory forward, and more for the gradient.
 
+use super::fill::results;
 use super::gpu::{Gpu, Values};
 use super::operator::{self, Op1};
-use super::storage::{Element, results, write};
+use super::storage::Element;
 use crate::Result;
 use candle_core::Storage;
 use candle_core::{Tensor, WithDType};
@@ -50,22 +51,21 @@ impl Op1 for Relu6 {
     const NAME: &'static str = "relu6";
     const GRADIENT_NAME: &'static str = "relu6, gradients";
 
-    fn forward<T: Element>(&self, x: &[T]) -> Vec<T> {
+    fn forward<T: Element>(&self, x: &[T]) -> Result<Vec<T>> {
         let six = six::<T>();
         results(x.len(), |y| {
-            y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
-                write(y, x.iter().map(|&x| clamped(x, six)));
-            });
+            let chunks = y.par_chunks(CHUNK).zip(x.par_chunks(CHUNK));
+            chunks.map(|(y, x)| y.write(x.iter().map(|&x| clamped(x, six)))).sum()
         })
     }
 
-    fn gradient<T: Element>(&self, x: &[T], dy: &[T]) -> Vec<T> {
+    fn gradient<T: Element>(&self, x: &[T], dy: &[T]) -> Result<Vec<T>> {
         let (zero, six) = (T::zero(), six::<T>());
         results(dy.len(), |dx| {
             let inputs = x.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK));
-            dx.par_chunks_mut(CHUNK).zip(inputs).for_each(|(dx, (x, dy))| {
-                write(dx, x.iter().zip(dy).map(|(&x, &dy)| if x > zero && x < six { dy } else { zero }));
-            });
+            let chunks = dx.par_chunks(CHUNK).zip(inputs);
+            let slope = |(&x, &dy): (&T, &T)| if x > zero && x < six { dy } else { zero };
+            chunks.map(|(dx, (x, dy))| dx.write(x.iter().zip(dy).map(slope))).sum()
         })
     }
 

@@ -7,17 +7,18 @@
 //!
 //! `keep[n]` is 1 in evaluation; in training 0 for a dropped sample and `1 / (1 - rate)` for a kept one.
 
+use super::fill::results;
 use super::gpu::{
-    self, Arg, Gpu, Values,
-    planes::{Per, Planes},
+    self, Gpu, Values,
+    planes::{PlaneSum, Planes},
 };
-use super::operator::{self, Op3};
-use super::storage::{self, Element, results, with_element, with_values, write};
+use super::operator::{self, Gradients, Op3};
+use super::storage::{self, Element, with_element, with_values};
 use super::{check_per_channel, dims4};
 use crate::{Error, Result, profile};
+use candle_core::Storage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, WithDType};
-use candle_core::{DType, Storage};
 use rayon::prelude::*;
 
 /// Adds the scaled branch `f` to `x`, both (N, C, H, W); `gamma` is (C), `keep` has one factor per image.
@@ -86,13 +87,15 @@ impl ScaleResidual {
         T::from_f64(self.keep[plane / self.channels]) * gamma[plane % self.channels]
     }
 
-    fn branch_grad<T: Element>(&self, dy: &[T], gamma: &[T]) -> Vec<T> {
+    fn branch_grad<T: Element>(&self, dy: &[T], gamma: &[T]) -> Result<Vec<T>> {
         let s = self.positions;
         results(dy.len(), |df| {
-            df.par_chunks_exact_mut(s).zip(dy.par_chunks_exact(s)).enumerate().for_each(|(plane, (df, dy))| {
+            let planes = df.par_chunks(s).zip(dy.par_chunks_exact(s)).enumerate();
+            let each = planes.map(|(plane, (df, dy))| {
                 let factor = self.factor(plane, gamma);
-                write(df, dy.iter().map(|&dy| factor * dy));
+                df.write(dy.iter().map(|&dy| factor * dy))
             });
+            each.sum()
         })
     }
 
@@ -120,25 +123,28 @@ impl Op3 for ScaleResidual {
         x.clone()
     }
 
-    fn forward<T: Element>(&self, [x, f, gamma]: [&[T]; 3]) -> Vec<T> {
+    fn forward<T: Element>(&self, [x, f, gamma]: [&[T]; 3]) -> Result<Vec<T>> {
         let s = self.positions;
         results(x.len(), |y| {
             let inputs = x.par_chunks_exact(s).zip(f.par_chunks_exact(s));
-            y.par_chunks_exact_mut(s).zip(inputs).enumerate().for_each(|(plane, (y, (x, f)))| {
+            let planes = y.par_chunks(s).zip(inputs).enumerate();
+            let each = planes.map(|(plane, (y, (x, f)))| {
                 let factor = self.factor(plane, gamma);
-                write(y, x.iter().zip(f).map(|(&x, &f)| x + factor * f));
+                y.write(x.iter().zip(f).map(|(&x, &f)| x + factor * f))
             });
+            each.sum()
         })
     }
 
-    fn gradients<T: Element>(&self, [_, f, gamma]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
-        [None, wanted[1].then(|| self.branch_grad(dy, gamma)), wanted[2].then(|| self.gamma_grad(f, dy))]
+    fn gradients<T: Element>(&self, [_, f, gamma]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> Result<Gradients<T>> {
+        let df = wanted[1].then(|| self.branch_grad(dy, gamma)).transpose()?;
+        Ok([None, df, wanted[2].then(|| self.gamma_grad(f, dy))])
     }
 
     fn gpu_forward(&self, gpu: &Gpu, [x, f, gamma]: [Values; 3]) -> candle_core::Result<Storage> {
         let planes = Planes::of(x.len(), self.channels, self.positions);
-        let factors = gpu_factors(gpu, planes, Some(gamma), &self.keep, (x.dtype(), false))?;
-        planes.affine(gpu, x, Some(f), &factors, Per::Plane)
+        let factors = planes.residual_factors(gpu, Some(gamma), &self.keep, x.dtype())?;
+        planes.affine(gpu, x, Some(f), &factors)
     }
 
     fn gpu_gradients(
@@ -150,37 +156,17 @@ impl Op3 for ScaleResidual {
     ) -> candle_core::Result<[Option<Storage>; 3]> {
         let planes = Planes::of(dy.len(), self.channels, self.positions);
         let df = || {
-            let factors = gpu_factors(gpu, planes, Some(gamma), &self.keep, (dy.dtype(), true))?;
-            planes.affine(gpu, dy, None, &factors, Per::Plane)
+            let factors = planes.residual_gradient_factors(gpu, Some(gamma), &self.keep, dy.dtype())?;
+            planes.affine(gpu, dy, None, &factors)
         };
         let dgamma = || {
-            let keep = gpu::planes::upload(gpu, self.keep.iter().copied())?;
+            let keep = gpu::upload_singles(gpu, self.keep.iter().copied())?;
             let keep = Values::all(&keep, self.keep.len())?;
-            planes.over_images(gpu, &planes.sums(gpu, dy, Some(f), None)?, 0, Some(keep), dy.dtype())
+            let sums = planes.sums(gpu, dy, Some(f), None)?;
+            planes.over_images(gpu, &sums, PlaneSum::Products, Some(keep), dy.dtype())
         };
         Ok([None, wanted[1].then(df).transpose()?, wanted[2].then(dgamma).transpose()?])
     }
-}
-
-/// The factors of the sum, or of the branch's gradient, in a GPU's memory.
-fn gpu_factors(
-    gpu: &Gpu,
-    planes: Planes,
-    gamma: Option<Values>,
-    keep: &[f64],
-    (dtype, gradient): (DType, bool),
-) -> candle_core::Result<Storage> {
-    let mut factors = gpu.alloc(DType::F32, 3 * planes.count())?;
-    let uploaded = gpu::planes::upload(gpu, keep.iter().copied())?;
-    let flags = [i32::from(gamma.is_some()), i32::from(gradient)];
-    let arguments = vec![
-        gamma.map_or(Arg::None, Arg::Read),
-        Arg::Read(Values::all(&uploaded, keep.len())?),
-        Arg::Write(&mut factors),
-        Arg::Words(&flags),
-    ];
-    planes.factors(gpu, "residual_factors", dtype, false, arguments)?;
-    Ok(factors)
 }
 
 struct Residual {
@@ -194,24 +180,28 @@ impl Residual {
         T::from_f64(self.keep[plane / self.channels])
     }
 
-    fn forward<T: Element>(&self, x: &[T], f: &[T]) -> Vec<T> {
+    fn forward<T: Element>(&self, x: &[T], f: &[T]) -> Result<Vec<T>> {
         let s = self.positions;
         results(x.len(), |y| {
             let inputs = x.par_chunks_exact(s).zip(f.par_chunks_exact(s));
-            y.par_chunks_exact_mut(s).zip(inputs).enumerate().for_each(|(plane, (y, (x, f)))| {
+            let planes = y.par_chunks(s).zip(inputs).enumerate();
+            let each = planes.map(|(plane, (y, (x, f)))| {
                 let factor = self.factor::<T>(plane);
-                write(y, x.iter().zip(f).map(|(&x, &f)| x + factor * f));
+                y.write(x.iter().zip(f).map(|(&x, &f)| x + factor * f))
             });
+            each.sum()
         })
     }
 
-    fn branch_grad<T: Element>(&self, dy: &[T]) -> Vec<T> {
+    fn branch_grad<T: Element>(&self, dy: &[T]) -> Result<Vec<T>> {
         let s = self.positions;
         results(dy.len(), |df| {
-            df.par_chunks_exact_mut(s).zip(dy.par_chunks_exact(s)).enumerate().for_each(|(plane, (df, dy))| {
+            let planes = df.par_chunks(s).zip(dy.par_chunks_exact(s)).enumerate();
+            let each = planes.map(|(plane, (df, dy))| {
                 let factor = self.factor::<T>(plane);
-                write(df, dy.iter().map(|&dy| factor * dy));
+                df.write(dy.iter().map(|&dy| factor * dy))
             });
+            each.sum()
         })
     }
 }
@@ -219,14 +209,14 @@ impl Residual {
 impl Residual {
     fn gpu_forward(&self, gpu: &Gpu, x: Values, f: Values) -> candle_core::Result<Storage> {
         let planes = Planes::of(x.len(), self.channels, self.positions);
-        let factors = gpu_factors(gpu, planes, None, &self.keep, (x.dtype(), false))?;
-        planes.affine(gpu, x, Some(f), &factors, Per::Plane)
+        let factors = planes.residual_factors(gpu, None, &self.keep, x.dtype())?;
+        planes.affine(gpu, x, Some(f), &factors)
     }
 
     fn gpu_branch_grad(&self, gpu: &Gpu, dy: Values) -> candle_core::Result<Storage> {
         let planes = Planes::of(dy.len(), self.channels, self.positions);
-        let factors = gpu_factors(gpu, planes, None, &self.keep, (dy.dtype(), true))?;
-        planes.affine(gpu, dy, None, &factors, Per::Plane)
+        let factors = planes.residual_gradient_factors(gpu, None, &self.keep, dy.dtype())?;
+        planes.affine(gpu, dy, None, &factors)
     }
 }
 
@@ -248,7 +238,7 @@ impl CustomOp2 for Residual {
             return Ok((gpu::into_cpu(y)?, x_layout.shape().clone()));
         }
         with_element!(x.dtype(), "input", T => {
-            let y = self.forward::<T>(storage::slice(x, x_layout)?, storage::slice(f, f_layout)?);
+            let y = self.forward::<T>(storage::slice(x, x_layout)?, storage::slice(f, f_layout)?)?;
             Ok((T::to_cpu_storage_owned(y), x_layout.shape().clone()))
         })
     }
@@ -283,7 +273,7 @@ impl CustomOp2 for Residual {
             return Ok((Some(dy.clone()), Some(df)));
         }
         with_element!(dy.dtype(), "gradient", T => with_values::<T, _>(dy, |values| {
-            let df = Tensor::from_vec(self.branch_grad(values), f.shape(), f.device())?;
+            let df = Tensor::from_vec(self.branch_grad(values)?, f.shape(), f.device())?;
             Ok((Some(dy.clone()), Some(df)))
         }))
     }

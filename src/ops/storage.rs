@@ -4,7 +4,6 @@ use crate::{Error, Result};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, InplaceOp2, Layout, Storage, Tensor, WithDType};
 use std::cell::Cell;
-use std::mem::MaybeUninit;
 
 /// A type the operators compute in: `f32` or `f64`.
 pub trait Element: WithDType + num_traits::Float + num_traits::NumAssign + std::iter::Sum + Send + Sync {
@@ -12,14 +11,16 @@ pub trait Element: WithDType + num_traits::Float + num_traits::NumAssign + std::
     fn normal_cdf(self) -> Self;
     /// The same, and `exp(-x^2 / 2) / sqrt(2 pi)`, the normal density: together they cost little more than one.
     fn normal(self) -> (Self, Self);
-    /// The values, if this is f32.
-    fn as_f32(_values: &[Self]) -> Option<&[f32]> {
-        None
-    }
-    /// Room for values, if this is f32.
-    fn as_f32_mut(_values: &mut [MaybeUninit<Self>]) -> Option<&mut [MaybeUninit<f32>]> {
-        None
-    }
+    /// This type as f32, if it is.
+    const SINGLE: Option<Single<Self>> = None;
+}
+
+/// That `T` is f32: values of the one are values of the other.
+pub struct Single<T> {
+    /// Borrowed values.
+    pub slice: fn(&[T]) -> &[f32],
+    /// Owned values.
+    pub vec: fn(Vec<f32>) -> Vec<T>,
 }
 
 /// Runs `$body` with `$type` bound to the element type of the given dtype, or fails with a candle error.
@@ -64,32 +65,6 @@ pub(crate) fn with_values<T: WithDType, R>(
     match &*storage {
         Storage::Cpu(cpu) => f(slice(cpu, layout)?),
         other => Err(Error::argument("device", format!("{:?}", other.device().location()), "the CPU").into()),
-    }
-}
-
-/// A vector of `len` values that `f` writes all of. Fresh memory is not set to zero first: for large feature maps that
-/// takes as long as a cheap operator.
-pub(crate) fn results<T: Copy>(len: usize, f: impl FnOnce(&mut [MaybeUninit<T>])) -> Vec<T> {
-    let mut values = Vec::new();
-    refill(&mut values, len, f);
-    values
-}
-
-/// The same in memory that was used before, for scratch.
-pub(crate) fn refill<T: Copy>(values: &mut Vec<T>, len: usize, f: impl FnOnce(&mut [MaybeUninit<T>])) {
-    values.clear();
-    values.reserve_exact(len);
-    f(&mut values.spare_capacity_mut()[..len]);
-    // SAFETY: the capacity is at least `len`, and every caller's `f` writes each of these values: operators write all
-    // of their results.
-    unsafe { values.set_len(len) };
-}
-
-/// Writes values one after the other; there must be one for each place.
-#[inline(always)]
-pub(crate) fn write<T: Copy>(to: &mut [MaybeUninit<T>], values: impl Iterator<Item = T>) {
-    for (to, value) in to.iter_mut().zip(values) {
-        to.write(value);
     }
 }
 

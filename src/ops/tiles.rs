@@ -4,8 +4,8 @@
 //! group stays in the cache; small images are joined, so that their products are worth their overhead. The groups follow
 //! from the sizes alone, never from the number of threads: sums are the same on any machine with the same kernels.
 
-use super::matrix::{Matrix, Room};
-use std::mem::MaybeUninit;
+use super::fill::Unfilled;
+use super::matrix::{Matrix, UnfilledMatrix};
 
 /// Most columns of a tile of one image.
 const WIDTH: usize = 512;
@@ -99,15 +99,15 @@ impl Tiles {
         (0..self.images).flat_map(of_image).collect()
     }
 
-    /// The places of every tile, image by image, in maps (N, channels, positions).
-    pub fn rooms<'a, T>(&self, maps: &'a mut [MaybeUninit<T>], channels: usize) -> Vec<Vec<Room<'a, T>>> {
+    /// The place of every tile in maps (N, channels, positions): a matrix for each of its images.
+    pub fn unfilled<'a, T: Copy>(&self, maps: Unfilled<'a, T>, channels: usize) -> Vec<Vec<UnfilledMatrix<'a, T>>> {
         let image = channels * self.positions;
-        let room = |image| Room::new(image, channels, self.positions);
+        let matrix = |image| UnfilledMatrix::new(image, channels, self.positions);
         if self.joined > 1 {
-            let units = maps.chunks_mut(self.joined * image);
-            return units.map(|unit| unit.chunks_exact_mut(image).map(room).collect()).collect();
+            let units = maps.chunks(self.joined * image);
+            return units.map(|unit| unit.chunks(image).map(matrix).collect()).collect();
         }
-        maps.chunks_exact_mut(image).flat_map(|image| room(image).split(self.width)).map(|tile| vec![tile]).collect()
+        maps.chunks(image).flat_map(|image| matrix(image).split_cols(self.width)).map(|tile| vec![tile]).collect()
     }
 
     /// The values of each unit as one matrix of `rows` rows, given all of them one after the other.
@@ -117,13 +117,13 @@ impl Tiles {
     }
 
     /// The place of every tile in its unit's matrix.
-    pub fn unit_rooms<'a, T>(&self, values: &'a mut [MaybeUninit<T>], rows: usize) -> Vec<Room<'a, T>> {
+    pub fn unfilled_units<'a, T: Copy>(&self, values: Unfilled<'a, T>, rows: usize) -> Vec<UnfilledMatrix<'a, T>> {
         let unit = rows * self.joined * self.positions;
-        let split = |unit: &'a mut [MaybeUninit<T>]| {
+        let split = |unit: Unfilled<'a, T>| {
             let cols = unit.len() / rows;
-            Room::new(unit, rows, cols).split(if self.joined > 1 { cols } else { self.width })
+            UnfilledMatrix::new(unit, rows, cols).split_cols(if self.joined > 1 { cols } else { self.width })
         };
-        values.chunks_mut(unit).flat_map(split).collect()
+        values.chunks(unit).flat_map(split).collect()
     }
 }
 
@@ -147,29 +147,27 @@ impl Tile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::storage::results;
+    use crate::ops::fill::{Filled, results};
 
     #[test]
-    fn every_column_is_in_one_tile() {
+    fn every_column_is_in_one_tile() -> crate::Result<()> {
         for (images, positions) in [(1, 1), (3, 49), (9, 49), (2, 100), (2, 512), (3, 513), (1, 3136)] {
             for tiles in [Tiles::apart(images, positions), Tiles::joined(images, positions)] {
                 let (list, count) = (tiles.list(), images * 2 * positions);
                 assert_eq!(list.iter().map(|tile| tile.cols).sum::<usize>(), tiles.cols());
                 let maps: Vec<usize> = (0..count).collect();
                 let copied = results(count, |copy| {
-                    for (tile, rooms) in list.iter().zip(tiles.rooms(copy, 2)) {
-                        tile.matrices(&maps, 2).zip(rooms).for_each(|(from, mut room)| room.copy(from));
-                    }
-                });
+                    let images = |(tile, images): (&Tile, Vec<_>)| tile.matrices(&maps, 2).zip(images);
+                    list.iter().zip(tiles.unfilled(copy, 2)).flat_map(images).map(|(from, to)| to.copy(from)).sum()
+                })?;
                 assert_eq!(copied, maps);
                 let units = results(count, |units| {
-                    for (tile, mut room) in list.iter().zip(tiles.unit_rooms(units, 2)) {
-                        let width = tile.cols_per_image();
-                        for (i, from) in tile.matrices(&maps, 2).enumerate() {
-                            room.select_cols(i * width..(i + 1) * width).copy(from);
-                        }
-                    }
-                });
+                    let copy = list.iter().zip(tiles.unfilled_units(units, 2)).map(|(tile, unit)| {
+                        let images = unit.split_cols(tile.cols_per_image()).zip(tile.matrices(&maps, 2));
+                        images.map(|(to, from)| to.copy(from)).sum::<Filled>()
+                    });
+                    copy.sum()
+                })?;
                 let units = tiles.units(&units, 2);
                 for tile in &list {
                     let unit = units[tile.unit].select_cols(tile.start..tile.start + tile.cols);
@@ -178,5 +176,6 @@ mod tests {
                 }
             }
         }
+        Ok(())
     }
 }

@@ -10,8 +10,7 @@
 //! mask      p <- p where its group is kept, else 0
 //! ```
 
-use super::gpu::planes::download;
-use super::gpu::{Gpu, update as on_gpu};
+use super::gpu::{Gpu, download_singles, update as on_gpu};
 use super::storage::{self, with_values};
 use crate::{Error, Result};
 use candle_core::{Storage, Tensor};
@@ -29,7 +28,7 @@ const CHUNK: usize = 1 << 14;
 #[derive(Debug, Clone)]
 pub struct Keep {
     groups: Vec<u8>,
-    on_device: Arc<OnceLock<on_gpu::Kept>>,
+    on_device: Arc<OnceLock<on_gpu::KeepMask>>,
 }
 
 impl From<Vec<u8>> for Keep {
@@ -90,8 +89,8 @@ impl GroupMask<'_> {
 
 impl<'a> GroupMask<'a> {
     /// What is kept, in the memory of the devices that ask for it.
-    fn on_device(self) -> &'a on_gpu::Kept {
-        self.keep.on_device.get_or_init(|| on_gpu::Kept::new(self.keep, self.size))
+    fn on_device(self) -> &'a on_gpu::KeepMask {
+        self.keep.on_device.get_or_init(|| on_gpu::KeepMask::new(self.keep, self.size))
     }
 }
 
@@ -130,7 +129,7 @@ impl Moments {
             Place::Host(values) => Ok(values.clone()),
             Place::Device(device) => {
                 let (_, [m, v]) = &**device;
-                Ok([download(m)?, download(v)?])
+                Ok([download_singles(m)?, download_singles(v)?])
             }
         }
     }
@@ -163,7 +162,8 @@ impl Moments {
 /// // The first step: both corrections make up for the decay rates.
 /// let (b1, b2) = (0.9f32, 0.999f32);
 /// let rate = 0.5 / (1.0 - b1);
-/// let step = AdamWStep { betas: (b1, b2), eps: 1e-8, scale: 1.0, rate, root: (1.0 - b2).sqrt(), keep: 1.0 };
+/// let root = (1.0 - b2).sqrt();
+/// let step = AdamWStep { beta1: b1, beta2: b2, eps: 1e-8, scale: 1.0, rate, root, keep: 1.0 };
 /// let mut moments = Moments::zero();
 /// adamw(&p, &gradient, &mut moments, step)?;
 /// let values = p.to_vec1::<f32>()?;
@@ -212,7 +212,7 @@ impl pulp::NullaryFnOnce for Update<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let Update { step: AdamWStep { betas: (b1, b2), eps, scale, rate, root, keep }, p, g, m, v } = self;
+        let Update { step: AdamWStep { beta1: b1, beta2: b2, eps, scale, rate, root, keep }, p, g, m, v } = self;
         for ((p, &g), (m, v)) in p.iter_mut().zip(g).zip(m.iter_mut().zip(v)) {
             let g = g * scale;
             *m = b1 * *m + (1.0 - b1) * g;

@@ -57,14 +57,14 @@ pub(super) fn scaled(channels: usize, ratio: f64) -> usize {
 pub(super) mod number_or_none {
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub fn serialize<S: Serializer>(value: &Option<usize>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(value: &Option<usize>, serializer: S) -> Result<S::Ok, S::Error> {
         match value {
             Some(value) => serializer.serialize_u64(*value as u64),
             None => serializer.serialize_str("none"),
         }
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged, expecting = "a number or \"none\"")]
         enum Form {

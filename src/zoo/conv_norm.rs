@@ -46,7 +46,7 @@ impl ConvNorm {
     }
 
     /// A square convolution that is not grouped, padded by half its side.
-    pub fn dense(place: &Place, channels: usize, outputs: usize, kernel: usize, stride: usize) -> Result<Self> {
+    pub(super) fn dense(place: &Place, channels: usize, outputs: usize, kernel: usize, stride: usize) -> Result<Self> {
         if (kernel, stride) == (1, 1) {
             return ConvNorm::pointwise(place, channels, outputs);
         }
@@ -56,20 +56,20 @@ impl ConvNorm {
     }
 
     /// A 1x1 convolution.
-    pub fn pointwise(place: &Place, channels: usize, outputs: usize) -> Result<Self> {
+    pub(super) fn pointwise(place: &Place, channels: usize, outputs: usize) -> Result<Self> {
         let conv = Pointwise::conv(&place.conv(outputs, 1), channels, outputs, place.norm.is_none())?;
         ConvNorm::new(place, Conv::Pointwise(conv), outputs)
     }
 
     /// A depthwise convolution.
-    pub fn depthwise(place: &Place, channels: usize, options: depthwise2d::Options) -> Result<Self> {
+    pub(super) fn depthwise(place: &Place, channels: usize, options: depthwise2d::Options) -> Result<Self> {
         let scope = place.conv(channels, options.kernel.0 * options.kernel.1);
         let conv = DepthwiseConv::new(&scope, channels, place.norm.is_none(), options)?;
         ConvNorm::new(place, Conv::Depthwise(conv), channels)
     }
 
     /// Applies both to (N, C, H, W).
-    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let y = match &self.conv {
             Conv::Dense(conv) => conv.forward(x)?,
             Conv::Pointwise(conv) => return conv.forward_between(None, x, self.norm.as_ref(), mode),
@@ -82,7 +82,7 @@ impl ConvNorm {
     }
 
     /// Adds both to a trace.
-    pub fn trace(&self, trace: &mut Trace) -> Result<()> {
+    pub(super) fn trace(&self, trace: &mut Trace) -> Result<()> {
         match &self.conv {
             Conv::Dense(conv) => conv.trace(trace)?,
             Conv::Pointwise(conv) => conv.trace(trace),

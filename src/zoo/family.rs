@@ -1,11 +1,12 @@
 //! Configurations of networks as an open type: what a family implements, and the box that holds any of them.
 
-use super::{Model, registry::Registry, set_field};
+use super::config::set_field;
+use super::model::Model;
 use crate::nn::Scope;
 use crate::weights::TensorMap;
 use crate::{Error, Result};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use std::any::Any;
 use std::fmt;
 
@@ -262,7 +263,7 @@ pub(super) struct FamilyReader {
     pub(super) name: &'static str,
     /// Tells families of one name apart.
     pub(super) id: std::any::TypeId,
-    read: fn(toml::Table) -> Result<ModelConfig, toml::de::Error>,
+    pub(super) read: fn(toml::Table) -> Result<ModelConfig, toml::de::Error>,
 }
 
 impl FamilyReader {
@@ -314,27 +315,6 @@ impl Serialize for ModelConfig {
         let fields = self.0.table().map_err(serde::ser::Error::custom)?;
         let family = (FAMILY_KEY.to_string(), toml::Value::String(self.family().to_string()));
         serializer.collect_map(std::iter::once(family).chain(fields))
-    }
-}
-
-impl<'de> Deserialize<'de> for ModelConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error as _;
-        let mut table = toml::Table::deserialize(deserializer)?;
-        let family = match table.remove(FAMILY_KEY) {
-            Some(toml::Value::String(name)) => name,
-            Some(other) => {
-                return Err(D::Error::custom(format!("{FAMILY_KEY}: got {other}, allowed: a family's name")));
-            }
-            None => return Err(D::Error::missing_field(FAMILY_KEY)),
-        };
-        let registry = Registry::current();
-        let Some(reader) = registry.family(&family) else {
-            let known: Vec<&str> = registry.families().collect();
-            let known = known.join(", ");
-            return Err(D::Error::custom(format!("{FAMILY_KEY}: got \"{family}\", allowed: {known}")));
-        };
-        (reader.read)(table).map_err(|e| D::Error::custom(e.message()))
     }
 }
 
@@ -430,3 +410,22 @@ impl ModelConfig {
         self.0.merge(tensors, how)
     }
 }
+
+/// The methods of [`Family`] that are the same for every configuration here: about its field `classes`, and its own
+/// `adapt`.
+macro_rules! common_fields {
+    () => {
+        fn classes(&self) -> usize {
+            self.classes
+        }
+
+        fn set_classes(&mut self, classes: usize) {
+            self.classes = classes;
+        }
+
+        fn adapt(&mut self, tensors: &TensorMap) {
+            self.adapt(tensors);
+        }
+    };
+}
+pub(super) use common_fields;

@@ -13,14 +13,14 @@ pub(super) enum HeadNorm {
 }
 
 impl HeadNorm {
-    pub fn new(scope: &Scope, kind: NormKind, channels: usize) -> Result<Self> {
+    pub(super) fn new(scope: &Scope, kind: NormKind, channels: usize) -> Result<Self> {
         Ok(match kind {
             NormKind::Layer => HeadNorm::Layer(LayerNorm::new(scope, channels, Layout::ChannelsLast)?),
             NormKind::Batch => HeadNorm::Batch(BatchNorm::new(scope, channels)?),
         })
     }
 
-    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         match self {
             HeadNorm::Layer(norm) => norm.forward(x),
             HeadNorm::Batch(norm) => Ok(norm.forward(&x.unsqueeze(2)?.unsqueeze(3)?, mode)?.flatten_from(1)?),

@@ -1,124 +1,17 @@
-//! Named networks with what their papers publish about them.
+//! Named networks, and the families that files may be of.
 
 use super::convmixer::ConvMixerConfig;
 use super::convnext::{ConvNextConfig, Variant};
-use super::family::FamilyReader;
-use super::mobilenet_v2::MobileNetV2Config;
+use super::entry::{Entry, NO_WEIGHTS, Preprocessing, Published, nano};
+use super::family::{FAMILY_KEY, FamilyReader, ModelConfig};
+use super::mobilenet_v2::{self, MobileNetV2Config};
 use super::mobilenet_v3::MobileNetV3Config;
 use super::replknet::RepLkNetConfig;
-use super::{Family, ModelConfig, PerStage, slak};
-use crate::weights::Checkpoint;
+use super::{config::PerStage, resnet, shiftwise, slak};
 use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
-
-/// What a paper or its repository states about a network, at 224x224.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Published {
-    /// Parameters in millions.
-    pub params_m: Option<f64>,
-    /// Multiply-adds in 10^9 (the papers print them as FLOPs).
-    pub gmacs: Option<f64>,
-    /// ImageNet-1K top-1 accuracy in percent.
-    pub top1: Option<f64>,
-    /// Why our counts differ from the published ones, where they do.
-    pub remark: &'static str,
-}
-
-/// How images must be prepared. Saved with every checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Preprocessing {
-    /// Side of the input in pixels.
-    pub size: usize,
-    /// Share of the resized shorter side that the centre crop keeps.
-    pub crop_pct: f64,
-    /// Mean per colour channel, for values in [0, 1].
-    pub mean: [f32; 3],
-    /// Standard deviation per colour channel.
-    pub std: [f32; 3],
-}
-
-impl Default for Preprocessing {
-    /// ConvNeXt's evaluation on ImageNet.
-    fn default() -> Self {
-        Preprocessing { size: 224, crop_pct: 224.0 / 256.0, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
-    }
-}
-
-/// Key of the preprocessing in a checkpoint's metadata.
-const PREPROCESSING_KEY: &str = "kernelscope.preprocessing";
-
-impl Preprocessing {
-    /// The metadata entry that stores this preprocessing in a checkpoint.
-    ///
-    /// # Errors
-    /// If it cannot be serialised.
-    pub fn metadata(&self) -> Result<(String, String)> {
-        let text =
-            serde_json::to_string(self).map_err(|e| Error::argument("preprocessing", e, "serialisable values"))?;
-        Ok((PREPROCESSING_KEY.to_string(), text))
-    }
-
-    /// What a checkpoint says of the images it was trained on, which may differ from the registered preprocessing;
-    /// `None` if it says nothing, as official files do.
-    ///
-    /// # Errors
-    /// If the entry cannot be read.
-    pub fn of_checkpoint(checkpoint: &Checkpoint) -> Result<Option<Self>> {
-        let Some(text) = checkpoint.metadata.get(PREPROCESSING_KEY) else { return Ok(None) };
-        let read = serde_json::from_str(text);
-        read.map(Some).map_err(|e| {
-            Error::file(&checkpoint.source, format!("its stored preprocessing of images is not readable: {e}"))
-        })
-    }
-}
-
-/// Preprocessing of the small networks for the built-in data.
-pub(super) const NANO: Preprocessing = Preprocessing { size: 64, crop_pct: 1.0, mean: [0.5; 3], std: [0.5; 3] };
-
-/// One registered network.
-#[derive(Clone)]
-pub struct Entry {
-    /// Name, as the command takes it.
-    pub name: &'static str,
-    /// Where it was published.
-    pub paper: &'static str,
-    /// What was published about it.
-    pub published: Published,
-    /// How its images are prepared.
-    pub preprocessing: Preprocessing,
-    /// Where its official weights are.
-    pub weights: &'static str,
-    pub(super) config: Arc<dyn Fn() -> ModelConfig + Send + Sync>,
-}
-
-impl fmt::Debug for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry").field("name", &self.name).field("config", &self.config()).finish_non_exhaustive()
-    }
-}
-
-impl Entry {
-    /// A network of any family, of which nothing was published. Images are prepared as for ImageNet; the other fields can
-    /// be set: `Entry { preprocessing, ..Entry::new(name, config) }`.
-    pub fn new<F: Family>(name: &'static str, config: impl Fn() -> F + Send + Sync + 'static) -> Self {
-        Entry {
-            name,
-            paper: UNPUBLISHED_PAPER,
-            published: UNPUBLISHED,
-            preprocessing: Preprocessing::default(),
-            weights: NO_WEIGHTS,
-            config: Arc::new(move || config().into()),
-        }
-    }
-
-    /// Its configuration.
-    pub fn config(&self) -> ModelConfig {
-        (self.config)()
-    }
-}
 
 /// Networks by name, and the families that files may be of.
 ///
@@ -199,18 +92,34 @@ impl Registry {
     }
 }
 
+impl<'de> Deserialize<'de> for ModelConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let mut table = toml::Table::deserialize(deserializer)?;
+        let family = match table.remove(FAMILY_KEY) {
+            Some(toml::Value::String(name)) => name,
+            Some(other) => {
+                return Err(D::Error::custom(format!("{FAMILY_KEY}: got {other}, allowed: a family's name")));
+            }
+            None => return Err(D::Error::missing_field(FAMILY_KEY)),
+        };
+        let registry = Registry::current();
+        let Some(reader) = registry.family(&family) else {
+            let known: Vec<&str> = registry.families().collect();
+            let known = known.join(", ");
+            return Err(D::Error::custom(format!("{FAMILY_KEY}: got \"{family}\", allowed: {known}")));
+        };
+        (reader.read)(table).map_err(|e| D::Error::custom(e.message()))
+    }
+}
+
 const ORIENTED: &str = "Kirchmeyer and Deng, Convolutional Networks with Oriented 1D Kernels, ICCV 2023";
 const ORIENTED_WEIGHTS: &str =
     "pretrained/image_classification of the princeton-vl/Oriented1D repository's drive folder";
-pub(super) const NO_WEIGHTS: &str = "none published";
-const UNPUBLISHED_PAPER: &str = "not published";
-const OWN: &str = "small network of this project for its built-in data";
 
 const fn published(params_m: f64, gmacs: f64, top1: f64, remark: &'static str) -> Published {
     Published { params_m: Some(params_m), gmacs: Some(gmacs), top1: Some(top1), remark }
 }
-
-pub(super) const UNPUBLISHED: Published = Published { params_m: None, gmacs: None, top1: None, remark: "" };
 
 fn convnext(name: &'static str, config: fn() -> ModelConfig, published: Published) -> Entry {
     Entry {
@@ -220,17 +129,6 @@ fn convnext(name: &'static str, config: fn() -> ModelConfig, published: Publishe
         published,
         preprocessing: Preprocessing::default(),
         weights: ORIENTED_WEIGHTS,
-    }
-}
-
-pub(super) fn nano(name: &'static str, config: fn() -> ModelConfig) -> Entry {
-    Entry {
-        name,
-        paper: OWN,
-        config: Arc::new(config),
-        published: UNPUBLISHED,
-        preprocessing: NANO,
-        weights: NO_WEIGHTS,
     }
 }
 
@@ -408,9 +306,9 @@ fn builtin() -> Vec<Entry> {
         ),
     ];
     all.extend(replknets());
-    all.extend(super::mobilenet_v2::entries());
-    all.extend(super::resnet::entries());
-    all.extend(super::shiftwise::entries());
+    all.extend(mobilenet_v2::entries());
+    all.extend(resnet::entries());
+    all.extend(shiftwise::entries());
     all.extend([
         nano("nano-2d", || ConvNextConfig::nano(Variant::TwoD).into()),
         nano("nano-1d", || ConvNextConfig::nano(Variant::OneD).into()),

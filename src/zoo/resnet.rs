@@ -15,7 +15,7 @@
 
 use super::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_rate};
 use super::conv_norm::{ConvNorm, Place};
-use super::registry::{Entry, Preprocessing, Published};
+use super::entry::{Entry, Preprocessing, Published};
 use super::{Family, Features, Model, ModelConfig, PerStage, common_fields};
 use crate::Result;
 use crate::nn::{DropPath, FeatureShape, Linear, Mode, Pass, Scope, Trace, global_mean};

@@ -1,6 +1,8 @@
 //! Which network a file or a command means: a name and a configuration, and what checkpoints say of themselves.
 
-use super::{ModelConfig, Preprocessing, entry};
+use super::entry::Preprocessing;
+use super::family::ModelConfig;
+use super::registry::entry;
 use crate::weights::Checkpoint;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};

@@ -8,7 +8,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use kernelscope::nn::{BuildOptions, Kind, Mode, Param};
-use kernelscope::ops::gpu::{self, Launch};
+use kernelscope::test_hooks::{EmulatedArg, LaunchSize, emulated};
 use kernelscope::weights::TensorMap;
 use kernelscope::zoo::{ModelSpec, Network};
 use kernelscope_emulator::{Argument, Size};
@@ -149,23 +149,23 @@ pub fn device() -> Device {
 /// threads follows from `sizes`, so that a set of cases sees several.
 pub fn on_device<R>(sizes: &[usize], f: impl FnOnce() -> R) -> R {
     if by_kernels() && device().is_cpu() {
-        return gpu::emulated(emulate, sizes.iter().sum::<usize>() as u32 % 4, f);
+        return emulated(emulate, sizes.iter().sum::<usize>() as u32 % 4, f);
     }
     f()
 }
 
 /// The emulator of `kernels/emulator/`.
-pub fn emulate(kernel: &str, launch: Launch, arguments: &mut [gpu::Argument], order: u32) -> Result<(), String> {
+pub fn emulate(kernel: &str, size: LaunchSize, arguments: &mut [EmulatedArg], order: u32) -> Result<(), String> {
     let mut arguments: Vec<Argument> = arguments
         .iter_mut()
         .map(|argument| match argument {
-            gpu::Argument::Read(storage, range) => Argument::Read(storage, range.clone()),
-            gpu::Argument::Write(storage) => Argument::Write(storage),
-            gpu::Argument::Absent => Argument::Absent,
-            gpu::Argument::Words(words) => Argument::Words(words),
+            EmulatedArg::Read(storage, range) => Argument::Read(storage, range.clone()),
+            EmulatedArg::Write(storage) => Argument::Write(storage),
+            EmulatedArg::Absent => Argument::Absent,
+            EmulatedArg::Params(name, bytes) => Argument::Params(name, bytes),
         })
         .collect();
-    let size = Size { blocks: launch.grid, threads: launch.threads, shared: launch.shared };
+    let size = Size { blocks: size.blocks, threads: size.threads, shared: size.shared_bytes };
     kernelscope_emulator::run(kernel, size, &mut arguments, order)
 }
 

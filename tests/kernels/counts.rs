@@ -3,7 +3,7 @@
 
 use crate::common::{computed, device, emulate, fill_kind};
 use candle_core::{DType, Device, Tensor, Var};
-use kernelscope::ops::gpu::emulated;
+use kernelscope::test_hooks::emulated;
 use kernelscope_emulator::{Counts, counted};
 use kernelscope_lab::bench::cases::{Case, Kernel};
 

@@ -24,9 +24,10 @@ mod networks;
 #[path = "../library/ops_properties/oriented.rs"]
 mod oriented;
 mod others;
+mod params;
 #[path = "../library/ops_properties/pointwise.rs"]
 mod pointwise;
-mod squares;
 #[path = "../library/ops_properties/taplist.rs"]
 mod taplist;
+mod toeplitz;
 mod updates;

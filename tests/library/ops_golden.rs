@@ -51,7 +51,7 @@ impl Errors {
         for (dtype, set, tolerance) in runs.take(if by_kernels() { 1 } else { usize::MAX }) {
             let outcome = differentiate(dtype, args, cotangent, |args| {
                 let Some(set) = set else { return op(&args[0], &args[1]) };
-                let plan = Plan::with_instructions(Arc::new(table.clone()), geometry, set);
+                let plan = Plan::with_instructions(Arc::new(table.clone()), geometry, set)?;
                 TapConv::with_plan(Arc::new(plan), false)?.apply(&args[0], &args[1], None)
             })?;
             for (key, (_, actual)) in ["y", "dx", "dw"].into_iter().zip(&outcome) {

@@ -1,13 +1,13 @@
 //! Time per frame with four receptive fields of 1024x1024 on screen.
 
 use crate::Viewer;
-use crate::cli::{options, say};
 use crate::jobs::InlineRunner;
-use crate::state::{Camera, Entry, ErfLook, ErfResult, Images, Settings, View};
+use crate::state::{Camera, Entry, ErfLook, ErfResult, Images, OpenKey, Settings, View};
+use crate::window::{self, Size};
 use eframe::egui;
 use kernelscope::analysis::report::ErfMap;
-use kernelscope::data::Image;
-use kernelscope::open::Found;
+use kernelscope_lab::data::Image;
+use kernelscope_lab::open::Found;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 pub const SIDE: usize = 1024;
 /// Number of the maps.
 pub const MAPS: usize = 4;
-/// Frames that are measured.
+/// Number of frames that are measured.
 const FRAMES: usize = 240;
-/// Frames before, in which textures are made and fonts drawn.
+/// Number of frames before that, in which textures are made and fonts are drawn.
 const WARM_UP: usize = 20;
 
-/// Opens the four maps: peaks of different widths with some noise.
+/// Opens four maps: peaks of different widths with some noise.
 pub fn fill(viewer: &mut Viewer) {
     for index in 0..MAPS {
         let path = PathBuf::from(format!("map-{index}.npy"));
@@ -35,7 +35,7 @@ pub fn fill(viewer: &mut Viewer) {
         let look = ErfLook { size: SIDE, source: Images::Path(path), ..ErfLook::default() };
         let image = Arc::new(Image::filled(1, 1, [128; 3]));
         entry.erf = Some(ErfResult::new(look.key(0), map, 1, image, (0, 0), index as u64));
-        entry.opened = Some(crate::state::OpenKey { epoch: None, model: None, reloads: 0 });
+        entry.opened = Some(OpenKey { epoch: None, model: None, reloads: 0 });
         viewer.state.entries.push(entry);
         viewer.state.look.compared.insert(id);
         viewer.state.look.current.get_or_insert(id);
@@ -49,7 +49,7 @@ fn value(index: usize, width: f32) -> f32 {
     40.0 * (-(x * x + y * y) / (2.0 * width * width)).exp() + noise
 }
 
-/// Measured frames: milliseconds of the program's own work, and from one frame to the next.
+/// Milliseconds per frame: the program's own work, and the whole time between frames.
 #[derive(Debug, Default, Clone)]
 pub struct Times {
     own: Vec<f64>,
@@ -64,15 +64,21 @@ fn quantile(values: &[f64], share: f64) -> f64 {
 }
 
 impl Times {
-    fn report(&self, what: &str) {
+    /// The times in three lines.
+    fn report(&self, what: &str) -> String {
         let line = |name: &str, values: &[f64]| {
             let [median, late, most] = [0.5, 0.95, 1.0].map(|share| quantile(values, share));
-            say(&format!("{name}: median {median:.2} ms, 95 % below {late:.2} ms, at most {most:.2} ms"));
+            format!("{name}: median {median:.2} ms, 95 % below {late:.2} ms, at most {most:.2} ms")
         };
-        say(&format!("{what}, {MAPS} maps of {SIDE}x{SIDE}, {} frames", self.whole.len()));
-        line("layout and tessellation", &self.own);
-        line("whole frame", &self.whole);
+        let frames = self.whole.len();
+        let (own, whole) = (line("layout and tessellation", &self.own), line("whole frame", &self.whole));
+        format!("{what}, {MAPS} maps of {SIDE}x{SIDE}, {frames} frames\n{own}\n{whole}")
     }
+}
+
+/// Every frame shows a different part of the maps, so that nothing can be reused from the previous one.
+fn camera(frame: usize) -> Camera {
+    Camera { center: (0.5, 0.5), zoom: 1.0 + 0.5 * (frame as f32 * 0.05).sin().abs() }
 }
 
 struct Bench {
@@ -86,9 +92,7 @@ struct Bench {
 impl eframe::App for Bench {
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
         let start = Instant::now();
-        // Every frame shows another part of the maps, so that nothing can be kept from the one before.
-        let zoom = 1.0 + 0.5 * (self.frame as f32 * 0.05).sin().abs();
-        self.viewer.state.look.erf.camera = Camera { centre: (0.5, 0.5), zoom };
+        self.viewer.state.look.erf.camera = camera(self.frame);
         self.viewer.frame(ui);
         if self.frame >= WARM_UP {
             self.times.own.push(start.elapsed().as_secs_f64() * 1e3);
@@ -106,32 +110,30 @@ impl eframe::App for Bench {
     }
 }
 
-/// Measures in a window, or without one the layout and tessellation alone, and prints the times.
+/// The size of the window.
+const WINDOW: Size = Size { width: 1500, height: 940 };
+
+/// Measures in a window, or without one the layout and tessellation alone, and returns the times as text.
 ///
 /// # Errors
 /// If no window can be opened.
-pub fn run(headless: bool) -> Result<(), String> {
+pub fn run(headless: bool) -> Result<String, String> {
     if headless {
-        without_window().report("Without a window");
-        return Ok(());
+        return Ok(without_window().report("Without a window"));
     }
     let (done, times): (Sender<Times>, Receiver<Times>) = channel();
-    let start = move |cc: &eframe::CreationContext<'_>| {
-        let mut viewer = Viewer::new(&cc.egui_ctx, Settings::default(), Box::new(InlineRunner));
-        fill(&mut viewer);
-        let bench = Bench { viewer, frame: 0, last: None, times: Times::default(), done };
-        Ok(Box::new(bench) as Box<dyn eframe::App>)
-    };
     // Waiting for the screen would hide what a frame takes.
-    let mut options = options((1500, 940));
+    let mut options = window::options(WINDOW);
     options.glow_options.vsync = false;
     options.persist_window = false;
-    eframe::run_native("kernelscope bench", options, Box::new(start))
-        .map_err(|e| format!("cannot open a window: {e}"))?;
+    window::open("kernelscope bench", options, |cc| {
+        let mut viewer = Viewer::new(&cc.egui_ctx, Settings::default(), Box::new(InlineRunner));
+        fill(&mut viewer);
+        Box::new(Bench { viewer, frame: 0, last: None, times: Times::default(), done })
+    })?;
     let times =
         times.recv_timeout(Duration::from_secs(1)).map_err(|_| "the window was closed too early".to_string())?;
-    times.report("In a window");
-    Ok(())
+    Ok(times.report("In a window"))
 }
 
 /// The program's own work per frame, without painting.
@@ -140,11 +142,10 @@ pub fn without_window() -> Times {
     let mut viewer = Viewer::new(&ctx, Settings::default(), Box::new(InlineRunner));
     fill(&mut viewer);
     let mut times = Times::default();
-    let screen = egui::Rect::from_min_size(egui::Pos2::ZERO, egui::vec2(1500.0, 940.0));
+    let screen = egui::Rect::from_min_size(egui::Pos2::ZERO, WINDOW.points());
     for frame in 0..FRAMES + WARM_UP {
         let start = Instant::now();
-        viewer.state.look.erf.camera =
-            Camera { centre: (0.5, 0.5), zoom: 1.0 + 0.5 * (frame as f32 * 0.05).sin().abs() };
+        viewer.state.look.erf.camera = camera(frame);
         let input = egui::RawInput { screen_rect: Some(screen), time: Some(frame as f64 / 60.0), ..Default::default() };
         let mut output = ctx.run_ui(input, |ui| viewer.frame(ui));
         output.textures_delta.set.clear();

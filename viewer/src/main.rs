@@ -1,6 +1,6 @@
 //! The viewer's executable. Everything it does is in the library.
 
-/// Networks allocate and free feature maps all the time; the system's allocator clears fresh pages again and again.
+/// Networks allocate and free feature maps all the time, and the system's allocator would clear new pages each time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,14 +1,13 @@
-//! The program's pixels without a window: triangles painted by the processor.
+//! The program's pixels without a window: triangles painted on the CPU.
 //!
 //! Tests and scripts get the same picture on every machine, and need neither a display nor a graphics driver. The rules
-//! are those of egui's shaders: colours are premultiplied and mixed as they are stored,
-//! `out = source + (1 - alpha) * ground`, where the source is the texture's colour times the vertices'.
+//! are those of egui's shaders: colors are premultiplied and blended without gamma correction,
+//! `out = source + (1 - alpha) * background`, where the source is the color of the texture times that of the vertices.
 
 use crate::Viewer;
+use crate::window::Size;
 use eframe::egui::epaint::{ClippedPrimitive, Mesh, Primitive, Vertex};
-use eframe::egui::{
-    self, Color32, ImageData, Pos2, Rect, TextureFilter, TextureId, TextureOptions, TexturesDelta, Vec2,
-};
+use eframe::egui::{self, Color32, ImageData, Pos2, Rect, TextureFilter, TextureId, TextureOptions, TexturesDelta};
 use image::{Rgba, RgbaImage};
 use std::collections::HashMap;
 use std::io::Cursor;
@@ -28,7 +27,7 @@ impl Texture {
         self.pixels.get(at).copied().unwrap_or_default().to_array().map(f32::from)
     }
 
-    /// The colour at texture coordinates, each part from 0 to 255.
+    /// The color at texture coordinates, each component from 0 to 255.
     fn sample(&self, uv: Pos2) -> [f32; 4] {
         let (x, y) = (uv.x * self.width as f32, uv.y * self.height as f32);
         if self.options.magnification == TextureFilter::Nearest {
@@ -52,7 +51,7 @@ pub struct Raster {
 }
 
 impl Raster {
-    /// Takes new and changed textures; those that are freed are kept until they are replaced.
+    /// Takes new and changed textures. Freed textures are kept until they are replaced.
     pub fn update(&mut self, delta: &mut TexturesDelta) {
         for (id, parts) in delta.set.drain() {
             for part in parts {
@@ -78,36 +77,51 @@ impl Raster {
         delta.free.clear();
     }
 
-    /// Paints primitives onto a ground of one colour.
-    pub fn paint(&self, primitives: &[ClippedPrimitive], scale: f32, size: [u32; 2], ground: Color32) -> RgbaImage {
-        let [width, height] = size;
-        let mut pixels = vec![ground.to_array().map(f32::from); width as usize * height as usize];
+    /// Paints primitives on a background of one color.
+    pub fn paint(&self, primitives: &[ClippedPrimitive], scale: f32, size: Size, ground: Color32) -> RgbaImage {
+        let mut canvas = Canvas::new(size, ground);
         for primitive in primitives {
             let Primitive::Mesh(mesh) = &primitive.primitive else { continue };
             let clip = primitive.clip_rect;
             let clip =
                 Rect::from_min_max((clip.min.to_vec2() * scale).to_pos2(), (clip.max.to_vec2() * scale).to_pos2());
-            self.mesh(mesh, scale, clip, (width as usize, height as usize), &mut pixels);
+            self.mesh(mesh, scale, clip, &mut canvas);
         }
-        RgbaImage::from_fn(width, height, |x, y| {
-            let at = y as usize * width as usize + x as usize;
-            let [r, g, b, _] = pixels.get(at).copied().unwrap_or_default().map(|part| part.round() as u8);
+        RgbaImage::from_fn(size.width, size.height, |x, y| {
+            let pixel = canvas.pixels.get(canvas.index(x as usize, y as usize)).copied().unwrap_or_default();
+            let [r, g, b, _] = pixel.map(|part| part.round() as u8);
             Rgba([r, g, b, 255])
         })
     }
 
-    fn mesh(&self, mesh: &Mesh, scale: f32, clip: Rect, size: (usize, usize), pixels: &mut [[f32; 4]]) {
+    fn mesh(&self, mesh: &Mesh, scale: f32, clip: Rect, canvas: &mut Canvas) {
         let Some(texture) = self.textures.get(&mesh.texture_id) else { return };
-        let limit = |v: f32, side: usize| v.round().clamp(0.0, side as f32) as usize;
-        let (left, right) = (limit(clip.left(), size.0), limit(clip.right(), size.0));
-        let (top, bottom) = (limit(clip.top(), size.1), limit(clip.bottom(), size.1));
-        let window = Window { left, right, top, bottom, stride: size.0 };
+        let window = Window::new(clip, canvas);
         for corners in mesh.triangles() {
             let find = |index: u32| mesh.vertices.get(index as usize).copied();
             if let [Some(a), Some(b), Some(c)] = corners.map(find) {
-                triangle(texture, [a, b, c].map(|v| Vertex { pos: v.pos * scale, ..v }), &window, pixels);
+                triangle(texture, [a, b, c].map(|v| Vertex { pos: v.pos * scale, ..v }), &window, canvas);
             }
         }
+    }
+}
+
+/// What is painted on.
+struct Canvas {
+    width: usize,
+    height: usize,
+    /// Row by row, each component of a color from 0 to 255.
+    pixels: Vec<[f32; 4]>,
+}
+
+impl Canvas {
+    fn new(size: Size, ground: Color32) -> Self {
+        let (width, height) = (size.width as usize, size.height as usize);
+        Canvas { width, height, pixels: vec![ground.to_array().map(f32::from); width * height] }
+    }
+
+    fn index(&self, x: usize, y: usize) -> usize {
+        y * self.width + x
     }
 }
 
@@ -117,7 +131,18 @@ struct Window {
     right: usize,
     top: usize,
     bottom: usize,
-    stride: usize,
+}
+
+impl Window {
+    fn new(clip: Rect, canvas: &Canvas) -> Self {
+        let limit = |v: f32, side: usize| v.round().clamp(0.0, side as f32) as usize;
+        Window {
+            left: limit(clip.left(), canvas.width),
+            right: limit(clip.right(), canvas.width),
+            top: limit(clip.top(), canvas.height),
+            bottom: limit(clip.bottom(), canvas.height),
+        }
+    }
 }
 
 /// Twice the signed area of the triangle between an edge and a point.
@@ -125,12 +150,12 @@ fn edge(a: Pos2, b: Pos2, p: Pos2) -> f32 {
     (b.x - a.x) * (p.y - a.y) - (b.y - a.y) * (p.x - a.x)
 }
 
-/// Whether pixels exactly on an edge belong to the triangle: to one of the two that share it.
+/// Whether pixels exactly on an edge belong to this triangle, and not to the other one that shares the edge.
 fn owns(a: Pos2, b: Pos2) -> bool {
     b.y < a.y || (b.y == a.y && b.x > a.x)
 }
 
-fn triangle(texture: &Texture, mut corners: [Vertex; 3], window: &Window, pixels: &mut [[f32; 4]]) {
+fn triangle(texture: &Texture, mut corners: [Vertex; 3], window: &Window, canvas: &mut Canvas) {
     let mut area = edge(corners[0].pos, corners[1].pos, corners[2].pos);
     if area < 0.0 {
         corners.swap(1, 2);
@@ -149,9 +174,9 @@ fn triangle(texture: &Texture, mut corners: [Vertex; 3], window: &Window, pixels
         ..(high(ys).ceil().min(window.bottom as f32).max(0.0) as usize);
     let sides = [(b.pos, c.pos), (c.pos, a.pos), (a.pos, b.pos)];
     let own = sides.map(|(from, to)| owns(from, to));
-    let colours = corners.map(|v| v.color.to_array().map(f32::from));
+    let colors = corners.map(|v| v.color.to_array().map(f32::from));
     let plain = (a.uv == b.uv && b.uv == c.uv).then(|| texture.sample(a.uv));
-    let flat = (a.color == b.color && b.color == c.color).then_some(colours[0]);
+    let flat = (a.color == b.color && b.color == c.color).then_some(colors[0]);
     for y in rows {
         for x in columns.clone() {
             let p = Pos2::new(x as f32 + 0.5, y as f32 + 0.5);
@@ -161,13 +186,14 @@ fn triangle(texture: &Texture, mut corners: [Vertex; 3], window: &Window, pixels
             }
             let w = w.map(|w| w / area);
             let tint = flat.unwrap_or_else(|| {
-                std::array::from_fn(|i| w[0] * colours[0][i] + w[1] * colours[1][i] + w[2] * colours[2][i])
+                std::array::from_fn(|i| w[0] * colors[0][i] + w[1] * colors[1][i] + w[2] * colors[2][i])
             });
             let texel = plain.unwrap_or_else(|| {
                 let uv = a.uv.to_vec2() * w[0] + b.uv.to_vec2() * w[1] + c.uv.to_vec2() * w[2];
                 texture.sample(uv.to_pos2())
             });
-            let Some(pixel) = pixels.get_mut(y * window.stride + x) else { continue };
+            let index = canvas.index(x, y);
+            let Some(pixel) = canvas.pixels.get_mut(index) else { continue };
             let source: [f32; 4] = std::array::from_fn(|i| texel[i] * tint[i] / 255.0);
             let through = 1.0 - source[3] / 255.0;
             for (part, source) in pixel.iter_mut().zip(source) {
@@ -177,14 +203,14 @@ fn triangle(texture: &Texture, mut corners: [Vertex; 3], window: &Window, pixels
     }
 }
 
-/// Frames until the layout has settled.
+/// Number of frames after which the layout is stable.
 const FRAMES: usize = 6;
 
 /// Runs some frames of the program and writes the picture of the last one.
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn screenshot(ctx: &egui::Context, viewer: &mut Viewer, size: (u32, u32), path: &Path) -> Result<(), String> {
+pub fn screenshot(ctx: &egui::Context, viewer: &mut Viewer, size: Size, path: &Path) -> Result<(), String> {
     let image = picture(ctx, viewer, size);
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, image::ImageFormat::Png).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -193,9 +219,9 @@ pub fn screenshot(ctx: &egui::Context, viewer: &mut Viewer, size: (u32, u32), pa
 }
 
 /// Runs some frames of the program and paints the last one.
-pub fn picture(ctx: &egui::Context, viewer: &mut Viewer, (width, height): (u32, u32)) -> RgbaImage {
+pub fn picture(ctx: &egui::Context, viewer: &mut Viewer, size: Size) -> RgbaImage {
     ctx.all_styles_mut(|style| style.animation_time = 0.0);
-    let screen = Rect::from_min_size(Pos2::ZERO, Vec2::new(width as f32, height as f32));
+    let screen = Rect::from_min_size(Pos2::ZERO, size.points());
     let mut raster = Raster::default();
     let mut last = Vec::new();
     for frame in 0..FRAMES {
@@ -204,19 +230,25 @@ pub fn picture(ctx: &egui::Context, viewer: &mut Viewer, (width, height): (u32, 
         raster.update(&mut output.textures_delta);
         last = ctx.tessellate(output.shapes, output.pixels_per_point);
     }
-    raster.paint(&last, 1.0, [width, height], ctx.global_style().visuals.panel_fill)
+    raster.paint(&last, 1.0, size, ctx.global_style().visuals.panel_fill)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use egui::Vec2;
 
     fn painted(mesh: Mesh) -> RgbaImage {
         let mut raster = Raster::default();
         let white = Texture { width: 1, height: 1, pixels: vec![Color32::WHITE], options: TextureOptions::NEAREST };
         raster.textures.insert(TextureId::default(), white);
         let clip_rect = Rect::from_min_size(Pos2::ZERO, Vec2::splat(8.0));
-        raster.paint(&[ClippedPrimitive { clip_rect, primitive: Primitive::Mesh(mesh) }], 1.0, [10, 10], Color32::BLACK)
+        raster.paint(
+            &[ClippedPrimitive { clip_rect, primitive: Primitive::Mesh(mesh) }],
+            1.0,
+            Size { width: 10, height: 10 },
+            Color32::BLACK,
+        )
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the feature `cuda` needs on a machine without a GPU, from Python wheels, and the kernels' use of registers.
 
-use crate::{run, target};
+use crate::{files, python, run, target};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,34 +26,36 @@ const LIBRARIES: [&str; 5] = ["cudart", "cublas", "cublasLt", "curand", "nvrtc"]
 const KERNELS: [&str; 6] = ["taps", "layer_norm", "planes", "elementwise", "update", "probe"];
 
 /// Where `cuda-toolchain` installs, unless it is told.
-fn usual_folder() -> PathBuf {
+pub fn usual_folder() -> PathBuf {
     target().join("cuda-toolchain")
 }
 
-/// Installs the wheels into `folder`, `target/cuda-toolchain` by default, and writes `env.sh` there.
-pub fn toolchain(folder: Option<&str>) -> Result<(), String> {
-    let folder = folder.map_or_else(usual_folder, PathBuf::from);
-    fs::create_dir_all(&folder).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
+/// Installs the wheels into a folder, and writes `env.sh` there.
+pub fn toolchain(folder: &Path) -> Result<(), String> {
+    files::make(folder)?;
     let folder = folder.canonicalize().map_err(|e| format!("cannot find {}: {e}", folder.display()))?;
-    let pip = folder.join("venv/bin/pip");
-    if !pip.exists() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(folder.join("venv")))?;
-    }
-    run(Command::new(&pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(WHEELS))?;
+    python::environment(&folder.join("venv"), &WHEELS)?;
     let home = home_in(&folder.join("venv/lib"))?;
     link_libraries(&home)?;
     driver_stub(&home)?;
-    let exports: String = environment(&home)
-        .map(|(name, value, list)| {
-            let before = if list { format!("${{{name}:+:${name}}}") } else { String::new() };
-            format!("export {name}={value}{before}\n")
-        })
-        .concat();
-    let script = format!("# Compiles and links the feature cuda: `. {}/env.sh`\n{exports}", folder.display());
     let path = folder.join("env.sh");
-    fs::write(&path, script).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
-    println!("installed; then: . {} && cargo build --release --features cuda", path.display());
+    let name = quoted(&path.display().to_string());
+    let exports = environment(&home).map(|(name, value, list)| export(name, &value, list)).concat();
+    files::write(&path, &format!("# Compiles and links the feature cuda: `. {name}`\n{exports}"))?;
+    println!("installed; then: . {name} && cargo build --release --features cuda");
     Ok(())
+}
+
+/// A line of a shell that sets a variable, or adds to a list of folders.
+fn export(name: &str, value: &str, list: bool) -> String {
+    let before = if list { format!("\"${{{name}:+:${name}}}\"") } else { String::new() };
+    format!("export {name}={}{before}\n", quoted(value))
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = word.chars().all(|c| c.is_alphanumeric() || "/._-:".contains(c));
+    if plain { word.to_string() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 /// Variables for compiling and linking, and whether they add to a list of folders.
@@ -108,24 +110,24 @@ fn link_libraries(home: &Path) -> Result<(), String> {
         let versioned = format!("lib{library}.so.");
         let name = names.iter().find(|name| name.starts_with(&versioned));
         let name = name.ok_or_else(|| format!("no {versioned}* in {}", lib.display()))?;
-        symlink(name, &lib.join(format!("lib{library}.so")))?;
+        files::link(name, &lib.join(format!("lib{library}.so")))?;
     }
-    symlink("lib", &home.join("lib64"))
+    files::link("lib", &home.join("lib64"))
 }
 
 /// The driver's library comes with a GPU; linking needs one of its name, with the functions that are called.
 fn driver_stub(home: &Path) -> Result<(), String> {
     let stub = home.join("stub");
-    fs::create_dir_all(&stub).map_err(|e| format!("cannot create {}: {e}", stub.display()))?;
+    files::make(&stub)?;
     // Every function that the header declares.
     let header = home.join("include/cuda.h");
-    let text = fs::read_to_string(&header).map_err(|e| format!("cannot read {}: {e}", header.display()))?;
+    let text = files::read(&header)?;
     let mut source = String::new();
     for name in driver_functions(&text) {
         source.push_str(&format!("int {name}(void) {{ return 100; }}\n"));
     }
     let path = stub.join("cuda.c");
-    fs::write(&path, source).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+    files::write(&path, &source)?;
     let out = stub.join("libcuda.so");
     run(Command::new("cc").args(["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o"]).arg(&out).arg(&path))
 }
@@ -148,13 +150,6 @@ fn driver_functions(header: &str) -> Vec<String> {
     names.sort();
     names.dedup();
     names
-}
-
-fn symlink(to: &str, at: &Path) -> Result<(), String> {
-    if at.exists() {
-        return Ok(());
-    }
-    std::os::unix::fs::symlink(to, at).map_err(|e| format!("cannot link {}: {e}", at.display()))
 }
 
 /// Compiles the kernels for both machines, with warnings as errors, prints what they use, and fails if one spills.
@@ -219,6 +214,16 @@ fn usages(report: &str) -> BTreeMap<String, Usage> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shell_takes_any_folder() {
+        for folder in ["/a b/klönen", "/it's \"$x\""] {
+            let (a, b) = (export("A", folder, true), export("B", "/b", true));
+            let script = format!("A=/before\n{a}{b}printf %s \"$A|$B\"");
+            let output = Command::new("sh").args(["-c", &script]).env_remove("B").output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{folder}:/before|/b"));
+        }
+    }
 
     #[test]
     fn the_assemblers_report_is_read() {

@@ -1,6 +1,6 @@
 //! Checks of the feature `cuda`, with and without a GPU, and what is carried to a machine with one.
 
-use crate::{cargo, cuda, run, target};
+use crate::{cargo, cuda, files, run, target};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +14,7 @@ const MOST_BYTES: u64 = 60 << 20;
 
 /// Compiles the kernels and lints the feature `cuda`.
 ///
-/// What candle's kernels do does not matter here, so they are compiled with few optimisations: in a third of the time, and
+/// What candle's kernels do does not matter here, so they are compiled with few optimizations: in a third of the time, and
 /// into a folder of its own, so that no program is made of them.
 pub fn lint() -> Result<(), String> {
     cuda::kernels()?;
@@ -59,14 +59,13 @@ fn without_driver(program: &Path, arguments: &[&str]) -> Result<std::process::Ou
     let mut command = Command::new(program);
     if let Some(home) = cuda::home() {
         let stub = home.join("stub");
-        // The name that programs look for.
-        let driver = stub.join("libcuda.so.1");
-        if stub.join("libcuda.so").exists() && !driver.exists() {
-            std::os::unix::fs::symlink("libcuda.so", &driver).map_err(|e| format!("{}: {e}", driver.display()))?;
+        if stub.join("libcuda.so").exists() {
+            // The name that programs look for.
+            files::link("libcuda.so", &stub.join("libcuda.so.1"))?;
         }
         command.env("LD_LIBRARY_PATH", format!("{}:{}", home.join("lib").display(), stub.display()));
     }
-    let out = std::env::temp_dir().join("kernelscope-cuda-check");
+    let out = target().join("cuda-check");
     let output = command.args(arguments).args(TINY).arg("--out").arg(&out).output();
     let _ = fs::remove_dir_all(out);
     output.map_err(|e| format!("cannot run {}: {e}", program.display()))
@@ -90,29 +89,29 @@ pub fn gpu_check() -> Result<(), String> {
         return Err(format!("the tests pass, but {} was not found: no races looked for", sanitizer.display()));
     }
     for tool in ["memcheck", "racecheck", "initcheck", "synccheck"] {
-        let runner = format!("{} --tool {tool} --error-exitcode 1", sanitizer.display());
+        // A list, since a path may have spaces.
+        let words = [&*sanitizer.to_string_lossy(), "--tool", tool, "--error-exitcode", "1"].map(crate::toml_string);
+        let runner = format!("target.'cfg(all())'.runner = [{}]", words.join(", "));
         let mut command = cargo();
         // A few cases of each property: the tools slow kernels down by a hundred.
-        command.args(test).env(device.0, device.1).env("PROPTEST_CASES", "8");
-        command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", runner);
+        command.args(["--config", &runner]).args(test).env(device.0, device.1).env("PROPTEST_CASES", "8");
         run(cuda::with_toolchain(command.args(["--", "--test-threads", "1"])))?;
     }
     Ok(())
 }
 
-/// Packs the stripped program and a script into `target/gpu-bundle.tar.gz`.
+/// Packs the stripped program and a script into `gpu-bundle.tar.gz` in the target folder.
 pub fn bundle() -> Result<(), String> {
     let program = build()?;
-    let folder = Path::new("target/gpu-bundle");
-    fs::create_dir_all(folder).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
-    let packed = folder.join("kernelscope");
-    run(Command::new("strip").arg("-o").arg(&packed).arg(&program))?;
+    let folder = target().join("gpu-bundle");
+    files::make(&folder)?;
+    run(Command::new("strip").arg("-o").arg(folder.join("kernelscope")).arg(&program))?;
     let script = folder.join("run.sh");
-    fs::write(&script, include_str!("run.sh")).map_err(|e| format!("cannot write {}: {e}", script.display()))?;
+    files::write(&script, include_str!("run.sh"))?;
     run(Command::new("chmod").arg("+x").arg(&script))?;
-    let archive = Path::new("target/gpu-bundle.tar.gz");
-    run(Command::new("tar").args(["-C", "target", "-czf"]).arg(archive).arg("gpu-bundle"))?;
-    let bytes = fs::metadata(archive).map_err(|e| format!("cannot read {}: {e}", archive.display()))?.len();
+    let archive = target().join("gpu-bundle.tar.gz");
+    run(Command::new("tar").arg("-C").arg(target()).arg("-czf").arg(&archive).arg("gpu-bundle"))?;
+    let bytes = fs::metadata(&archive).map_err(|e| format!("cannot read {}: {e}", archive.display()))?.len();
     if bytes > MOST_BYTES {
         return Err(format!("{} has {bytes} bytes, more than {MOST_BYTES}", archive.display()));
     }

@@ -1,4 +1,4 @@
-//! Set-up and checks of the workspace, with nothing but the standard library so that it builds in a second.
+//! Set-up and checks of the workspace, with nothing but the standard library so that it builds in seconds.
 //!
 //! - `cargo xtask test [ARGS...]`: runs the tests, those of the GPU kernels emulated; arguments go to `cargo test`. They
 //!   need nothing but Rust and a C and C++ compiler. The smoke test of the viewer's window needs Xvfb and OpenGL in
@@ -6,7 +6,9 @@
 //!   left out. Without arguments `cuda-lint` and the notebooks follow.
 //! - `cargo xtask notebooks`: runs the notebooks and tests their kernel, with a Jupyter client, in JupyterLab and beside the
 //!   stock Rust kernel. Python 3 and Chromium are installed in the same way; Jupyter comes from PyPI into the target folder.
-//! - `cargo xtask check`: formatting, lints and documentation, with warnings as errors.
+//! - `cargo xtask check`: `tidy`, then formatting, lints and documentation, with warnings as errors.
+//! - `cargo xtask tidy`: rules of this project that the compiler does not check, in a second; the tests begin with it.
+//!   With `--fix-spelling` it rewrites British words as American ones.
 //!
 //! For NVIDIA GPUs:
 //!
@@ -18,36 +20,27 @@
 //! - `cargo xtask gpu-check`: on a machine with a GPU, the kernels' tests there, also under compute-sanitizer.
 //! - `cargo xtask gpu-bundle`: packs a program and a script that checks and measures a GPU elsewhere.
 
-// A command prints.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command prints")]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test stops at the first surprise"))]
 
 mod cuda;
+mod files;
 mod gpu;
 mod notebooks;
 mod packages;
+mod python;
+mod tidy;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
 
-const USAGE: &str = "usage: cargo xtask test [ARGS for cargo test...] | notebooks | check | cuda-toolchain [FOLDER] | \
-                     kernels | cuda-lint | cuda-check | gpu-check | gpu-bundle";
+const USAGE: &str = "usage: cargo xtask test [ARGS for cargo test...] | notebooks | check | tidy [--fix-spelling] | \
+                     cuda-toolchain [FOLDER] | kernels | cuda-lint | cuda-check | gpu-check | gpu-bundle";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let result = match arguments.split_first() {
-        Some((verb, rest)) if verb == "test" => test(rest),
-        Some((verb, [])) if verb == "notebooks" => notebooks::test(),
-        Some((verb, [])) if verb == "check" => check(),
-        Some((verb, [])) if verb == "cuda-toolchain" => cuda::toolchain(None),
-        Some((verb, [folder])) if verb == "cuda-toolchain" => cuda::toolchain(Some(folder)),
-        Some((verb, [])) if verb == "kernels" => cuda::kernels(),
-        Some((verb, [])) if verb == "cuda-lint" => gpu::lint(),
-        Some((verb, [])) if verb == "cuda-check" => gpu::cuda_check(),
-        Some((verb, [])) if verb == "gpu-check" => gpu::gpu_check(),
-        Some((verb, [])) if verb == "gpu-bundle" => gpu::bundle(),
-        _ => Err(USAGE.to_string()),
-    };
-    match result {
+    match start(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("xtask: {message}");
@@ -56,8 +49,32 @@ fn main() -> ExitCode {
     }
 }
 
+fn start(arguments: &[String]) -> Result<(), String> {
+    let here = std::env::current_dir().map_err(|e| format!("cannot find the current folder: {e}"))?;
+    // Cargo looks for its settings from the current folder on, so it is asked before that changes.
+    target();
+    let root = root();
+    std::env::set_current_dir(&root).map_err(|e| format!("cannot enter {}: {e}", root.display()))?;
+    match arguments.split_first() {
+        Some((verb, rest)) if verb == "test" => test(rest),
+        Some((verb, [])) if verb == "notebooks" => notebooks::test(),
+        Some((verb, [])) if verb == "check" => check(),
+        Some((verb, [])) if verb == "tidy" => tidy::check(&root),
+        Some((verb, [option])) if verb == "tidy" && option == "--fix-spelling" => tidy::fix_spelling(&root),
+        Some((verb, [])) if verb == "cuda-toolchain" => cuda::toolchain(&cuda::usual_folder()),
+        Some((verb, [folder])) if verb == "cuda-toolchain" => cuda::toolchain(&here.join(folder)),
+        Some((verb, [])) if verb == "kernels" => cuda::kernels(),
+        Some((verb, [])) if verb == "cuda-lint" => gpu::lint(),
+        Some((verb, [])) if verb == "cuda-check" => gpu::cuda_check(),
+        Some((verb, [])) if verb == "gpu-check" => gpu::gpu_check(),
+        Some((verb, [])) if verb == "gpu-bundle" => gpu::bundle(),
+        _ => Err(USAGE.to_string()),
+    }
+}
+
 /// Runs the tests in release mode, like the command itself: the networks' reference values are computed at full size.
 fn test(arguments: &[String]) -> Result<(), String> {
+    tidy::check(&root())?;
     if let Err(message) = packages::display() {
         eprintln!("xtask: the viewer's window will not be tried: {message}");
     }
@@ -66,27 +83,73 @@ fn test(arguments: &[String]) -> Result<(), String> {
     if !arguments.is_empty() {
         return Ok(());
     }
-    match packages::python().and_then(|()| cuda::toolchain(None)) {
+    match packages::python().and_then(|()| cuda::toolchain(&cuda::usual_folder())) {
         Ok(()) => gpu::lint()?,
         Err(message) => eprintln!("xtask: the feature cuda will not be compiled: {message}"),
     }
     notebooks::test()
 }
 
-/// Where cargo puts what it builds.
-fn target() -> PathBuf {
-    let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target");
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(usual, PathBuf::from)
+/// The root of the source tree.
+fn root() -> PathBuf {
+    // Cargo says where this package is now; what was compiled may have come from elsewhere.
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let own = PathBuf::from(own);
+    own.parent().map_or_else(|| own.clone(), Path::to_path_buf)
+}
+
+/// Where Cargo puts what it builds, which the environment and several files can say.
+fn target() -> &'static Path {
+    static TARGET: OnceLock<PathBuf> = OnceLock::new();
+    TARGET.get_or_init(|| {
+        let mut metadata = Command::new(cargo_program());
+        metadata.args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"]);
+        let said = metadata.arg(root().join("Cargo.toml")).output().map(|output| output.stdout).unwrap_or_default();
+        let found = text_after(&String::from_utf8_lossy(&said), "\"target_directory\":\"");
+        found.map_or_else(|| root().join("target"), PathBuf::from)
+    })
+}
+
+/// The text of JSON that begins after a mark.
+fn text_after(json: &str, mark: &str) -> Option<String> {
+    let mut letters = json.split_once(mark)?.1.chars();
+    let mut text = String::new();
+    loop {
+        match letters.next()? {
+            '"' => return Some(text),
+            // In a path that is a quotation mark or a backslash.
+            '\\' => text.push(letters.next()?),
+            letter => text.push(letter),
+        }
+    }
+}
+
+/// A text as TOML has it.
+fn toml_string(text: &str) -> String {
+    format!("\"{}\"", toml_escaped(text))
+}
+
+/// The same without the quotation marks.
+fn toml_escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
 fn check() -> Result<(), String> {
+    tidy::check(&root())?;
     run(cargo().args(["fmt", "--all", "--", "--check"]))?;
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     run(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
+fn cargo_program() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_string())
+}
+
+/// Cargo, which builds where it does for the caller of this program.
 fn cargo() -> Command {
-    Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_string()))
+    let mut cargo = Command::new(cargo_program());
+    cargo.env("CARGO_TARGET_DIR", target());
+    cargo
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
@@ -95,5 +158,23 @@ fn run(command: &mut Command) -> Result<(), String> {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("{name} failed ({status})")),
         Err(error) => Err(format!("cannot run {name}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_read_from_json() {
+        let json = r#"{"a":"b","target_directory":"/home/a \"user\"/klönen\\x/target","c":1}"#;
+        let found = text_after(json, "\"target_directory\":\"");
+        assert_eq!(found.as_deref(), Some(r#"/home/a "user"/klönen\x/target"#));
+        assert_eq!(text_after(r#"{"a":"b"#, "\"a\":\""), None);
+    }
+
+    #[test]
+    fn texts_are_escaped_for_toml() {
+        assert_eq!(toml_string(r#"/a "b"\c"#), r#""/a \"b\"\\c""#);
     }
 }

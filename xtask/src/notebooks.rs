@@ -1,7 +1,7 @@
 //! The notebooks: every one through kernelscope's kernel, the kernel's protocol with a Jupyter client, JupyterLab in a
 //! browser, and one notebook with the stock Rust kernel.
 
-use crate::{cargo, packages, run};
+use crate::{cargo, files, packages, python, run, toml_escaped};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,11 +19,9 @@ struct Places {
 }
 
 impl Places {
-    fn new() -> Result<Self, String> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let root = root.canonicalize().map_err(|e| format!("cannot find the source tree: {e}"))?;
-        let target = std::path::absolute(crate::target()).map_err(|e| format!("cannot find the target folder: {e}"))?;
-        Ok(Places { work: target.join("notebooks"), root, target })
+    fn new() -> Self {
+        let target = crate::target().to_path_buf();
+        Places { work: target.join("notebooks"), root: crate::root(), target }
     }
 
     fn kernel(&self) -> PathBuf {
@@ -34,10 +32,6 @@ impl Places {
         self.work.join("venv")
     }
 
-    fn python(&self) -> PathBuf {
-        self.venv().join("bin/python")
-    }
-
     /// A command that keeps to the tests' own folders.
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
@@ -45,14 +39,16 @@ impl Places {
         // The stock kernel installs itself where the second one says, ours where the first one does.
         let jupyter = self.work.join("jupyter");
         command.env("JUPYTER_DATA_DIR", &jupyter).env("JUPYTER_PATH", &jupyter).env("CARGO_TARGET_DIR", &self.target);
+        // Nor do the user's settings of Jupyter matter.
+        command.env("JUPYTER_CONFIG_DIR", jupyter.join("config")).env("JUPYTER_RUNTIME_DIR", jupyter.join("runtime"));
         command
     }
 }
 
 /// Runs all of it. Without Python 3, what needs it is left out, with a line that says so.
 pub fn test() -> Result<(), String> {
-    let places = Places::new()?;
-    make(&places.work)?;
+    let places = Places::new();
+    files::make(&places.work)?;
     let package = ["--profile", "kernel", "--package", "kernelscope-jupyter"];
     // The examples have the stock kernel; with them, everything is built for the same set of features once.
     run(cargo().arg("build").args(package).args(["--bins", "--examples"]))?;
@@ -72,15 +68,12 @@ fn with_python(places: &Places) -> Result<(), String> {
     if let Err(message) = packages::browser() {
         eprintln!("xtask: no Chromium ({message}): JupyterLab will not be tried");
     }
-    if !places.python().is_file() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(places.venv()))?;
-    }
-    run(Command::new(places.python()).args(["-m", "pip", "install", "--quiet"]).args(PYTHON))?;
+    let python = python::environment(&places.venv(), &PYTHON)?;
     run(places.command(places.kernel()).arg("install").arg("--prefix").arg(places.venv()))?;
     let tests = places.root.join("crates/jupyter/tests");
     let discover = ["-m", "unittest", "discover", "--verbose", "--start-directory"];
-    run(places.command(places.python()).args(discover).arg(tests))?;
-    stock(places)
+    run(places.command(&python).args(discover).arg(tests))?;
+    stock(places, &python)
 }
 
 /// Runs the notebooks with our kernel, two at a time: while one compiles a cell, another trains.
@@ -100,21 +93,25 @@ fn execute(places: &Places, files: &[PathBuf]) -> Result<(), String> {
 }
 
 /// One notebook through nbconvert with the stock kernel, which reads `evcxr.toml` beside it.
-fn stock(places: &Places) -> Result<(), String> {
+fn stock(places: &Places, python: &Path) -> Result<(), String> {
     run(places.command(places.target.join("kernel/examples/stock")).arg("--install"))?;
     let folder = places.work.join("stock-run");
     let copies = copy_notebooks(places, "stock-run")?;
     // What is compiled for our kernel need not be compiled again.
-    let text = read(&places.root.join("notebooks/evcxr.toml"))?;
-    let library = places.work.join("cache/source/notebook").display().to_string();
-    write(&folder.join("evcxr.toml"), &text.replace("../crates/prelude", &library))?;
+    let text = files::read(&places.root.join("notebooks/evcxr.toml"))?;
+    // A string inside of a string.
+    let library = places.work.join("cache/source/crates/prelude").display().to_string();
+    files::write(
+        &folder.join("evcxr.toml"),
+        &text.replace("../crates/prelude", &toml_escaped(&toml_escaped(&library))),
+    )?;
     let chosen = copies.iter().find(|path| path.ends_with(WITH_STOCK));
     let chosen = chosen.ok_or_else(|| format!("no {WITH_STOCK} in notebooks"))?;
     // What cells use is compiled with the same settings for both kernels.
     let session = places.work.join("stock-session");
-    run(Command::new("rm").arg("-rf").arg(&session))?;
+    files::remove(&session)?;
     run(Command::new("cp").arg("-a").arg(places.work.join("cache/prepared")).arg(&session))?;
-    let mut convert = places.command(places.python());
+    let mut convert = places.command(python);
     convert.args(["-m", "nbconvert", "--to", "notebook", "--execute", "--inplace"]).arg(chosen);
     convert.args(["--ExecutePreprocessor.kernel_name=rust", "--ExecutePreprocessor.startup_timeout=3600"]);
     convert.args(["--ExecutePreprocessor.timeout=1800"]).env("EVCXR_TMPDIR", &session);
@@ -123,10 +120,14 @@ fn stock(places: &Places) -> Result<(), String> {
     // evcxr moves what it has compiled away from the place relative to which that finds the standard library.
     let library = Command::new("rustc").args(["--print", "target-libdir"]).output();
     let library = library.map_err(|e| format!("cannot run rustc: {e}"))?;
-    convert.env("LD_LIBRARY_PATH", String::from_utf8_lossy(&library.stdout).trim());
+    let mut folders = vec![PathBuf::from(String::from_utf8_lossy(&library.stdout).trim())];
+    folders.extend(std::env::split_paths(&std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default()));
+    // An empty name would be the current folder.
+    folders.retain(|folder| !folder.as_os_str().is_empty());
+    convert.env("LD_LIBRARY_PATH", std::env::join_paths(folders).map_err(|e| format!("LD_LIBRARY_PATH: {e}"))?);
     run(convert.current_dir(&folder))?;
     // The stock kernel calls every cell a success; a failed one has written to standard error and shown nothing.
-    let shown = read(chosen)?;
+    let shown = files::read(chosen)?;
     for expected in ["central difference", "parameters", "image/svg+xml"] {
         if !shown.contains(expected) || shown.contains("\"name\": \"stderr\"") {
             return Err(format!("{}: no \"{expected}\" in its outputs, or an error", chosen.display()));
@@ -138,10 +139,8 @@ fn stock(places: &Places) -> Result<(), String> {
 /// Copies the notebooks to a new folder, where they can write.
 fn copy_notebooks(places: &Places, name: &str) -> Result<Vec<PathBuf>, String> {
     let folder = places.work.join(name);
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).map_err(|e| format!("cannot remove {}: {e}", folder.display()))?;
-    }
-    make(&folder)?;
+    files::remove(&folder)?;
+    files::make(&folder)?;
     let from = places.root.join("notebooks");
     let found = std::fs::read_dir(&from).map_err(|e| format!("cannot read {}: {e}", from.display()))?;
     let mut files: Vec<PathBuf> = found.filter_map(|item| item.ok().map(|i| i.path())).collect();
@@ -154,16 +153,4 @@ fn copy_notebooks(places: &Places, name: &str) -> Result<Vec<PathBuf>, String> {
         copies.push(copy);
     }
     Ok(copies)
-}
-
-fn make(folder: &Path) -> Result<(), String> {
-    std::fs::create_dir_all(folder).map_err(|e| format!("cannot create {}: {e}", folder.display()))
-}
-
-fn read(path: &Path) -> Result<String, String> {
-    std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))
-}
-
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    std::fs::write(path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))
 }

@@ -1,6 +1,7 @@
 //! What tests need of the system besides Rust: found, or installed from the packages of Debian and Ubuntu.
 
 use crate::run;
+use std::ffi::OsStr;
 use std::process::Command;
 
 /// A virtual display with OpenGL in software, and the compiler of the emulator.
@@ -12,10 +13,9 @@ const BROWSER: [&str; 1] = ["chromium"];
 
 /// Installs what the smoke test of the viewer's window and the emulator of GPUs need, unless it is there.
 pub fn display() -> Result<(), String> {
-    let library = |name: &str| {
-        let known = Command::new("ldconfig").arg("-p").output();
-        known.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(name))
-    };
+    // On Debian it is not in the PATH of users.
+    let listed = ["ldconfig", "/sbin/ldconfig"].iter().find_map(|name| output(name, &["-p"]));
+    let library = |name: &str| listed.as_ref().is_some_and(|list| list.contains(name));
     if cfg!(not(target_os = "linux")) || (has("c++") && has("Xvfb") && library("libEGL.so.1") && library("libGL.so.1"))
     {
         return Ok(());
@@ -31,17 +31,26 @@ pub fn python() -> Result<(), String> {
 
 /// Installs a browser, unless there is one.
 pub fn browser() -> Result<(), String> {
-    // Ubuntu's package of this name is a program that says where to get it.
-    let runs = || ["chromium", "chromium-browser", "google-chrome"].iter().any(|name| succeeds(name, &["--version"]));
+    // Ubuntu's package of this name is a program that says where to get it, or a snap, which does not see the folders of
+    // the tests.
+    let is_good = |name: &&str| output(name, &["--version"]).is_some_and(|version| !version.trim().ends_with("snap"));
+    let runs = || ["chromium", "chromium-browser", "google-chrome"].iter().any(is_good);
     if runs() {
         return Ok(());
     }
     install(&BROWSER)?;
-    if runs() { Ok(()) } else { Err(format!("the package {} has none that runs", BROWSER[0])) }
+    if runs() { Ok(()) } else { Err(format!("the package {} has none that can be used", BROWSER[0])) }
 }
 
-fn succeeds(program: &str, arguments: &[&str]) -> bool {
-    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+/// Whether a program can be run and is content.
+pub fn succeeds(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
+    output(program, arguments).is_some()
+}
+
+/// What a program prints, if it can be run and is content.
+fn output(program: impl AsRef<OsStr>, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn has(name: &str) -> bool {
@@ -49,16 +58,24 @@ fn has(name: &str) -> bool {
 }
 
 fn install(packages: &[&str]) -> Result<(), String> {
+    let names = packages.join(" ");
     if !has("apt-get") {
-        return Err(format!("there is no apt-get to install {}", packages.join(" ")));
+        return Err(format!("there is no apt-get to install {names}"));
     }
-    let identity = Command::new("id").arg("-u").output().map_err(|error| format!("cannot run id: {error}"))?;
-    // Without a password, so that nobody is asked for one.
-    let rights: &[&str] = if identity.stdout.starts_with(b"0") { &["env"] } else { &["sudo", "-n", "env"] };
-    let apt = |arguments: &[&str]| {
-        let words: Vec<&str> = rights.iter().copied().chain(["DEBIAN_FRONTEND=noninteractive", "apt-get"]).collect();
-        run(Command::new(words[0]).args(&words[1..]).args(["-qq", "-y"]).args(arguments))
+    // Without a password, so that nobody is asked for one in the middle of the tests.
+    let rights: &[&str] = match output("id", &["-u"]) {
+        Some(identity) if identity.trim() == "0" => &["env"],
+        _ if succeeds("sudo", &["-n", "true"]) => &["sudo", "-n", "env"],
+        _ => return Err(format!("no rights without a password; as root: apt-get install {names}")),
     };
-    apt(&["update"])?;
-    apt(&[&["install", "--no-install-recommends"][..], packages].concat())
+    let system = |command: &[&str]| {
+        let words = [rights, &["DEBIAN_FRONTEND=noninteractive"], command].concat();
+        run(Command::new(words[0]).args(&words[1..]))
+    };
+    // What an earlier installation that was interrupted has left half done.
+    system(&["dpkg", "--configure", "-a"])?;
+    // A new machine may be busy with its own updates.
+    let apt = ["apt-get", "-qq", "-y", "-o", "DPkg::Lock::Timeout=600"];
+    system(&[&apt[..], &["update"]].concat())?;
+    system(&[&apt[..], &["install", "--no-install-recommends"], packages].concat())
 }

@@ -38,10 +38,10 @@ END
 ) || exit 1
 export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 
-quick=${QUICK:+--quick}
-peer=
+set --
+[ -z "${QUICK:-}" ] || set -- --quick
 if "$python" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
-    peer="--peer torch --python $python"
+    set -- "$@" --peer torch --python "$python"
 else
     echo "run.sh: no PyTorch that sees the GPU in $python: nothing to compare with" >&2
 fi
@@ -51,13 +51,11 @@ nvidia-smi >results/nvidia-smi.txt
 # Every pass is compared with the CPU's result before it is timed; a wrong one ends the script.
 for dtype in f32 bf16 f16; do
     echo "== operators, $dtype"
-    # shellcheck disable=SC2086
-    ./kernelscope --device cuda bench ops --dtype $dtype --json $quick $peer >results/ops-$dtype.json
+    ./kernelscope --device cuda bench ops --dtype "$dtype" --json "$@" >"results/ops-$dtype.json"
     echo "results/ops-$dtype.json"
 done
 echo "== networks"
-# shellcheck disable=SC2086
-./kernelscope --device cuda bench models convnext-t-1d replknet-31b sw-v2-t --batch 64 --train --json $quick $peer \
+./kernelscope --device cuda bench models convnext-t-1d replknet-31b sw-v2-t --batch 64 --train --json "$@" \
     >results/models.json
 echo "results/models.json"
 echo "done: everything was right; the figures are in results/"

@@ -21,6 +21,8 @@
 // All printing goes through `output::say` and `output::note`: `println!` and `eprintln!` panic when the reader of a pipe
 // has left.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking"))]
+
 mod ablate;
 mod bench;
 mod erf;

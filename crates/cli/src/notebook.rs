@@ -118,13 +118,20 @@ fn kernel(root: &Path) -> Result<PathBuf> {
 
 fn lab(root: &Path, folder: Option<&Path>, no_browser: bool) -> Result<()> {
     let venv = cache()?.join("venv");
-    let jupyter = venv.join("bin/jupyter");
-    if !venv.join("bin/jupyter-lab").is_file() {
+    let (jupyter, python) = (venv.join("bin/jupyter"), venv.join("bin/python"));
+    // It may have been interrupted while it was installed, or the system's Python may be another now.
+    let works = Command::new(&python).args(["-m", "jupyterlab", "--version"]).output();
+    if !works.is_ok_and(|output| output.status.success()) {
         note(format_args!("installing JupyterLab in {}", venv.display()));
+        match std::fs::remove_dir_all(&venv) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", venv)(error)),
+            _ => {}
+        }
         let hint = "python3 with its venv module is needed (Debian and Ubuntu: apt install python3-venv)";
         step(Command::new("python3").args(["-m", "venv"]).arg(&venv), hint)?;
-        let mut pip = Command::new(venv.join("bin/python"));
-        step(pip.args(["-m", "pip", "install", "--quiet", JUPYTERLAB]), "pip needs the network")?;
+        let mut pip = Command::new(python);
+        pip.args(["-m", "pip", "install", "--quiet", JUPYTERLAB]).env("PIP_USER", "0");
+        step(&mut pip, "pip needs the network")?;
     }
     let kernel = kernel(root)?;
     step(Command::new(&kernel).arg("install").arg("--prefix").arg(&venv).stdout(Stdio::null()), "see above")?;

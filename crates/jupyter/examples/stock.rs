@@ -2,7 +2,7 @@
 //! `cargo install`, since nearly all it consists of is in kernelscope's kernel as well and need not be compiled again.
 
 // A command prints.
-#![allow(clippy::print_stderr)]
+#![allow(clippy::print_stderr, reason = "a program prints")]
 
 use std::process::ExitCode;
 

@@ -18,9 +18,9 @@
 //! | `install` | tells Jupyter of this kernel |
 
 // A command prints.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program prints")]
 // A test stops at the first surprise.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking"))]
 
 mod analysis;
 mod answers;
@@ -157,16 +157,16 @@ fn begin() -> Result<SessionFolder> {
         unsafe { std::env::set_var(name, value) };
     }
     if let Some(path) = places::library_path() {
-        // SAFETY: as above.
+        // SAFETY: no other thread runs yet that could read the environment meanwhile.
         unsafe { std::env::set_var(places::LIBRARY_PATH, path) };
     }
     for name in ["EVCXR_TMPDIR", frames::SESSION] {
-        // SAFETY: as above.
+        // SAFETY: no other thread runs yet that could read the environment meanwhile.
         unsafe { std::env::set_var(name, folder.path()) };
     }
     // Without links, as on some systems, rust-analyzer reads everything, and the first answer takes longer.
     for (name, value) in View::create(folder.path()).iter().flat_map(View::environment) {
-        // SAFETY: as above.
+        // SAFETY: no other thread runs yet that could read the environment meanwhile.
         unsafe { std::env::set_var(name, value) };
     }
     Ok(folder)

@@ -83,9 +83,13 @@ impl Prepared {
         fs::create_dir_all(&self.folder).map_err(Error::io("create", &self.folder))?;
         let lock = self.folder.join("lock");
         let _guard = places::lock(&lock)?;
-        let (changed, compiler) = (sources::sync(&self.root, &self.sources())?, sources::compiler()?);
-        let complete = || fs::read_to_string(self.stamp()).is_ok_and(|found| found == compiler);
-        if !changed && complete() && analysis::is_prepared(&self.folder) {
+        // Cargo's names for what it builds follow from where the sources are, and the folder may have been moved.
+        let complete = format!("{}in {}\n", sources::compiler()?, self.folder.display());
+        // Whoever is interrupted after the first change leaves sources that nothing was compiled from yet.
+        let begin = || _ = fs::remove_file(self.stamp());
+        let changed = sources::sync(&self.root, &self.sources(), &begin)?;
+        let is_complete = || fs::read_to_string(self.stamp()).is_ok_and(|found| found == complete);
+        if !changed && is_complete() && analysis::is_prepared(&self.folder) {
             return Ok(());
         }
         if !analysis::add_library() {
@@ -95,7 +99,7 @@ impl Prepared {
         let _ = fs::remove_file(self.stamp());
         self.compile(progress)?;
         analysis::prepare(&self.folder)?;
-        fs::write(self.stamp(), compiler).map_err(Error::io("write", &self.stamp()))
+        fs::write(self.stamp(), complete).map_err(Error::io("write", &self.stamp()))
     }
 
     /// Runs the first cell in a process of its own, whose folder of compilation this is.
@@ -104,6 +108,9 @@ impl Prepared {
         let mut child = Command::new(program)
             .arg("compile")
             .env("EVCXR_TMPDIR", &self.folder)
+            // They may be relative to this process's folder.
+            .env(places::SOURCE, &self.root)
+            .env(places::CACHE, self.folder.parent().unwrap_or(&self.folder))
             .env("CARGO_HOME", analysis::cargo_home())
             .env_remove("RUST_SRC_PATH")
             // It runs one cell that nobody listens to.

@@ -34,20 +34,20 @@ const NO_PINS: &str = "crates/prelude/pins/src/lib.rs";
 const WITH_PINS: &str = "\n[dependencies.kernelscope-pins]\npath = \"pins\"\n";
 
 /// Makes the copy equal to the source tree; files with the same content keep their times. Says whether anything that
-/// cells use has changed.
+/// cells use has changed, and calls `begin` before that changes.
 ///
 /// # Errors
 /// If a file cannot be read or written.
-pub fn sync(root: &Path, copy: &Path) -> Result<bool> {
+pub fn sync(root: &Path, copy: &Path, begin: &dyn Fn()) -> Result<bool> {
     let mut changed = false;
     let mut kept = BTreeSet::new();
     for name in FILES {
         kept.insert(PathBuf::from(name));
-        changed |= write_changed(&read(&root.join(name))?, &copy.join(name))?;
+        changed |= write_changed(&read(&root.join(name))?, &copy.join(name), begin)?;
     }
     for (file, content) in [(PINS, pins(&root.join("Cargo.lock"))?.as_str()), (NO_PINS, "")] {
         kept.insert(PathBuf::from(file));
-        changed |= write_changed(content.as_bytes(), &copy.join(file))?;
+        changed |= write_changed(content.as_bytes(), &copy.join(file), begin)?;
     }
     for (folder, used) in FOLDERS {
         let mut files = Vec::new();
@@ -57,7 +57,7 @@ pub fn sync(root: &Path, copy: &Path) -> Result<bool> {
             if file == Path::new(MANIFEST) {
                 content.extend_from_slice(WITH_PINS.as_bytes());
             }
-            let differs = write_changed(&content, &copy.join(&file))?;
+            let differs = write_changed(&content, &copy.join(&file), if used { begin } else { &|| () })?;
             changed |= differs && used;
             kept.insert(file);
         }
@@ -65,6 +65,9 @@ pub fn sync(root: &Path, copy: &Path) -> Result<bool> {
         collect(copy, Path::new(folder), &mut copies)?;
         for file in copies.into_iter().filter(|file| !kept.contains(file)) {
             let path = copy.join(&file);
+            if used {
+                begin();
+            }
             fs::remove_file(&path).map_err(Error::io("remove", &path))?;
             changed |= used;
         }
@@ -77,10 +80,11 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Writes a file unless it has this content; says whether it did.
-fn write_changed(content: &[u8], to: &Path) -> Result<bool> {
+fn write_changed(content: &[u8], to: &Path, begin: &dyn Fn()) -> Result<bool> {
     if fs::read(to).is_ok_and(|found| found == content) {
         return Ok(false);
     }
+    begin();
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
@@ -175,6 +179,7 @@ pub fn compiler() -> Result<String> {
 mod tests {
     use super::*;
     use crate::places;
+    use std::cell::Cell;
     use std::time::{Duration, SystemTime};
 
     const LOCK: &str = r#"
@@ -234,8 +239,10 @@ source = "registry+https://github.com/rust-lang/crates.io-index"
         write("Cargo.lock", LOCK);
         write("crates/prelude/tests/big.txt", "left out");
         write("crates/jupyter/src/main.rs", "1");
-        assert!(sync(&root, &copy).unwrap());
-        assert!(!sync(&root, &copy).unwrap() && !copy.join("crates/prelude/tests").exists());
+        let begun = Cell::new(0);
+        let sync = || sync(&root, &copy, &|| begun.set(begun.get() + 1)).unwrap();
+        assert!(sync() && begun.take() > 0);
+        assert!(!sync() && begun.take() == 0 && !copy.join("crates/prelude/tests").exists());
         let manifest = fs::read_to_string(copy.join(MANIFEST)).unwrap();
         assert!(manifest.starts_with("# crates/prelude/Cargo.toml\n[dependencies."), "{manifest}");
         assert!(copy.join(PINS).is_file() && copy.join(NO_PINS).is_file());
@@ -243,16 +250,16 @@ source = "registry+https://github.com/rust-lang/crates.io-index"
         let file = fs::File::options().write(true).open(copy.join("src/lib.rs")).unwrap();
         file.set_modified(long_ago).unwrap();
         write("src/lib.rs", "# src/lib.rs");
-        assert!(!sync(&root, &copy).unwrap());
+        assert!(!sync());
         assert_eq!(fs::metadata(copy.join("src/lib.rs")).unwrap().modified().unwrap(), long_ago);
         write("xtask/src/main.rs", "2");
         write("crates/jupyter/src/main.rs", "2");
-        assert!(!sync(&root, &copy).unwrap());
+        assert!(!sync() && begun.take() == 0);
         assert_eq!(fs::read_to_string(copy.join("xtask/src/main.rs")).unwrap(), "2");
         write("src/ops/a.rs", "2");
-        assert!(sync(&root, &copy).unwrap());
+        assert!(sync() && begun.take() == 1);
         fs::remove_file(root.join("src/ops/a.rs")).unwrap();
-        assert!(sync(&root, &copy).unwrap() && !copy.join("src/ops/a.rs").exists());
+        assert!(sync() && begun.take() == 1 && !copy.join("src/ops/a.rs").exists());
         places::remove(&dir);
     }
 }

@@ -6,7 +6,7 @@
 //! ```
 
 // An example prints.
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "a program prints")]
 
 use candle_core::Device;
 use kernelscope::analysis::erf::{Erf, Probe, THRESHOLDS, area_ratios};

@@ -24,7 +24,7 @@
 //! | [`interrupt`] | the flag that Jupyter's stop button sets |
 
 // A test stops at the first surprise.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking"))]
 
 pub mod grid;
 pub mod interrupt;
@@ -40,6 +40,7 @@ pub use candle_nn;
 pub use kernelscope;
 pub use kernelscope_lab;
 pub use plotters;
+pub use serde;
 pub use toml;
 
 use std::sync::Once;

@@ -9,7 +9,7 @@ pub use crate::training::{Training, train, training};
 pub use crate::viewer::open_viewer;
 
 // The crates, so that cells can write `use kernelscope::ops::...`.
-pub use crate::{candle_core, candle_nn, kernelscope, kernelscope_lab, plotters, toml};
+pub use crate::{candle_core, candle_nn, kernelscope, kernelscope_lab, plotters, serde, toml};
 
 pub use candle_core::{D, DType, Device, IndexOp, Module, Tensor, Var};
 // Traits behind `dyn`: variables that hold one are not kept otherwise.

@@ -87,6 +87,11 @@ impl Depthwise2d {
         Ok(Depthwise2d { plans: Plans::new(TapTable::shared(channels, &taps)?), options })
     }
 
+    /// The geometry.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// The taps of every channel.
     pub fn table(&self) -> &TapTable {
         self.plans.table()
@@ -141,6 +146,6 @@ impl Depthwise2d {
     pub fn forward(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let (_, _, height, width) = dims4("input", x)?;
         super::check_kernel(weight, self.options.kernel.0, self.options.kernel.1)?;
-        TapConv::with_plan(self.plans.get(self.geometry(height, width)?), false)?.apply(x, weight, bias)
+        TapConv::with_plan(self.plans.get(self.geometry(height, width)?)?, false)?.apply(x, weight, bias)
     }
 }

@@ -2,9 +2,10 @@
 
 use super::columns::{ColumnMap, Columns};
 use crate::Result;
-use crate::ops::matrix::{Matrix, Room};
-use crate::ops::operator::{self, Op3};
-use crate::ops::storage::{self, Element, write};
+use crate::ops::fill::{Filled, write_both};
+use crate::ops::matrix::{Matrix, UnfilledMatrix};
+use crate::ops::operator::{self, Gradients, Op3};
+use crate::ops::storage::{self, Element};
 use crate::ops::{check_per_channel, dims4, pointwise};
 use candle_core::{Shape, Tensor};
 
@@ -84,67 +85,90 @@ impl Op3 for GeluPointwise {
         Shape::from((images, self.0.outputs, height, width))
     }
 
-    fn forward<T: Element>(&self, [h, weight, small]: [&[T]; 3]) -> Vec<T> {
+    fn forward<T: Element>(&self, [h, weight, small]: [&[T]; 3]) -> Result<Vec<T>> {
         self.0.forward(h, &self.folded(weight, small))
     }
 
-    fn gradients<T: Element>(&self, [h, weight, small]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
+    fn gradients<T: Element>(
+        &self,
+        [h, weight, small]: [&[T]; 3],
+        dy: &[T],
+        wanted: [bool; 3],
+    ) -> Result<Gradients<T>> {
         let parameters = wanted[1] || wanted[2];
-        let gradients = self.0.gradients(h, &self.folded(weight, small), dy, [wanted[0], parameters]);
+        let gradients = self.0.gradients(h, &self.folded(weight, small), dy, [wanted[0], parameters])?;
         let (dw, dsmall) = gradients.weight.map(|folded| self.unfolded(weight, small, &folded)).unzip();
-        [gradients.input, dw.filter(|_| wanted[1]), dsmall.filter(|_| wanted[2])]
+        Ok([gradients.input, dw.filter(|_| wanted[1]), dsmall.filter(|_| wanted[2])])
     }
 }
 
 struct Gelu;
 
 impl ColumnMap for Gelu {
-    fn apply<T: Element>(&self, x: Matrix<T>, z: Room<T>) {
-        pulp::Arch::new().dispatch(Forward { x, z });
+    fn apply<'z, T: Element>(&self, x: Matrix<T>, z: UnfilledMatrix<'z, T>) -> Filled<'z> {
+        pulp::Arch::new().dispatch(Forward { x, z })
     }
 
-    fn apply_with_gradient<T: Element>(&self, x: Matrix<T>, dz: Matrix<T>, z: Room<T>, dx: Room<T>) {
-        pulp::Arch::new().dispatch(Backward { x, dz, z, dx });
+    fn apply_with_gradient<'z, 'dx, T: Element>(
+        &self,
+        x: Matrix<T>,
+        dz: Matrix<T>,
+        z: UnfilledMatrix<'z, T>,
+        dx: UnfilledMatrix<'dx, T>,
+    ) -> (Filled<'z>, Filled<'dx>) {
+        pulp::Arch::new().dispatch(Backward { x, dz, z, dx })
     }
 }
 
-struct Forward<'a, T> {
-    x: Matrix<'a, T>,
-    z: Room<'a, T>,
+struct Forward<'x, 'z, T> {
+    x: Matrix<'x, T>,
+    z: UnfilledMatrix<'z, T>,
 }
 
-impl<T: Element> pulp::NullaryFnOnce for Forward<'_, T> {
-    type Output = ();
+impl<'z, T: Element> pulp::NullaryFnOnce for Forward<'_, 'z, T> {
+    type Output = Filled<'z>;
 
     #[inline(always)]
-    fn call(self) {
-        let Forward { x, mut z } = self;
-        for row in 0..x.rows() {
-            write(z.row(row), x.row(row).iter().map(|&x| x * x.normal_cdf()));
+    fn call(self) -> Filled<'z> {
+        let Forward { x, z } = self;
+        let mut filled = Filled::none();
+        for (row, z) in z.into_rows().enumerate() {
+            filled += z.write(x.row(row).iter().map(|&x| x * x.normal_cdf()));
         }
+        filled
     }
 }
 
-struct Backward<'a, T> {
-    x: Matrix<'a, T>,
-    dz: Matrix<'a, T>,
-    z: Room<'a, T>,
-    dx: Room<'a, T>,
+struct Backward<'x, 'z, 'dx, T> {
+    x: Matrix<'x, T>,
+    dz: Matrix<'x, T>,
+    z: UnfilledMatrix<'z, T>,
+    dx: UnfilledMatrix<'dx, T>,
 }
 
-impl<T: Element> pulp::NullaryFnOnce for Backward<'_, T> {
-    type Output = ();
+impl<'z, 'dx, T: Element> pulp::NullaryFnOnce for Backward<'_, 'z, 'dx, T> {
+    type Output = (Filled<'z>, Filled<'dx>);
 
     #[inline(always)]
-    fn call(self) {
-        let Backward { x, dz, mut z, mut dx } = self;
-        for row in 0..x.rows() {
-            let results = z.row(row).iter_mut().zip(dx.row(row));
-            for ((&x, &dz), (z, dx)) in x.row(row).iter().zip(dz.row(row)).zip(results) {
-                let (cdf, pdf) = x.normal();
-                z.write(x * cdf);
-                dx.write(dz * (cdf + x * pdf));
-            }
+    fn call(self) -> Self::Output {
+        let Backward { x, dz, z, dx } = self;
+        let mut filled = (Filled::none(), Filled::none());
+        for (row, (z, dx)) in z.into_rows().zip(dx.into_rows()).enumerate() {
+            let columns = x.row(row).iter().zip(dz.row(row));
+            let written = write_both(
+                z,
+                dx,
+                columns.map(
+                    #[inline(always)]
+                    |(&x, &dz)| {
+                        let (cdf, pdf) = x.normal();
+                        (x * cdf, dz * (cdf + x * pdf))
+                    },
+                ),
+            );
+            filled.0 += written.0;
+            filled.1 += written.1;
         }
+        filled
     }
 }

@@ -1,9 +1,10 @@
 //! Layer norm over channels and the pointwise convolution that follows, as one operator.
 
 use super::columns::{ColumnMap, Columns};
-use crate::ops::matrix::{Matrix, Room};
-use crate::ops::operator::{self, Op3};
-use crate::ops::storage::{self, Element, write};
+use crate::ops::fill::Filled;
+use crate::ops::matrix::{Matrix, UnfilledMatrix};
+use crate::ops::operator::{self, Gradients, Op3};
+use crate::ops::storage::{self, Element};
 use crate::ops::{check_per_channel, dims4, pointwise};
 use crate::{Error, Result};
 use candle_core::{Shape, Tensor};
@@ -109,15 +110,20 @@ impl Op3 for NormPointwise {
         Shape::from((images, self.0.outputs, height, width))
     }
 
-    fn forward<T: Element>(&self, [x, weight, small]: [&[T]; 3]) -> Vec<T> {
+    fn forward<T: Element>(&self, [x, weight, small]: [&[T]; 3]) -> Result<Vec<T>> {
         self.0.forward(x, &self.folded(weight, small))
     }
 
-    fn gradients<T: Element>(&self, [x, weight, small]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
+    fn gradients<T: Element>(
+        &self,
+        [x, weight, small]: [&[T]; 3],
+        dy: &[T],
+        wanted: [bool; 3],
+    ) -> Result<Gradients<T>> {
         let parameters = wanted[1] || wanted[2];
-        let gradients = self.0.gradients(x, &self.folded(weight, small), dy, [wanted[0], parameters]);
+        let gradients = self.0.gradients(x, &self.folded(weight, small), dy, [wanted[0], parameters])?;
         let (dw, dsmall) = gradients.weight.map(|folded| self.unfolded(weight, small, &folded)).unzip();
-        [gradients.input, dw.filter(|_| wanted[1]), dsmall.filter(|_| wanted[2])]
+        Ok([gradients.input, dw.filter(|_| wanted[1]), dsmall.filter(|_| wanted[2])])
     }
 }
 
@@ -127,12 +133,18 @@ struct Normal {
 }
 
 impl ColumnMap for Normal {
-    fn apply<T: Element>(&self, x: Matrix<T>, z: Room<T>) {
-        pulp::Arch::new().dispatch(Forward { x, z, eps: T::from_f64(self.eps) });
+    fn apply<'z, T: Element>(&self, x: Matrix<T>, z: UnfilledMatrix<'z, T>) -> Filled<'z> {
+        pulp::Arch::new().dispatch(Forward { x, z, eps: T::from_f64(self.eps) })
     }
 
-    fn apply_with_gradient<T: Element>(&self, x: Matrix<T>, dz: Matrix<T>, z: Room<T>, dx: Room<T>) {
-        pulp::Arch::new().dispatch(Backward { x, dz, z, dx, eps: T::from_f64(self.eps) });
+    fn apply_with_gradient<'z, 'dx, T: Element>(
+        &self,
+        x: Matrix<T>,
+        dz: Matrix<T>,
+        z: UnfilledMatrix<'z, T>,
+        dx: UnfilledMatrix<'dx, T>,
+    ) -> (Filled<'z>, Filled<'dx>) {
+        pulp::Arch::new().dispatch(Backward { x, dz, z, dx, eps: T::from_f64(self.eps) })
     }
 }
 
@@ -160,64 +172,71 @@ fn statistics<T: Element>(x: Matrix<T>, eps: T) -> (Vec<T>, Vec<T>) {
     (mean, rstd)
 }
 
-struct Forward<'a, T> {
-    x: Matrix<'a, T>,
-    z: Room<'a, T>,
+struct Forward<'x, 'z, T> {
+    x: Matrix<'x, T>,
+    z: UnfilledMatrix<'z, T>,
     eps: T,
 }
 
-impl<T: Element> pulp::NullaryFnOnce for Forward<'_, T> {
-    type Output = ();
+impl<'z, T: Element> pulp::NullaryFnOnce for Forward<'_, 'z, T> {
+    type Output = Filled<'z>;
 
     #[inline(always)]
-    fn call(self) {
-        let Forward { x, mut z, eps } = self;
+    fn call(self) -> Filled<'z> {
+        let Forward { x, z, eps } = self;
         let (mean, rstd) = statistics(x, eps);
-        for row in 0..x.rows() {
+        let mut filled = Filled::none();
+        for (row, z) in z.into_rows().enumerate() {
             let columns = x.row(row).iter().zip(&mean).zip(&rstd);
-            write(z.row(row), columns.map(|((&x, &mean), &rstd)| (x - mean) * rstd));
+            filled += z.write(columns.map(|((&x, &mean), &rstd)| (x - mean) * rstd));
         }
+        filled
     }
 }
 
 /// `dx = rstd * (dz - mean dz - z * mean(dz * z))`.
-struct Backward<'a, T> {
-    x: Matrix<'a, T>,
-    dz: Matrix<'a, T>,
-    z: Room<'a, T>,
-    dx: Room<'a, T>,
+struct Backward<'x, 'z, 'dx, T> {
+    x: Matrix<'x, T>,
+    dz: Matrix<'x, T>,
+    z: UnfilledMatrix<'z, T>,
+    dx: UnfilledMatrix<'dx, T>,
     eps: T,
 }
 
-impl<T: Element> pulp::NullaryFnOnce for Backward<'_, T> {
-    type Output = ();
+impl<'z, 'dx, T: Element> pulp::NullaryFnOnce for Backward<'_, 'z, 'dx, T> {
+    type Output = (Filled<'z>, Filled<'dx>);
 
     #[inline(always)]
-    fn call(self) {
-        let Backward { x, dz, mut z, mut dx, eps } = self;
+    fn call(self) -> Self::Output {
+        let Backward { x, dz, z, dx, eps } = self;
         let (mean, rstd) = statistics(x, eps);
         let count = T::from_f64(x.rows() as f64);
         let (mut sum, mut product) = (vec![T::zero(); x.cols()], vec![T::zero(); x.cols()]);
-        for row in 0..x.rows() {
+        let mut filled = (Filled::none(), Filled::none());
+        for (row, z) in z.into_rows().enumerate() {
             let columns = x.row(row).iter().zip(&mean).zip(&rstd);
             let normal = columns.map(|((&x, &mean), &rstd)| (x - mean) * rstd);
             let sums = sum.iter_mut().zip(&mut product).zip(dz.row(row));
-            for ((z, normal), ((sum, product), &dz)) in z.row(row).iter_mut().zip(normal).zip(sums) {
-                z.write(normal);
-                *sum += dz;
-                *product += dz * normal;
-            }
+            filled.0 += z.write(normal.zip(sums).map(
+                #[inline(always)]
+                |(normal, ((sum, product), &dz))| {
+                    *sum += dz;
+                    *product += dz * normal;
+                    normal
+                },
+            ));
         }
         for (sum, product) in sum.iter_mut().zip(&mut product) {
             *sum /= count;
             *product /= count;
         }
-        for row in 0..x.rows() {
-            // The normalised values again: rooms are not read.
+        for (row, dx) in dx.into_rows().enumerate() {
+            // The normalized values again: what was just written is not read.
             let columns = x.row(row).iter().zip(&mean).zip(&rstd).zip(sum.iter().zip(&product)).zip(dz.row(row));
             let gradient = columns
                 .map(|((((&x, &mean), &rstd), (&sum, &product)), &dz)| rstd * (dz - sum - (x - mean) * rstd * product));
-            write(dx.row(row), gradient);
+            filled.1 += dx.write(gradient);
         }
+        filled
     }
 }

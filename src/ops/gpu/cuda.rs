@@ -1,6 +1,7 @@
 //! The kernels on an NVIDIA GPU: compiled by nvcc at build time, loaded once per device.
 
-use super::{Arg, Launch, Place, SHARED_BYTES, Target, Values};
+use super::memory::{InPlaceTarget, Memory, Values};
+use super::{KernelArg, LaunchSize, MemoryUse, SHARED_BYTES};
 use candle_core::cuda_backend::CudaStorageSlice;
 use candle_core::cuda_backend::cudarc::driver::sys::{CUevent_flags, CUfunction_attribute_enum, CUmemPool_attribute};
 use candle_core::cuda_backend::cudarc::driver::{
@@ -59,8 +60,8 @@ fn function(context: &Arc<CudaContext>, kernel: &str) -> Result<CudaFunction> {
 pub(super) fn alloc(device: &CudaDevice, dtype: DType, len: usize) -> Result<CudaStorage> {
     // The driver gives no memory of no bytes.
     let len = len.max(1);
-    // SAFETY: kernels write all of a result before anything reads it; the tests with the emulator, where fresh memory is
-    // not a number, hold them to that.
+    // SAFETY: the memory is not initialized, and every bit pattern is a value of these types. Kernels write all of a result
+    // before anything reads it: the emulator's fresh memory is NaN, which the tests would find in results.
     unsafe {
         Ok(match dtype {
             DType::F32 => CudaStorage::wrap_cuda_slice(device.alloc::<f32>(len)?, device.clone()),
@@ -88,7 +89,7 @@ fn read<'a>(values: &Values<'a>, stream: &'a CudaStream) -> Result<(u64, SyncOnD
         let (pointer, guard) = slice.device_ptr(stream);
         (pointer + (start * size_of::<T>()) as u64, guard)
     }
-    let Place::Cuda(storage) = values.place else {
+    let Memory::Cuda(storage) = values.memory else {
         return Err(Error::Msg("a kernel's argument is not in the memory of the GPU".into()));
     };
     Ok(match &storage.slice {
@@ -96,7 +97,6 @@ fn read<'a>(values: &Values<'a>, stream: &'a CudaStream) -> Result<(u64, SyncOnD
         CudaStorageSlice::F16(slice) => address(slice, values.start, stream),
         CudaStorageSlice::BF16(slice) => address(slice, values.start, stream),
         CudaStorageSlice::I32(slice) => address(slice, values.start, stream),
-        CudaStorageSlice::U32(slice) => address(slice, values.start, stream),
         _ => return Err(Error::Msg("a kernel's argument has a dtype that kernels do not know".into())),
     })
 }
@@ -125,15 +125,16 @@ pub(super) fn seconds(device: &CudaDevice, f: impl FnOnce() -> Result<()>) -> Re
 }
 
 /// Bytes in use before `f`, and at most while what it queues runs.
-pub(super) fn memory(device: &CudaDevice, f: impl FnOnce() -> Result<()>) -> Result<(u64, u64)> {
+pub(super) fn memory(device: &CudaDevice, f: impl FnOnce() -> Result<()>) -> Result<MemoryUse> {
     let stream = device.cuda_stream();
     let context = stream.context();
     stream.synchronize().map_err(Error::wrap)?;
     let attribute = |attribute: CUmemPool_attribute, reset: bool| -> Result<u64> {
         let mut value = 0u64;
         let to = (&raw mut value).cast::<c_void>();
-        // SAFETY: the device is the context's, its pool lives as long as the process, and the two attributes that are
-        // asked for are numbers of 64 bits, of which the highest may be set to zero.
+        // SAFETY: the device is the context's, and its default pool lives as long as the context. `to` points to 64 bits that
+        // outlive both calls, which is what these two attributes are; setting the high-water mark to zero, which `value` is
+        // then, resets it.
         unsafe {
             let pool = result::device::get_mem_pool(context.cu_device()).map_err(Error::wrap)?;
             if reset {
@@ -147,50 +148,64 @@ pub(super) fn memory(device: &CudaDevice, f: impl FnOnce() -> Result<()>) -> Res
     attribute(CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, true)?;
     f()?;
     stream.synchronize().map_err(Error::wrap)?;
-    Ok((before, attribute(CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, false)?.max(before)))
+    let peak = attribute(CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, false)?.max(before);
+    Ok(MemoryUse { before, peak })
+}
+
+/// What a kernel's parameter is copied from: the value of a pointer, or a struct.
+enum Parameter<'a> {
+    Pointer(u64),
+    Struct(&'a [u8]),
+}
+
+impl Parameter<'_> {
+    fn address(&mut self) -> *mut c_void {
+        match self {
+            Parameter::Pointer(pointer) => std::ptr::from_mut(pointer).cast(),
+            Parameter::Struct(bytes) => bytes.as_ptr().cast_mut().cast(),
+        }
+    }
 }
 
 /// Queues a kernel on the device's stream.
-pub(super) fn launch(device: &CudaDevice, kernel: &str, launch: Launch, arguments: &mut [Arg]) -> Result<()> {
+pub(super) fn launch(device: &CudaDevice, kernel: &str, size: LaunchSize, arguments: &mut [KernelArg]) -> Result<()> {
     let stream = device.cuda_stream();
     let function = function(stream.context(), kernel)?;
-    let mut words: Vec<*mut c_void> = Vec::new();
-    let mut addresses = Vec::with_capacity(arguments.len());
+    let mut parameters = Vec::with_capacity(arguments.len());
+    // Dropped after the launch: they record on the stream that it uses the memory.
     let mut guards = Vec::with_capacity(arguments.len());
     for argument in arguments.iter_mut() {
-        let (address, guard) = match argument {
-            Arg::Read(values) => read(values, &stream).map(|(address, guard)| (address, Some(guard)))?,
-            Arg::Write(Storage::Cuda(CudaStorage { slice, .. }))
-            | Arg::Update(Target::Cuda(CudaStorage { slice, .. })) => {
-                write(slice, &stream).map(|(address, guard)| (address, Some(guard)))?
-            }
-            Arg::Write(_) | Arg::Update(Target::Cpu(_)) => {
+        let (pointer, guard) = match argument {
+            KernelArg::Read(values) => read(values, &stream)?,
+            KernelArg::Write(Storage::Cuda(CudaStorage { slice, .. }))
+            | KernelArg::Update(InPlaceTarget::Cuda(CudaStorage { slice, .. })) => write(slice, &stream)?,
+            KernelArg::Write(_) | KernelArg::Update(InPlaceTarget::Cpu(_)) => {
                 return Err(Error::Msg("a kernel's result is not in the memory of the GPU".into()));
             }
-            Arg::None => (0, None),
-            Arg::Words(list) => {
-                words.push(list.as_ptr().cast_mut().cast());
-                addresses.push(None);
+            KernelArg::Absent => {
+                parameters.push(Parameter::Pointer(0));
+                continue;
+            }
+            KernelArg::Params { bytes, .. } => {
+                parameters.push(Parameter::Struct(bytes));
                 continue;
             }
         };
-        addresses.push(Some(address));
-        guards.extend(guard);
+        parameters.push(Parameter::Pointer(pointer));
+        guards.push(guard);
     }
-    let mut words = words.into_iter();
-    let parameter = |address: &mut Option<u64>| match address {
-        Some(address) => Some(std::ptr::from_mut(address).cast()),
-        None => words.next(),
-    };
-    let mut parameters: Vec<*mut c_void> = addresses.iter_mut().filter_map(parameter).collect();
+    let mut addresses: Vec<*mut c_void> = parameters.iter_mut().map(Parameter::address).collect();
     stream.context().bind_to_thread().map_err(Error::wrap)?;
-    let (grid, threads, shared) = (launch.grid as u32, launch.threads as u32, launch.shared as u32);
-    // SAFETY: the parameters point to addresses of live memory on this device and to structures of the kernel's layout,
-    // all of which the driver copies during the call. The guards order the launch after earlier uses of the memory. The
-    // emulator's tests check that kernels stay within it.
+    let (blocks, threads, shared_bytes) = (size.blocks as u32, size.threads as u32, size.shared_bytes as u32);
+    // SAFETY: `addresses` point to pointers and structs that live until the call returns; the driver reads them during the
+    // call and does not write to them. The pointers are null, where kernels expect no memory, or point to memory on this
+    // device that outlives the launch, since it is freed in the order of this stream; the guards order the launch after
+    // what other streams do with it. Structs have the layout that kernels declare, which both compilers check (`params`).
+    // That a kernel gets arguments of its types and stays within its memory is what the emulator checks in tests.
     unsafe {
+        let (grid, block) = ((blocks, 1, 1), (threads, 1, 1));
         let function = function.cu_function();
-        result::launch_kernel(function, (grid, 1, 1), (threads, 1, 1), shared, stream.cu_stream(), &mut parameters)
+        result::launch_kernel(function, grid, block, shared_bytes, stream.cu_stream(), &mut addresses)
             .map_err(Error::wrap)
     }
 }

@@ -1,6 +1,7 @@
-//! Kernels on the CPU, by an emulator that comes from outside: the tests' one is in `kernels/emulator/`.
+//! Kernels on the CPU, by an emulator that tests bring along: the one in `kernels/emulator/`.
 
-use super::{Arg, Launch, Place, Target, Values};
+use super::memory::{InPlaceTarget, Memory, Values};
+use super::{KernelArg, LaunchSize};
 use crate::Error;
 use candle_core::{CpuStorage, DType, Storage};
 use half::{bf16, f16};
@@ -9,20 +10,20 @@ use std::ops::Range;
 
 /// An argument of an emulated kernel.
 #[derive(Debug)]
-pub enum Argument<'a> {
+pub enum EmulatedArg<'a> {
     /// Memory that is read: some values of a storage.
     Read(&'a CpuStorage, Range<usize>),
     /// Memory that is written, or read and written.
     Write(&'a mut CpuStorage),
     /// No memory.
     Absent,
-    /// A structure of 32-bit words.
-    Words(&'a [i32]),
+    /// A struct that is passed by value: its name, and its bytes.
+    Params(&'static str, &'a [u8]),
 }
 
 /// Runs the kernel of a name with these arguments. The threads of a block run in ascending order (0), in descending order
 /// (1), or mixed by the number. A fault of the kernel is an error that says what and where it is.
-pub type Emulator = fn(&str, Launch, &mut [Argument], u32) -> Result<(), String>;
+pub type Emulator = fn(&str, LaunchSize, &mut [EmulatedArg], u32) -> Result<(), String>;
 
 /// An emulator and the order of threads.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +38,6 @@ thread_local! {
 
 /// Runs `f` with the operators on tensors of the CPU computed by the GPU's kernels, emulated, wherever an operator has
 /// kernels. It holds for the calling thread.
-///
-/// This is for tests: it is thousands of times slower than a GPU.
 pub fn emulated<R>(run: Emulator, order: u32, f: impl FnOnce() -> R) -> R {
     struct Restore(Option<Emulated>);
     impl Drop for Restore {
@@ -69,26 +68,26 @@ pub(super) fn alloc(dtype: DType, len: usize) -> candle_core::Result<CpuStorage>
 /// Runs a kernel.
 pub(super) fn launch(
     kernel: &str,
-    launch: Launch,
-    arguments: &mut [Arg],
+    size: LaunchSize,
+    arguments: &mut [KernelArg],
     Emulated { run, order }: Emulated,
 ) -> candle_core::Result<()> {
     let elsewhere = || candle_core::Error::Msg("an argument of an emulated kernel is not in the CPU's memory".into());
     let mut emulated = Vec::with_capacity(arguments.len());
     for argument in arguments {
         emulated.push(match argument {
-            Arg::Read(Values { place: Place::Cpu(storage), start, len }) => {
-                Argument::Read(storage, *start..*start + *len)
+            KernelArg::Read(Values { memory: Memory::Cpu(storage), start, len }) => {
+                EmulatedArg::Read(storage, *start..*start + *len)
             }
-            Arg::Write(Storage::Cpu(storage)) => Argument::Write(storage),
-            Arg::Update(Target::Cpu(storage)) => Argument::Write(storage),
-            Arg::None => Argument::Absent,
-            Arg::Words(words) => Argument::Words(words),
+            KernelArg::Write(Storage::Cpu(storage)) => EmulatedArg::Write(storage),
+            KernelArg::Update(InPlaceTarget::Cpu(storage)) => EmulatedArg::Write(storage),
+            KernelArg::Absent => EmulatedArg::Absent,
+            KernelArg::Params { name, bytes } => EmulatedArg::Params(name, bytes),
             #[cfg(feature = "cuda")]
-            Arg::Read(_) | Arg::Update(_) => return Err(elsewhere()),
-            Arg::Write(_) => return Err(elsewhere()),
+            KernelArg::Read(_) | KernelArg::Update(_) => return Err(elsewhere()),
+            KernelArg::Write(_) => return Err(elsewhere()),
         });
     }
-    run(kernel, launch, &mut emulated, order)
+    run(kernel, size, &mut emulated, order)
         .map_err(|fault| Error::argument("emulated kernel", fault, "a kernel without faults").into())
 }

@@ -1,8 +1,16 @@
-//! What measurements of a GPU need: its clock, the memory in use, and kernels that show what it can do.
+//! What measurements of a GPU need: its clock, the memory in use, and kernels that show what it can do (`kernels/probe.cu`).
 
-use super::{Arg, Gpu, Launch, Values};
+use super::params::{CopyProbeParams, FmaProbeParams};
+use super::{Gpu, KernelArg, LaunchSize, THREADS, Values};
 use crate::Result;
 use candle_core::{DType, Tensor};
+
+/// Multiprocessors of the largest GPUs, all of which are to be busy.
+const MULTIPROCESSORS: usize = 132;
+
+/// Independent chains of multiply-adds of a thread, and multiply-adds of a chain.
+const CHAINS: usize = 16;
+const ROUNDS: u32 = 4096;
 
 /// Bytes of a device's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +61,7 @@ impl Meter {
     /// # Errors
     /// Those of `f` and of the device.
     pub fn memory(&self, f: impl FnOnce() -> candle_core::Result<()>) -> Result<Option<MemoryUse>> {
-        Ok(self.gpu.memory(f)?.map(|(before, peak)| MemoryUse { before, peak }))
+        Ok(self.gpu.memory(f)?)
     }
 
     /// A function that copies `count` f32 values from one place in the device's memory to another, as fast as it can,
@@ -65,11 +73,12 @@ impl Meter {
         let from = self.gpu.alloc(DType::F32, count)?;
         let mut to = self.gpu.alloc(DType::F32, count)?;
         Ok(move || {
-            let words = [count as i32, 0, 0];
-            let launch = Launch { grid: 132 * 16, threads: 256, shared: 0 };
+            let params = CopyProbeParams { count: count as u64 };
+            let size = LaunchSize { blocks: MULTIPROCESSORS * 16, threads: THREADS, shared_bytes: 0 };
             self.seconds(|| {
                 let from = Values::all(&from, count)?;
-                self.gpu.launch("probe_copy", launch, &mut [Arg::Read(from), Arg::Write(&mut to), Arg::Words(&words)])
+                let mut arguments = [KernelArg::Read(from), KernelArg::Write(&mut to), KernelArg::params(&params)];
+                self.gpu.launch("probe_copy", size, &mut arguments)
             })
         })
     }
@@ -79,14 +88,16 @@ impl Meter {
     /// # Errors
     /// If there is no memory for the sums.
     pub fn arithmetic_probe(&self) -> Result<impl FnMut() -> Result<ArithmeticProbe> + '_> {
-        let (grid, threads, rounds) = (132 * 32, 256, 4096);
-        let mut sums = self.gpu.alloc(DType::F32, grid * threads)?;
+        let size = LaunchSize { blocks: MULTIPROCESSORS * 32, threads: THREADS, shared_bytes: 0 };
+        let threads = size.blocks * size.threads;
+        let mut sums = self.gpu.alloc(DType::F32, threads)?;
         Ok(move || {
-            let words = [0, 0, rounds];
-            let launch = Launch { grid, threads, shared: 0 };
-            let seconds = self
-                .seconds(|| self.gpu.launch("probe_fma", launch, &mut [Arg::Write(&mut sums), Arg::Words(&words)]))?;
-            Ok(ArithmeticProbe { macs: (grid * threads * 16) as f64 * f64::from(rounds), seconds })
+            let params = FmaProbeParams { rounds: ROUNDS, term: 1.0 };
+            let seconds = self.seconds(|| {
+                let mut arguments = [KernelArg::Write(&mut sums), KernelArg::params(&params)];
+                self.gpu.launch("probe_fma", size, &mut arguments)
+            })?;
+            Ok(ArithmeticProbe { macs: (threads * CHAINS) as f64 * f64::from(ROUNDS), seconds })
         })
     }
 }

@@ -1,9 +1,10 @@
 //! Launches of `kernels/planes.cu`: sums over planes and affine combinations of maps, which batch norm, response norm,
-//! residuals and biases consist of.
+//! residuals and biases consist of; and the kernels that compute the factors of these combinations.
 
-use super::{Arg, Gpu, Launch, THREADS, Values, suffix};
+use super::params::{ChannelSumsParams, PlaneAffineParams, PlaneParams, PlaneSumsParams, ResidualFactorsParams};
+use super::{Gpu, KernelArg, LaunchSize, THREADS, Values, typed};
 use crate::Error;
-use candle_core::{CpuStorage, DType, Storage};
+use candle_core::{DType, Storage};
 
 /// Planes (images times channels) of a number of positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,13 +17,40 @@ pub(crate) struct Planes {
     pub positions: usize,
 }
 
-/// What an affine combination multiplies: factors of channels, or of planes.
+/// The two sums of a plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Per {
-    /// Three factors for each channel.
-    Channel,
-    /// Three factors for each plane.
-    Plane,
+pub(crate) enum PlaneSum {
+    /// Of products or squares.
+    Products,
+    /// Of the values of the first map.
+    Values,
+}
+
+/// The factors of an affine combination, in a GPU's memory: three for each channel, or for each plane.
+pub(crate) struct AffineFactors {
+    storage: Storage,
+    per_channel: bool,
+}
+
+/// Mean and inverse deviation of every channel, in a GPU's memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChannelStatistics<'a> {
+    pub mean: Values<'a>,
+    pub rstd: Values<'a>,
+}
+
+/// The gradients of batch norm's weight and bias, and the factors of the input's.
+pub(crate) struct BatchNormGradients {
+    pub weight: Storage,
+    pub bias: Storage,
+    pub factors: AffineFactors,
+}
+
+/// What response norm's gradient consists of: the factors of the input's, and what every plane adds to those of gamma and
+/// beta.
+pub(crate) struct ResponseNormGradients {
+    pub factors: AffineFactors,
+    pub shares: Storage,
 }
 
 impl Planes {
@@ -36,22 +64,32 @@ impl Planes {
         self.images * self.channels
     }
 
-    fn values(&self) -> usize {
-        self.count() * self.positions
-    }
-
-    fn words(&self) -> candle_core::Result<[i32; 3]> {
-        let numbers = [self.images, self.channels, self.positions];
+    fn params(&self) -> candle_core::Result<PlaneParams> {
         if self.count() >= 1 << 29 || self.positions >= 1 << 30 {
             let given = format!("{} planes of {} values", self.count(), self.positions);
             return Err(Error::argument("input", given, "fewer than 2^29 planes of 2^30 values on a GPU").into());
         }
-        Ok(numbers.map(|number| number as i32))
+        let int = |number: usize| number as i32;
+        Ok(PlaneParams { images: int(self.images), channels: int(self.channels), positions: int(self.positions) })
     }
 
     /// A warp for every plane.
-    fn launch(&self) -> Launch {
-        Launch { grid: self.count().div_ceil(THREADS / 32).clamp(1, 1 << 20), threads: THREADS, shared: 0 }
+    fn warps(&self) -> LaunchSize {
+        let blocks = self.count().div_ceil(THREADS / 32).clamp(1, 1 << 20);
+        LaunchSize { blocks, threads: THREADS, shared_bytes: 0 }
+    }
+
+    /// A block for every image, with room for sums over its warps.
+    fn image_blocks(&self) -> LaunchSize {
+        LaunchSize { blocks: self.images, threads: THREADS, shared_bytes: 4 * 64 }
+    }
+
+    fn channel_factors(&self, gpu: &Gpu) -> candle_core::Result<AffineFactors> {
+        Ok(AffineFactors { storage: gpu.alloc(DType::F32, 3 * self.channels)?, per_channel: true })
+    }
+
+    fn plane_factors(&self, gpu: &Gpu) -> candle_core::Result<AffineFactors> {
+        Ok(AffineFactors { storage: gpu.alloc(DType::F32, 3 * self.count())?, per_channel: false })
     }
 
     /// The sums of `a * b` and of `a` over every plane; without b, of `(a - shift)^2` and of `a`. What is subtracted from
@@ -64,11 +102,16 @@ impl Planes {
         shift: Option<Values>,
     ) -> candle_core::Result<Storage> {
         let mut sums = gpu.alloc(DType::F32, 2 * self.count())?;
-        let flags = [i32::from(b.is_none()), i32::from(shift.is_some())];
-        let words = self.words()?;
-        let (b, shift) = (b.map_or(Arg::None, Arg::Read), shift.map_or(Arg::None, Arg::Read));
-        let mut arguments = [Arg::Read(a), b, shift, Arg::Write(&mut sums), Arg::Words(&flags), Arg::Words(&words)];
-        gpu.launch(&format!("plane_sums_{}", suffix(a.dtype())?), self.launch(), &mut arguments)?;
+        let (squares, shifted) = (i32::from(b.is_none()), i32::from(shift.is_some()));
+        let params = PlaneSumsParams { planes: self.params()?, squares, shifted };
+        let mut arguments = [
+            KernelArg::Read(a),
+            KernelArg::read_if_any(b),
+            KernelArg::read_if_any(shift),
+            KernelArg::Write(&mut sums),
+            KernelArg::params(&params),
+        ];
+        gpu.launch(&typed("plane_sums", a.dtype())?, self.warps(), &mut arguments)?;
         Ok(sums)
     }
 
@@ -78,84 +121,187 @@ impl Planes {
         gpu: &Gpu,
         a: Values,
         b: Option<Values>,
-        factors: &Storage,
-        per: Per,
+        factors: &AffineFactors,
     ) -> candle_core::Result<Storage> {
-        let mut y = gpu.alloc(a.dtype(), self.values())?;
-        let count = if per == Per::Channel { self.channels } else { self.count() };
-        let factors = Values::all(factors, 3 * count)?;
-        let flags = [i32::from(b.is_some()), i32::from(per == Per::Channel)];
-        let words = self.words()?;
-        let b = b.map_or(Arg::None, Arg::Read);
-        let mut arguments =
-            [Arg::Read(a), b, Arg::Read(factors), Arg::Write(&mut y), Arg::Words(&flags), Arg::Words(&words)];
-        gpu.launch(&format!("plane_affine_{}", suffix(a.dtype())?), self.launch(), &mut arguments)?;
+        let mut y = gpu.alloc(a.dtype(), self.count() * self.positions)?;
+        let AffineFactors { storage, per_channel } = factors;
+        let factors = Values::all(storage, 3 * if *per_channel { self.channels } else { self.count() })?;
+        let (has_b, per_channel) = (i32::from(b.is_some()), i32::from(*per_channel));
+        let params = PlaneAffineParams { planes: self.params()?, has_b, per_channel };
+        let mut arguments = [
+            KernelArg::Read(a),
+            KernelArg::read_if_any(b),
+            KernelArg::Read(factors),
+            KernelArg::Write(&mut y),
+            KernelArg::params(&params),
+        ];
+        gpu.launch(&typed("plane_affine", a.dtype())?, self.warps(), &mut arguments)?;
         Ok(y)
     }
 
     /// Adds a bias per channel to `y`, in place.
     pub(crate) fn add_bias(&self, gpu: &Gpu, y: &mut Storage, bias: Values) -> candle_core::Result<()> {
-        let words = self.words()?;
-        let mut arguments = [Arg::Write(y), Arg::Read(bias), Arg::Words(&words)];
-        gpu.launch(&format!("plane_bias_{}", suffix(bias.dtype())?), self.launch(), &mut arguments)
+        let params = self.params()?;
+        let mut arguments = [KernelArg::Write(y), KernelArg::Read(bias), KernelArg::params(&params)];
+        gpu.launch(&typed("plane_bias", bias.dtype())?, self.warps(), &mut arguments)
     }
 
-    /// Adds up over the images, in their order, the first (0) or second (1) of the two sums of every plane, times
-    /// `keep[n]` if there is one.
+    /// Adds up one of the two sums of every plane over the images, in their order, times `keep[n]` if there is one.
     pub(crate) fn over_images(
         &self,
         gpu: &Gpu,
         sums: &Storage,
-        which: usize,
+        which: PlaneSum,
         keep: Option<Values>,
         dtype: DType,
     ) -> candle_core::Result<Storage> {
         let mut out = gpu.alloc(dtype, self.channels)?;
         let sums = Values::all(sums, 2 * self.count())?;
-        let flags = [which as i32, i32::from(keep.is_some())];
-        let words = self.words()?;
-        let keep = keep.map_or(Arg::None, Arg::Read);
-        let mut arguments = [Arg::Read(sums), keep, Arg::Write(&mut out), Arg::Words(&flags), Arg::Words(&words)];
-        let launch = Launch::over(self.channels);
-        gpu.launch(&format!("channel_sums_{}", suffix(dtype)?), launch, &mut arguments)?;
+        let has_keep = i32::from(keep.is_some());
+        let params = ChannelSumsParams { planes: self.params()?, which: which as i32, has_keep };
+        let mut arguments = [
+            KernelArg::Read(sums),
+            KernelArg::read_if_any(keep),
+            KernelArg::Write(&mut out),
+            KernelArg::params(&params),
+        ];
+        gpu.launch(&typed("channel_sums", dtype)?, LaunchSize::over(self.channels), &mut arguments)?;
         Ok(out)
     }
 
-    /// Runs a kernel that computes factors: a block per image, or a thread per channel.
-    pub(crate) fn factors(
+    /// The factors of `x + keep[n] gamma[c] f`, for maps of a type.
+    pub(crate) fn residual_factors(
         &self,
         gpu: &Gpu,
-        kernel: &str,
+        gamma: Option<Values>,
+        keep: &[f64],
         dtype: DType,
-        by_image: bool,
-        arguments: Vec<Arg>,
-    ) -> candle_core::Result<()> {
-        let words = self.words()?;
-        let mut arguments: Vec<Arg> = arguments;
-        arguments.push(Arg::Words(&words));
-        let launch = match by_image {
-            true => Launch { grid: self.images, threads: THREADS, shared: 4 * 64 },
-            false => Launch::over(self.count()),
-        };
-        gpu.launch(&format!("{kernel}_{}", suffix(dtype)?), launch, &mut arguments)
+    ) -> candle_core::Result<AffineFactors> {
+        self.residual(gpu, gamma, keep, dtype, false)
     }
-}
 
-/// Copies single-precision numbers to the device.
-pub(crate) fn upload(gpu: &Gpu, values: impl IntoIterator<Item = f64>) -> candle_core::Result<Storage> {
-    gpu.upload_floats(&values.into_iter().map(|value| value as f32).collect::<Vec<_>>())
-}
+    /// The factors of the gradient of f there, `keep[n] gamma[c] dy`.
+    pub(crate) fn residual_gradient_factors(
+        &self,
+        gpu: &Gpu,
+        gamma: Option<Values>,
+        keep: &[f64],
+        dtype: DType,
+    ) -> candle_core::Result<AffineFactors> {
+        self.residual(gpu, gamma, keep, dtype, true)
+    }
 
-/// Copies single-precision numbers from the device.
-pub(crate) fn download(storage: &Storage) -> candle_core::Result<Vec<f32>> {
-    use candle_core::backend::BackendStorage;
-    let cpu = match storage {
-        Storage::Cpu(cpu) => cpu.clone(),
-        Storage::Cuda(cuda) => cuda.to_cpu_storage()?,
-        Storage::Metal(metal) => metal.to_cpu_storage()?,
-    };
-    match cpu {
-        CpuStorage::F32(values) => Ok(values),
-        _ => Err(candle_core::Error::Msg("sums of another type than f32".into())),
+    fn residual(
+        &self,
+        gpu: &Gpu,
+        gamma: Option<Values>,
+        keep: &[f64],
+        dtype: DType,
+        gradient: bool,
+    ) -> candle_core::Result<AffineFactors> {
+        let mut factors = self.plane_factors(gpu)?;
+        let uploaded = super::upload_singles(gpu, keep.iter().copied())?;
+        let (has_gamma, gradient) = (i32::from(gamma.is_some()), i32::from(gradient));
+        let params = ResidualFactorsParams { planes: self.params()?, has_gamma, gradient };
+        let mut arguments = [
+            KernelArg::read_if_any(gamma),
+            KernelArg::Read(Values::all(&uploaded, keep.len())?),
+            KernelArg::Write(&mut factors.storage),
+            KernelArg::params(&params),
+        ];
+        gpu.launch(&typed("residual_factors", dtype)?, LaunchSize::over(self.count()), &mut arguments)?;
+        Ok(factors)
+    }
+
+    /// The factors of batch norm.
+    pub(crate) fn batch_norm_factors(
+        &self,
+        gpu: &Gpu,
+        weight: Values,
+        bias: Values,
+        statistics: ChannelStatistics,
+    ) -> candle_core::Result<AffineFactors> {
+        let mut factors = self.channel_factors(gpu)?;
+        let params = self.params()?;
+        let mut arguments = [
+            KernelArg::Read(weight),
+            KernelArg::Read(bias),
+            KernelArg::Read(statistics.mean),
+            KernelArg::Read(statistics.rstd),
+            KernelArg::Write(&mut factors.storage),
+            KernelArg::params(&params),
+        ];
+        gpu.launch(&typed("batch_norm_factors", weight.dtype())?, LaunchSize::over(self.count()), &mut arguments)?;
+        Ok(factors)
+    }
+
+    /// Batch norm's gradients from the sums of `dy (x - mean)` and `dy` over every plane.
+    pub(crate) fn batch_norm_gradients(
+        &self,
+        gpu: &Gpu,
+        sums: &Storage,
+        weight: Values,
+        statistics: ChannelStatistics,
+    ) -> candle_core::Result<BatchNormGradients> {
+        let dtype = weight.dtype();
+        let (mut dw, mut db) = (gpu.alloc(dtype, self.channels)?, gpu.alloc(dtype, self.channels)?);
+        let mut factors = self.channel_factors(gpu)?;
+        let params = self.params()?;
+        let mut arguments = [
+            KernelArg::Read(Values::all(sums, 2 * self.count())?),
+            KernelArg::Read(weight),
+            KernelArg::Read(statistics.mean),
+            KernelArg::Read(statistics.rstd),
+            KernelArg::Write(&mut dw),
+            KernelArg::Write(&mut db),
+            KernelArg::Write(&mut factors.storage),
+            KernelArg::params(&params),
+        ];
+        gpu.launch(&typed("batch_norm_grad", dtype)?, LaunchSize::over(self.count()), &mut arguments)?;
+        Ok(BatchNormGradients { weight: dw, bias: db, factors })
+    }
+
+    /// The factors of response norm, from the sums of squares of every plane.
+    pub(crate) fn response_norm_factors(
+        &self,
+        gpu: &Gpu,
+        squares: &Storage,
+        gamma: Values,
+        beta: Values,
+    ) -> candle_core::Result<AffineFactors> {
+        let mut factors = self.plane_factors(gpu)?;
+        let params = self.params()?;
+        let mut arguments = [
+            KernelArg::Read(Values::all(squares, 2 * self.count())?),
+            KernelArg::Read(gamma),
+            KernelArg::Read(beta),
+            KernelArg::Write(&mut factors.storage),
+            KernelArg::params(&params),
+        ];
+        gpu.launch(&typed("grn_factors", gamma.dtype())?, self.image_blocks(), &mut arguments)?;
+        Ok(factors)
+    }
+
+    /// Response norm's gradients from the sums of squares, and of `dy x` and `dy`, of every plane.
+    pub(crate) fn response_norm_gradients(
+        &self,
+        gpu: &Gpu,
+        squares: &Storage,
+        sums: &Storage,
+        gamma: Values,
+    ) -> candle_core::Result<ResponseNormGradients> {
+        let mut factors = self.plane_factors(gpu)?;
+        let mut shares = gpu.alloc(DType::F32, 2 * self.count())?;
+        let params = self.params()?;
+        let mut arguments = [
+            KernelArg::Read(Values::all(squares, 2 * self.count())?),
+            KernelArg::Read(Values::all(sums, 2 * self.count())?),
+            KernelArg::Read(gamma),
+            KernelArg::Write(&mut factors.storage),
+            KernelArg::Write(&mut shares),
+            KernelArg::params(&params),
+        ];
+        gpu.launch(&typed("grn_grad", gamma.dtype())?, self.image_blocks(), &mut arguments)?;
+        Ok(ResponseNormGradients { factors, shares })
     }
 }

@@ -1,36 +1,43 @@
 //! Launches of `kernels/update.cu`: parameters that are changed in place, in f32.
 
-use super::{Arg, Division, Gpu, Held, Launch, THREADS, Tables, Target, Values, planes};
+use super::params::{AdamWParams, AverageParams, MaskParams, SquareSumsParams};
+use super::{
+    BorrowedTensor, DeviceTables, FastDivisor, Gpu, InPlaceTarget, KernelArg, LaunchSize, THREADS, Values,
+    download_singles,
+};
 use crate::ops::storage;
 use crate::{Error, Result};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Storage, Tensor};
 use std::cell::Cell;
+use std::sync::Arc;
 
 /// Values whose squares a block adds up.
 const CHUNK: usize = 1 << 14;
 
-/// Which groups of values are kept, as bits in the memory of devices.
+/// Which groups of adjacent values are kept, as bits in the memory of devices.
 #[derive(Debug)]
-pub(crate) struct Kept {
-    bits: Tables,
+pub(crate) struct KeepMask {
+    bits: DeviceTables,
     group: usize,
 }
 
-impl Kept {
+impl KeepMask {
     /// A bit for every group of `group` values; those that are zero are not kept.
     pub(crate) fn new(keep: &[u8], group: usize) -> Self {
         let word = |keep: &[u8]| keep.iter().rev().fold(0u32, |word, &keep| word << 1 | u32::from(keep != 0)) as i32;
-        Kept { bits: Tables::new(keep.chunks(32).map(word).collect()), group }
+        KeepMask { bits: DeviceTables::new(keep.chunks(32).map(word).collect()), group }
     }
 }
 
 /// The numbers of a step t of AdamW with learning rate a, for parameters of one decay group.
 #[derive(Debug, Clone, Copy)]
 pub struct AdamWStep {
-    /// Decay rates of the moments, b1 and b2.
-    pub betas: (f32, f32),
+    /// Decay rate of the first moment, b1.
+    pub beta1: f32,
+    /// Decay rate of the second moment, b2.
+    pub beta2: f32,
     /// Added to the root of the second moment.
     pub eps: f32,
     /// Of the gradients.
@@ -45,55 +52,75 @@ pub struct AdamWStep {
 
 /// A step of AdamW: parameters, their gradients, and both moments.
 pub(crate) fn adamw(gpu: &Gpu, p: &Tensor, g: &Tensor, [m, v]: &mut [Storage; 2], factors: AdamWStep) -> Result<()> {
-    let AdamWStep { betas: (b1, b2), eps, scale, rate, root, keep } = factors;
-    let numbers = [b1, 1.0 - b1, b2, 1.0 - b2, eps, scale, rate, root, keep];
-    let count = count_of(p.elem_count())?;
-    let words: Vec<i32> = [count].into_iter().chain(numbers.map(|number| number.to_bits() as i32)).collect();
+    let AdamWStep { beta1, beta2, eps, scale, rate, root, keep } = factors;
+    let (rest1, rest2, count) = (1.0 - beta1, 1.0 - beta2, count_of(p.elem_count())?);
+    let params = AdamWParams { count, beta1, rest1, beta2, rest2, eps, scale, rate, root, keep };
     change_with(p, g, |p, g| {
-        let mut arguments = [Arg::Update(p), Arg::Read(g), Arg::Write(m), Arg::Write(v), Arg::Words(&words)];
-        gpu.launch("update_adamw", Launch::over(count as usize), &mut arguments)
+        let mut arguments = [
+            KernelArg::Update(p),
+            KernelArg::Read(g),
+            KernelArg::Write(m),
+            KernelArg::Write(v),
+            KernelArg::params(&params),
+        ];
+        gpu.launch("update_adamw", LaunchSize::over(count as usize), &mut arguments)
     })
 }
 
 /// `e <- keep * e + take * p`; with a mask, zeros start anew with p, and what is not kept becomes zero.
-pub(crate) fn average(gpu: &Gpu, e: &Tensor, p: &Tensor, [keep, take]: [f32; 2], mask: Option<&Kept>) -> Result<()> {
+pub(crate) fn average(
+    gpu: &Gpu,
+    e: &Tensor,
+    p: &Tensor,
+    [keep, take]: [f32; 2],
+    mask: Option<&KeepMask>,
+) -> Result<()> {
     let count = count_of(p.elem_count())?;
-    let factors = [keep.to_bits() as i32, take.to_bits() as i32, i32::from(mask.is_some())];
-    let (groups, bits) = groups(gpu, count, mask)?;
+    let by_group = FastDivisor::new(mask.map_or(1, |mask| mask.group));
+    let masked = i32::from(mask.is_some());
+    let params = AverageParams { mask: MaskParams { count, by_group }, keep, take, masked };
+    let bits = mask.map(|mask| MaskBits::on(gpu, mask)).transpose()?;
     change_with(e, p, |e, p| {
-        let bits = match (&bits, mask) {
-            (Some(bits), Some(mask)) => Arg::Read(Values::all(bits, mask.bits.len())?),
-            _ => Arg::None,
-        };
-        let mut arguments = [Arg::Update(e), Arg::Read(p), bits, Arg::Words(&factors), Arg::Words(&groups)];
-        gpu.launch("update_average", Launch::over(count as usize), &mut arguments)
+        let bits = bits.as_ref().map(MaskBits::values).transpose()?;
+        let mut arguments =
+            [KernelArg::Update(e), KernelArg::Read(p), KernelArg::read_if_any(bits), KernelArg::params(&params)];
+        gpu.launch("update_average", LaunchSize::over(count as usize), &mut arguments)
     })
 }
 
 /// Sets what is not kept to zero.
-pub(crate) fn erase(gpu: &Gpu, values: &Tensor, kept: &Kept) -> Result<()> {
+pub(crate) fn erase(gpu: &Gpu, values: &Tensor, mask: &KeepMask) -> Result<()> {
     let count = values.elem_count();
-    change(values, |values| erase_in(gpu, Arg::Update(values), count, kept))
+    change(values, |values| erase_in(gpu, KernelArg::Update(values), count, mask))
 }
 
 /// The same in memory of `count` values that belongs to no tensor.
-pub(crate) fn erase_storage(gpu: &Gpu, values: &mut Storage, count: usize, kept: &Kept) -> Result<()> {
-    Ok(erase_in(gpu, Arg::Write(values), count, kept)?)
+pub(crate) fn erase_storage(gpu: &Gpu, values: &mut Storage, count: usize, mask: &KeepMask) -> Result<()> {
+    Ok(erase_in(gpu, KernelArg::Write(values), count, mask)?)
 }
 
-fn erase_in(gpu: &Gpu, values: Arg, count: usize, kept: &Kept) -> candle_core::Result<()> {
+fn erase_in(gpu: &Gpu, values: KernelArg, count: usize, mask: &KeepMask) -> candle_core::Result<()> {
     let count = count_of(count)?;
-    let (groups, bits) = groups(gpu, count, Some(kept))?;
-    let Some(bits) = bits else { return Ok(()) };
-    let bits = Arg::Read(Values::all(&bits, kept.bits.len())?);
-    gpu.launch("update_erase", Launch::over(count as usize), &mut [values, bits, Arg::Words(&groups)])
+    let bits = MaskBits::on(gpu, mask)?;
+    let params = MaskParams { count, by_group: FastDivisor::new(mask.group) };
+    let mut arguments = [values, KernelArg::Read(bits.values()?), KernelArg::params(&params)];
+    gpu.launch("update_erase", LaunchSize::over(count as usize), &mut arguments)
 }
 
-/// The words of the kernels' `Groups`, and the bits.
-fn groups(gpu: &Gpu, count: i32, mask: Option<&Kept>) -> Result<(Vec<i32>, Option<std::sync::Arc<Storage>>)> {
-    let division = Division::by(mask.map_or(1, |mask| mask.group));
-    let words = [count].into_iter().chain(division.words()).collect();
-    Ok((words, mask.map(|mask| mask.bits.on(gpu)).transpose()?))
+/// The bits of a mask in the memory of a GPU.
+struct MaskBits {
+    storage: Arc<Storage>,
+    words: usize,
+}
+
+impl MaskBits {
+    fn on(gpu: &Gpu, mask: &KeepMask) -> Result<Self> {
+        Ok(MaskBits { storage: mask.bits.on(gpu)?, words: mask.bits.len() })
+    }
+
+    fn values(&self) -> candle_core::Result<Values<'_>> {
+        Values::all(&self.storage, self.words)
+    }
 }
 
 /// The sum of the squares of all values of some tensors: chunks in f32, their sums in f64, in their order.
@@ -104,17 +131,18 @@ pub(crate) fn square_sum(gpu: &Gpu, tensors: &[Tensor]) -> Result<f64> {
     for tensor in tensors.iter().filter(|tensor| tensor.elem_count() > 0) {
         check_f32("gradient", tensor.dtype())?;
         let tensor = tensor.contiguous()?;
-        let held = Held::new(&tensor);
-        let words = [count_of(tensor.elem_count())?, count_of(first)?];
-        let launch = Launch { grid: chunks(&tensor), threads: THREADS, shared: 4 * 32 };
-        let mut arguments = [Arg::Read(held.values()?), Arg::Write(&mut sums), Arg::Words(&words)];
-        gpu.launch("update_square_sums", launch, &mut arguments)?;
+        let borrowed = BorrowedTensor::new(&tensor);
+        let params = SquareSumsParams { count: count_of(tensor.elem_count())?, first: count_of(first)? };
+        let size = LaunchSize { blocks: chunks(&tensor), threads: THREADS, shared_bytes: 4 * 32 };
+        let mut arguments =
+            [KernelArg::Read(borrowed.values()?), KernelArg::Write(&mut sums), KernelArg::params(&params)];
+        gpu.launch("update_square_sums", size, &mut arguments)?;
         first += chunks(&tensor);
     }
-    Ok(planes::download(&sums)?.into_iter().take(first).map(f64::from).sum())
+    Ok(download_singles(&sums)?.into_iter().take(first).map(f64::from).sum())
 }
 
-/// Memory of values that are zero, as the CPU gives them.
+/// The moments of a parameter, from the CPU's memory.
 pub(crate) fn upload(gpu: &Gpu, values: &[f32]) -> Result<Storage> {
     Ok(gpu.upload_floats(values)?)
 }
@@ -136,7 +164,7 @@ fn check_f32(name: &str, dtype: DType) -> Result<()> {
 fn change_with(
     target: &Tensor,
     source: &Tensor,
-    f: impl FnOnce(Target, Values) -> candle_core::Result<()>,
+    f: impl FnOnce(InPlaceTarget, Values) -> candle_core::Result<()>,
 ) -> Result<()> {
     storage::check_source(target, source)?;
     check_f32("source of an update", source.dtype())?;
@@ -144,7 +172,7 @@ fn change_with(
 }
 
 /// The same without another.
-fn change(target: &Tensor, f: impl FnOnce(Target) -> candle_core::Result<()>) -> Result<()> {
+fn change(target: &Tensor, f: impl FnOnce(InPlaceTarget) -> candle_core::Result<()>) -> Result<()> {
     Ok(target.inplace_op1(&InPlace(Cell::new(Some(f))))?)
 }
 
@@ -159,7 +187,7 @@ fn check_whole(dtype: DType, layout: &Layout) -> candle_core::Result<()> {
     Err(Error::argument("target of an update", given, "contiguous f32 with memory of its own").into())
 }
 
-impl<F: FnOnce(Target, Values) -> candle_core::Result<()>> InplaceOp2 for InPlace<F> {
+impl<F: FnOnce(InPlaceTarget, Values) -> candle_core::Result<()>> InplaceOp2 for InPlace<F> {
     fn name(&self) -> &'static str {
         "update"
     }
@@ -174,7 +202,7 @@ impl<F: FnOnce(Target, Values) -> candle_core::Result<()>> InplaceOp2 for InPlac
         use candle_core::backend::BackendStorage;
         check_whole(target.dtype(), layout)?;
         let source = super::cpu_values(source, source_layout)?;
-        self.0.take().map_or(Ok(()), |f| f(Target::Cpu(target), source))
+        self.0.take().map_or(Ok(()), |f| f(InPlaceTarget::Cpu(target), source))
     }
 
     #[cfg(feature = "cuda")]
@@ -188,11 +216,11 @@ impl<F: FnOnce(Target, Values) -> candle_core::Result<()>> InplaceOp2 for InPlac
         use candle_core::backend::BackendStorage;
         check_whole(target.dtype(), layout)?;
         let source = super::cuda_values(source, source_layout)?;
-        self.0.take().map_or(Ok(()), |f| f(Target::Cuda(target), source))
+        self.0.take().map_or(Ok(()), |f| f(InPlaceTarget::Cuda(target), source))
     }
 }
 
-impl<F: FnOnce(Target) -> candle_core::Result<()>> InplaceOp1 for InPlace<F> {
+impl<F: FnOnce(InPlaceTarget) -> candle_core::Result<()>> InplaceOp1 for InPlace<F> {
     fn name(&self) -> &'static str {
         "modify"
     }
@@ -200,13 +228,13 @@ impl<F: FnOnce(Target) -> candle_core::Result<()>> InplaceOp1 for InPlace<F> {
     fn cpu_fwd(&self, target: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
         use candle_core::backend::BackendStorage;
         check_whole(target.dtype(), layout)?;
-        self.0.take().map_or(Ok(()), |f| f(Target::Cpu(target)))
+        self.0.take().map_or(Ok(()), |f| f(InPlaceTarget::Cpu(target)))
     }
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, target: &mut CudaStorage, layout: &Layout) -> candle_core::Result<()> {
         use candle_core::backend::BackendStorage;
         check_whole(target.dtype(), layout)?;
-        self.0.take().map_or(Ok(()), |f| f(Target::Cuda(target)))
+        self.0.take().map_or(Ok(()), |f| f(InPlaceTarget::Cuda(target)))
     }
 }

@@ -11,7 +11,7 @@ mod gpu;
 pub mod reference;
 
 use super::gpu::{Gpu, Values};
-use super::operator::{self, Op3};
+use super::operator::{self, Gradients, Op3};
 use super::storage::{self, Element};
 use super::{Layout, check_per_channel};
 use crate::{Error, Result};
@@ -60,13 +60,13 @@ impl Op3 for LayerNorm {
         x.clone()
     }
 
-    fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Vec<T> {
+    fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Result<Vec<T>> {
         cpu::forward(self.sizes, x, w, b, T::from_f64(self.eps))
     }
 
-    fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], _wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
-        let grads = cpu::backward(self.sizes, x, w, dy, T::from_f64(self.eps));
-        [Some(grads.dx), Some(grads.dw), Some(grads.db)]
+    fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], _wanted: [bool; 3]) -> Result<Gradients<T>> {
+        let cpu::Grads { dx, dw, db } = cpu::backward(self.sizes, x, w, dy, T::from_f64(self.eps))?;
+        Ok([Some(dx), Some(dw), Some(db)])
     }
 
     fn gpu_forward(&self, gpu: &Gpu, arguments: [Values; 3]) -> candle_core::Result<Storage> {

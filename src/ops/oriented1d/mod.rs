@@ -196,7 +196,7 @@ impl Oriented1d {
             x.clone()
         };
         let (_, _, height, width) = dims4("input", &planes)?;
-        let conv = TapConv::with_plan(self.plans.get(self.geometry(height, width)?), self.options.residual)?;
+        let conv = TapConv::with_plan(self.plans.get(self.geometry(height, width)?)?, self.options.residual)?;
         let y = conv.apply(&planes, weight, bias)?;
         if last { Ok(y.permute((0, 2, 3, 1))?.contiguous()?) } else { Ok(y) }
     }

@@ -95,7 +95,7 @@ impl TapList {
             return Err(Error::argument("output size", format!("{}x{}", output.0, output.1), "at least 1x1"));
         }
         let geometry = Geometry { input: (height, width), output, stride: (1, 1) };
-        TapConv::with_plan(self.plans.get(geometry), false)?.apply(x, weight, bias)
+        TapConv::with_plan(self.plans.get(geometry)?, false)?.apply(x, weight, bias)
     }
 }
 

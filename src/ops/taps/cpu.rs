@@ -8,10 +8,13 @@
 
 use super::division::{Alone, Division};
 use super::lanes::strips::{Strips, images_per_vector};
-use super::lanes::{InstructionSet, Lanes, Stored};
+use super::lanes::{InstructionSet, Lanes, Stored, Supported};
+use super::output::UnfilledPlanes;
 use super::planes::PlaneEngine;
 use super::{Geometry, Tap, TapTable};
-use crate::ops::storage::{Element, results};
+use crate::ops::fill::{Filled, Unfilled, results, try_results};
+use crate::ops::storage::{Element, Single};
+use crate::{Error, Result};
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -25,18 +28,19 @@ const MOST_PLANS: usize = 16;
 pub struct Plan {
     table: Arc<TapTable>,
     geometry: Geometry,
-    set: InstructionSet,
+    set: Supported,
     /// Whether some channels do not fill blocks, so that the division depends on the number of images.
     divided: bool,
     /// For vectors that are shared by 1, 2, 4, 8 or 16 images.
     vectors: [OnceLock<Vectors>; 5],
     planes: OnceLock<PlaneEngine>,
-    /// Every channel.
+    /// No channel, and every channel.
+    none: Vec<bool>,
     all: Vec<bool>,
     /// For half precision: every channel by lanes.
     half: OnceLock<Lanes>,
     /// The same convolution on a GPU.
-    pub(super) gpu: super::gpu::Plans,
+    pub(super) gpu: super::gpu::GpuPlans,
 }
 
 /// The engines on vectors, and which channels they compute.
@@ -50,7 +54,7 @@ struct Vectors {
 }
 
 impl Vectors {
-    fn new((set, shared): (InstructionSet, usize), table: &Arc<TapTable>, geometry: Geometry) -> Self {
+    fn new((set, shared): (Supported, usize), table: &Arc<TapTable>, geometry: Geometry) -> Self {
         let unit_stride = geometry.stride == (1, 1);
         let alone = if unit_stride { Alone::Strips { shared } } else { Alone::Planes };
         let Division { bundles, alone: loose } = Division::new(table, &geometry, set.lanes(), alone);
@@ -76,29 +80,37 @@ pub struct Gradients<T> {
 
 impl Plan {
     /// The plan for the widest vectors of this machine.
-    pub fn new(table: Arc<TapTable>, geometry: Geometry) -> Self {
+    ///
+    /// # Errors
+    /// If a size or stride is zero, or sizes, strides or taps are beyond all reason (2^30 pixels along an axis).
+    pub fn new(table: Arc<TapTable>, geometry: Geometry) -> Result<Self> {
         Self::with_instructions(table, geometry, InstructionSet::best())
     }
 
-    /// The plan for a given instruction set, which must be one of [`InstructionSet::available`]; others are replaced
-    /// by the best one.
-    pub fn with_instructions(table: Arc<TapTable>, geometry: Geometry, set: InstructionSet) -> Self {
-        let set = if InstructionSet::available().contains(&set) { set } else { InstructionSet::best() };
-        let all = vec![true; table.channels()];
+    /// The plan for a given instruction set. One that this machine does not have is replaced by the best that it has.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn with_instructions(table: Arc<TapTable>, geometry: Geometry, set: InstructionSet) -> Result<Self> {
+        geometry.check()?;
+        table.check()?;
+        let set = set.supported().unwrap_or_else(Supported::best);
+        let (none, all) = (vec![false; table.channels()], vec![true; table.channels()]);
         let mut channels = vec![0usize; table.groups().len()];
         table.group_of_channel().iter().for_each(|&group| channels[group] += 1);
         let divided = channels.iter().any(|channels| !channels.is_multiple_of(set.lanes()));
-        Plan {
-            gpu: super::gpu::Plans::new(table.clone(), stepped(geometry)),
+        Ok(Plan {
+            gpu: super::gpu::GpuPlans::new(table.clone(), stepped(geometry)),
             table,
             geometry,
             set,
             divided,
             vectors: Default::default(),
             planes: OnceLock::new(),
+            none,
             all,
             half: OnceLock::new(),
-        }
+        })
     }
 
     fn planes(&self) -> &PlaneEngine {
@@ -144,7 +156,7 @@ impl Plan {
         self.geometry.output.0 * self.geometry.output.1
     }
 
-    /// The weights of every channel, added up per distinct tap; `residual` adds the identity at the centre.
+    /// The weights of every channel, added up per distinct tap; `residual` adds the identity at the center.
     fn merged<'a, T: Element>(&self, weights: &'a [T], residual: bool) -> Vec<Cow<'a, [T]>> {
         let k = self.table.weights_per_channel();
         let channel = |(channel, weights): (usize, &'a [T])| {
@@ -169,116 +181,176 @@ impl Plan {
         weights.chunks_exact(k).enumerate().map(channel).collect()
     }
 
-    /// `y = conv(x; w) + bias`, plus x if `residual` (the table must then have a tap at the centre of every channel).
+    /// `y = conv(x; w) + bias`, plus x if `residual` (the table must then have a tap at the center of every channel).
     ///
     /// `x` is (N, C, H, W), `weights` (C, K), `bias` (C); the result (N, C, P, Q). All row-major.
     ///
-    /// # Panics
+    /// # Errors
     /// If a length does not fit the table.
-    pub fn forward<T: Element>(&self, x: &[T], weights: &[T], bias: &[T], residual: bool) -> Vec<T> {
-        let channels = self.table.channels();
-        let images = self.images(x.len(), self.in_len());
-        assert!(weights.len() == channels * self.table.weights_per_channel() && bias.len() == channels);
+    pub fn forward<T: Element>(&self, x: &[T], weights: &[T], bias: &[T], residual: bool) -> Result<Vec<T>> {
+        let images = self.images("input", x.len(), self.in_len())?;
+        self.check_weights(weights.len(), Some(bias.len()))?;
+        let len = self.values(images, self.out_len())?;
+        let Some(Single { slice, vec }) = T::SINGLE else {
+            let merged = self.merged(weights, residual);
+            return results(len, |y| self.planes().forward(x, &merged, bias, self.every_plane(y, self.out_len())));
+        };
+        let [x, weights, bias] = [x, weights, bias].map(slice);
         let vectors = self.vectors(images);
-        results(images * channels * self.out_len(), |y| {
-            let loose = self.loose::<T>(vectors);
-            if loose.contains(&true) {
+        let y = try_results(len, |y| {
+            let [blocks, loose] = UnfilledPlanes::divide(y, self.out_len(), &vectors.loose);
+            let filled = if vectors.loose.contains(&true) {
                 let merged = self.merged(weights, residual);
-                match (&vectors.strips, T::as_f32(x), T::as_f32(bias), T::as_f32_mut(y)) {
-                    (Some(strips), Some(x), Some(bias), Some(y)) => strips.forward(x, &as_f32(&merged), bias, y),
-                    _ => self.planes().forward(x, &merged, bias, y, loose),
+                match &vectors.strips {
+                    Some(strips) => strips.forward(x, &merged, bias, loose)?,
+                    None => self.planes().forward(x, &merged, bias, loose),
                 }
-            }
-            if let (Some(x), Some(weights), Some(bias), Some(y)) =
-                (T::as_f32(x), T::as_f32(weights), T::as_f32(bias), T::as_f32_mut(y))
-            {
-                vectors.lanes.forward(x, (weights, residual), bias, y);
-            }
-        })
+            } else {
+                Filled::none()
+            };
+            Ok(filled + vectors.lanes.forward(x, (weights, residual), bias, blocks)?)
+        })?;
+        Ok(vec(y))
     }
 
     /// [`Plan::forward`] for feature maps in half precision: sums and weights are f32.
     ///
-    /// # Panics
+    /// # Errors
     /// If a length does not fit the table.
-    pub(super) fn forward_half<H: Stored>(&self, x: &[H], weights: &[f32], bias: &[f32], residual: bool) -> Vec<H> {
-        let channels = self.table.channels();
-        let images = self.images(x.len(), self.in_len());
-        assert!(weights.len() == channels * self.table.weights_per_channel() && bias.len() == channels);
+    pub(super) fn forward_half<H: Stored>(
+        &self,
+        x: &[H],
+        weights: &[f32],
+        bias: &[f32],
+        residual: bool,
+    ) -> Result<Vec<H>> {
+        let images = self.images("input", x.len(), self.in_len())?;
+        self.check_weights(weights.len(), Some(bias.len()))?;
         let lanes = self.half.get_or_init(|| {
             let (set, geometry) = (self.set, stepped(self.geometry));
             let division = Division::new(&self.table, &geometry, set.lanes(), Alone::Never);
             Lanes::new(set, self.table.clone(), geometry, division.bundles)
         });
-        results(images * channels * self.out_len(), |y| lanes.forward(x, (weights, residual), bias, y))
+        try_results(self.values(images, self.out_len())?, |y| {
+            let [all, _] = UnfilledPlanes::divide(y, self.out_len(), &self.none);
+            lanes.forward(x, (weights, residual), bias, all)
+        })
     }
 
     /// The gradients of [`Plan::forward`] that are wanted (of the input, the weights, the bias), given `dy` of shape
     /// (N, C, P, Q).
     ///
-    /// # Panics
+    /// # Errors
     /// If a length does not fit the table.
-    pub fn gradients<T: Element>(&self, [x, w, dy]: [&[T]; 3], residual: bool, wanted: [bool; 3]) -> Gradients<T> {
-        let (channels, k) = (self.table.channels(), self.table.weights_per_channel());
-        assert_eq!(w.len(), channels * k);
-        assert_eq!(self.images(x.len(), self.in_len()), self.images(dy.len(), self.out_len()));
-        let vectors = self.vectors(self.images(x.len(), self.in_len()));
-        let loose = self.loose::<T>(vectors);
-        let some_loose = loose.contains(&true);
-        let mut dw = wanted[1].then(|| vec![T::zero(); channels * k]);
-        let mut db =
-            wanted[2].then(|| if some_loose || !wanted[1] { self.bias_grad(dy) } else { vec![T::zero(); channels] });
-        if let Some(dw) = dw.as_mut().filter(|_| some_loose) {
-            match (&vectors.strips, T::as_f32(x), T::as_f32(dy)) {
-                (Some(strips), Some(x), Some(dy)) => {
-                    self.spread_all(&strips.weight_grad(x, dy), dw, |sum| T::from_f64(f64::from(sum)));
-                }
-                _ => self.spread_all(&self.planes().weight_grad(x, dy, loose), dw, |sum| sum),
+    pub fn gradients<T: Element>(
+        &self,
+        [x, w, dy]: [&[T]; 3],
+        residual: bool,
+        wanted: [bool; 3],
+    ) -> Result<Gradients<T>> {
+        self.check_weights(w.len(), None)?;
+        let images = self.images("input", x.len(), self.in_len())?;
+        if self.images("gradient", dy.len(), self.out_len())? != images {
+            let allowed = format!("{} for {images} images", self.values(images, self.out_len())?);
+            return Err(Error::argument("gradient", format!("{} values", dy.len()), allowed));
+        }
+        match T::SINGLE {
+            Some(Single { slice, vec }) => {
+                let Gradients { input, weight, bias } =
+                    self.gradients_by_vectors([x, w, dy].map(slice), residual, wanted)?;
+                Ok(Gradients { input: input.map(vec), weight: weight.map(vec), bias: bias.map(vec) })
             }
+            None => self.gradients_by_planes([x, w, dy], residual, wanted),
+        }
+    }
+
+    /// The gradients by the engine for any type.
+    fn gradients_by_planes<T: Element>(
+        &self,
+        [x, w, dy]: [&[T]; 3],
+        residual: bool,
+        wanted: [bool; 3],
+    ) -> Result<Gradients<T>> {
+        let input = || {
+            let merged = self.merged(w, residual);
+            results(x.len(), |dx| self.planes().input_grad(dy, &merged, self.every_plane(dx, self.in_len())))
+        };
+        let weight = || {
+            let mut dw = vec![T::zero(); w.len()];
+            self.spread_all(&self.planes().weight_grad(x, dy, &self.all), &mut dw);
+            dw
+        };
+        Ok(Gradients {
+            input: wanted[0].then(input).transpose()?,
+            weight: wanted[1].then(weight),
+            bias: wanted[2].then(|| self.bias_grad(dy)),
+        })
+    }
+
+    /// The gradients in f32.
+    fn gradients_by_vectors(
+        &self,
+        [x, w, dy]: [&[f32]; 3],
+        residual: bool,
+        wanted: [bool; 3],
+    ) -> Result<Gradients<f32>> {
+        let Vectors { lanes, strips, loose } = self.vectors(x.len() / (self.table.channels() * self.in_len()));
+        let some_loose = loose.contains(&true);
+        let mut dw = wanted[1].then(|| vec![0.0; w.len()]);
+        let mut db = wanted[2].then(|| match some_loose || !wanted[1] {
+            true => self.bias_grad(dy),
+            false => vec![0.0; self.table.channels()],
+        });
+        if let Some(dw) = dw.as_mut().filter(|_| some_loose) {
+            let sums = match strips {
+                Some(strips) => strips.weight_grad(x, dy)?,
+                None => self.planes().weight_grad(x, dy, loose),
+            };
+            self.spread_all(&sums, dw);
         }
         let spread = dw.as_mut().map(|dw| {
             |channel: usize, sums: &[f32], bias: f32| {
-                self.spread(channel, dw, |slot| T::from_f64(f64::from(sums[slot])));
+                self.spread(channel, dw, sums);
                 if let Some(db) = &mut db {
-                    db[channel] = T::from_f64(f64::from(bias));
+                    db[channel] = bias;
                 }
             }
         });
-        let values = T::as_f32(x).zip(T::as_f32(dy)).zip(T::as_f32(w));
         let input = if wanted[0] {
-            Some(results(x.len(), |dx| {
-                if some_loose {
+            Some(try_results(x.len(), |dx| {
+                let [of_blocks, of_loose] = UnfilledPlanes::divide(dx, self.in_len(), loose);
+                let filled = if some_loose {
                     let merged = self.merged(w, residual);
-                    match (&vectors.strips, T::as_f32(dy), T::as_f32_mut(dx)) {
-                        (Some(strips), Some(dy), Some(dx)) => strips.input_grad(dy, &as_f32(&merged), dx),
-                        _ => self.planes().input_grad(dy, &merged, dx, loose),
+                    match strips {
+                        Some(strips) => strips.input_grad(dy, &merged, of_loose)?,
+                        None => self.planes().input_grad(dy, &merged, of_loose),
                     }
-                }
-                if let Some((((x, dy), w), dx)) = values.zip(T::as_f32_mut(dx)) {
-                    vectors.lanes.gradients([x, dy], (w, residual), Some(dx), spread);
-                }
-            }))
+                } else {
+                    Filled::none()
+                };
+                Ok(filled + lanes.gradients([x, dy], (w, residual), Some(of_blocks), spread)?)
+            })?)
         } else {
-            if let Some(((x, dy), w)) = values.filter(|_| spread.is_some()) {
-                vectors.lanes.gradients([x, dy], (w, residual), None, spread);
+            if spread.is_some() {
+                let _nothing = lanes.gradients([x, dy], (w, residual), None, spread)?;
             }
             None
         };
-        Gradients { input, weight: dw, bias: db }
+        Ok(Gradients { input, weight: dw, bias: db })
     }
 
     /// Hands the gradients of a channel's distinct taps to all of its weights.
-    fn spread<T: Element>(&self, channel: usize, dw: &mut [T], of_tap: impl Fn(usize) -> T) {
+    fn spread<T: Element>(&self, channel: usize, dw: &mut [T], of_taps: &[T]) {
         let k = self.table.weights_per_channel();
         for (to, &slot) in dw[channel * k..(channel + 1) * k].iter_mut().zip(self.table.group_of(channel).slots()) {
-            *to = of_tap(slot);
+            *to = of_taps[slot];
         }
     }
 
     /// The same for all channels that have gradients.
-    fn spread_all<S: Copy, T: Element>(&self, of_channels: &[Vec<S>], dw: &mut [T], convert: impl Fn(S) -> T) {
+    fn spread_all<T: Element>(&self, of_channels: &[Vec<T>], dw: &mut [T]) {
         for (channel, sums) in of_channels.iter().enumerate().filter(|(_, sums)| !sums.is_empty()) {
-            self.spread(channel, dw, |slot| convert(sums[slot]));
+            self.spread(channel, dw, sums);
         }
     }
 
@@ -293,29 +365,51 @@ impl Plan {
         db
     }
 
-    /// The channels that are in no block of `lanes`: all in types that it does not know.
-    fn loose<'a, T: Element>(&'a self, vectors: &'a Vectors) -> &'a [bool] {
-        if T::as_f32(&[]).is_some() { &vectors.loose } else { &self.all }
+    /// All planes of a result, of `len` values each, for one engine.
+    fn every_plane<'a, T: Element>(&self, maps: Unfilled<'a, T>, len: usize) -> UnfilledPlanes<'a, '_, T> {
+        let [_, all] = UnfilledPlanes::divide(maps, len, &self.all);
+        all
     }
 
-    fn images(&self, len: usize, plane: usize) -> usize {
-        let image = self.table.channels() * plane;
-        assert!(len.is_multiple_of(image), "{len} values are not whole images of {image}");
-        len / image
+    /// The number of images in `len` values, which must be whole ones of planes of `plane` values.
+    fn images(&self, name: &str, len: usize, plane: usize) -> Result<usize> {
+        match self.table.channels().checked_mul(plane) {
+            Some(image) if len > 0 && len.is_multiple_of(image) => Ok(len / image),
+            _ => {
+                let allowed = format!("whole images of {} planes of {plane} values", self.table.channels());
+                Err(Error::argument(name, format!("{len} values"), allowed))
+            }
+        }
     }
-}
 
-/// The weights of every channel, if they are f32.
-fn as_f32<'a, T: Element>(merged: &'a [Cow<'_, [T]>]) -> Vec<&'a [f32]> {
-    merged.iter().filter_map(|weights| T::as_f32(weights)).collect()
+    /// The number of values of so many images with planes of `plane` values.
+    fn values(&self, images: usize, plane: usize) -> Result<usize> {
+        let values = self.table.channels().checked_mul(plane).and_then(|image| image.checked_mul(images));
+        values.ok_or_else(|| {
+            let given = format!("{images} images of {} planes of {plane} values", self.table.channels());
+            Error::argument("result", given, format!("at most {} values", usize::MAX))
+        })
+    }
+
+    fn check_weights(&self, weights: usize, bias: Option<usize>) -> Result<()> {
+        let (channels, k) = (self.table.channels(), self.table.weights_per_channel());
+        if weights != channels * k {
+            let allowed = format!("{channels} channels of {k} weights");
+            return Err(Error::argument("weight", format!("{weights} values"), allowed));
+        }
+        match bias {
+            Some(bias) if bias != channels => {
+                Err(Error::argument("bias", format!("{bias} values"), format!("{channels}, one per channel")))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The same convolution without strides that are never stepped, along axes with one output: work and memory grow with
 /// the stride.
 fn stepped(geometry: Geometry) -> Geometry {
-    let stride = |stride: usize, outputs: usize| if outputs == 1 { 1 } else { stride };
-    let (rows, cols) = geometry.output;
-    Geometry { stride: (stride(geometry.stride.0, rows), stride(geometry.stride.1, cols)), ..geometry }
+    geometry.without_idle_strides()
 }
 
 /// A plan per shape: made when a shape is seen first.
@@ -337,12 +431,20 @@ impl Plans {
     }
 
     /// The plan for a geometry.
-    pub fn get(&self, geometry: Geometry) -> Arc<Plan> {
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn get(&self, geometry: Geometry) -> Result<Arc<Plan>> {
         // A plan is whole or absent, so a panic elsewhere has left nothing wrong.
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if made.len() >= MOST_PLANS && !made.contains_key(&geometry) {
+        if let Some(plan) = made.get(&geometry) {
+            return Ok(plan.clone());
+        }
+        let plan = Arc::new(Plan::new(self.table.clone(), geometry)?);
+        if made.len() >= MOST_PLANS {
             made.clear();
         }
-        made.entry(geometry).or_insert_with(|| Arc::new(Plan::new(self.table.clone(), geometry))).clone()
+        made.insert(geometry, plan.clone());
+        Ok(plan)
     }
 }

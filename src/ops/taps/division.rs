@@ -6,6 +6,7 @@
 //! channel alone; or all of it computes the union of all its taps, where that is cheaper still, since complete kernels
 //! have the fastest loops.
 
+use super::bundle::Bundle;
 use super::lanes::Outline;
 use super::{Geometry, Tap, TapTable};
 use std::collections::HashMap;
@@ -21,7 +22,7 @@ const STRIPS_TAP: f64 = 10.0;
 const STRIPS_PLANE: f64 = 500.0;
 
 /// The sums of a block of different channels take so many times as long as those of equal channels with the union of their
-/// taps: taps have fewer neighbours to share loads with, weights are gathered one by one, and each such block has a plan of
+/// taps: taps have fewer neighbors to share loads with, weights are gathered one by one, and each such block has a plan of
 /// its own to read.
 const DIFFERENT: f64 = 1.5;
 /// The same where all blocks compute one union, and have one plan.
@@ -42,14 +43,6 @@ pub(super) enum Alone {
     Planes,
     /// Nothing: every channel is in a block.
     Never,
-}
-
-/// Channels of some blocks, and what these compute.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Bundle {
-    /// The taps of all of the channels.
-    pub taps: Vec<Tap>,
-    pub channels: Vec<usize>,
 }
 
 /// The channels of a table, divided among blocks; the others are alone.

@@ -11,20 +11,30 @@
 //! apart. Channels with the same offsets share a [`TapGroup`]; taps of one channel that land on the same pixel are
 //! merged (weights added up in the forward pass and the input gradient, one sum copied in the weight gradient).
 
+mod bundle;
 pub mod cpu;
 mod division;
 mod gpu;
 mod gradients;
 mod lanes;
 mod op;
+mod output;
 mod planes;
+#[cfg(test)]
+mod tests;
 
 pub use gradients::{TapGradients, Wanted};
 pub use lanes::InstructionSet;
 pub use op::TapConv;
 
 use crate::{Error, Result};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+/// Most pixels along an axis, between the first output's and the last one's too.
+const MOST_PIXELS: usize = 1 << 30;
+
+/// Most different taps of a table.
+const MOST_TAPS: usize = 1 << 26;
 
 /// Offset of one tap from the centre of its window, in input pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -159,6 +169,19 @@ impl TapTable {
         &self.group_of_channel
     }
 
+    /// Checks that places of weights fit into 32 bits, with as many weights per tap as vectors have lanes.
+    ///
+    /// # Errors
+    /// If the channels have too many different taps.
+    fn check(&self) -> Result<()> {
+        let bound: usize = self.groups.iter().map(|group| group.taps.len()).sum();
+        let distinct = || self.groups.iter().flat_map(|group| &group.taps).collect::<HashSet<_>>().len();
+        if bound <= MOST_TAPS || distinct() <= MOST_TAPS {
+            return Ok(());
+        }
+        Err(Error::argument("taps", format!("{bound} in all"), format!("at most {MOST_TAPS} different ones")))
+    }
+
     /// Multiply-adds of one image that read inside it, after merging: the work that cannot be avoided.
     pub fn useful_macs(&self, geometry: &Geometry) -> u64 {
         let per_group: Vec<u64> = self
@@ -201,6 +224,27 @@ impl ValidRange {
 }
 
 impl Geometry {
+    /// Checks that nothing is empty, and that offsets between pixels fit into 32 bits with room to spare.
+    ///
+    /// # Errors
+    /// If a size or stride is zero, or pixels or outputs lie 2^30 pixels apart.
+    fn check(&self) -> Result<()> {
+        let Geometry { input, output, stride } = *self;
+        for (name, (h, w)) in [("input size", input), ("output size", output), ("stride", stride)] {
+            if h == 0 || w == 0 {
+                return Err(Error::argument(name, format!("{h}x{w}"), "at least 1x1"));
+            }
+        }
+        let steps = |outputs: usize, stride: usize| (outputs - 1).saturating_mul(stride);
+        let spanned = (steps(output.0, stride.0), steps(output.1, stride.1));
+        for (name, (h, w)) in [("input size", input), ("output size", output), ("pixels that outputs span", spanned)] {
+            if h.max(w) > MOST_PIXELS {
+                return Err(Error::argument(name, format!("{h}x{w}"), format!("at most {MOST_PIXELS} along an axis")));
+            }
+        }
+        Ok(())
+    }
+
     /// Solves `0 <= S*p + d < size` for p within the output: `ceil(-d / S) <= p < ceil((size - d) / S)`.
     pub fn valid(&self, tap: Tap) -> ValidRange {
         let solve = |d: i32, size: usize, stride: usize, out: usize| {
@@ -213,6 +257,14 @@ impl Geometry {
         let cols = solve(tap.dw, self.input.1, self.stride.1, self.output.1);
         let empty = rows.0 == rows.1 || cols.0 == cols.1;
         if empty { ValidRange { rows: (0, 0), cols: (0, 0) } } else { ValidRange { rows, cols } }
+    }
+
+    /// The same convolution with stride 1 along axes with one output, where nothing is stepped: work and memory grow with
+    /// strides.
+    fn without_idle_strides(self) -> Self {
+        let stride = |stride: usize, outputs: usize| if outputs == 1 { 1 } else { stride };
+        let (rows, cols) = self.output;
+        Geometry { stride: (stride(self.stride.0, rows), stride(self.stride.1, cols)), ..self }
     }
 }
 

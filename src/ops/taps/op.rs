@@ -23,16 +23,16 @@ impl TapConv {
     /// A convolution of the given geometry; `residual` adds the input to the output.
     ///
     /// # Errors
-    /// If a size or stride is zero, or `residual` is asked for with a stride.
+    /// If a size or stride is zero, sizes, strides or taps are beyond all reason (2^30 pixels along an axis), or
+    /// `residual` is asked for with a stride.
     pub fn new(table: Arc<TapTable>, geometry: Geometry, residual: bool) -> Result<Self> {
-        check(&geometry, residual)?;
-        Ok(TapConv { plan: Arc::new(Plan::new(table, geometry)), residual })
+        Self::with_plan(Arc::new(Plan::new(table, geometry)?), residual)
     }
 
     /// The same with a plan that was made before.
     ///
     /// # Errors
-    /// As [`TapConv::new`].
+    /// If `residual` is asked for with a stride.
     pub fn with_plan(plan: Arc<Plan>, residual: bool) -> Result<Self> {
         check(plan.geometry(), residual)?;
         Ok(TapConv { plan, residual })
@@ -109,19 +109,14 @@ impl TapConv {
         let _span = profile::span(Self::NAME);
         let values = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
         let (weight, bias) = (values(weight)?, values(bias)?);
-        let y = storage::with_values::<H, _>(x, |x| Ok(self.plan.forward_half(x, &weight, &bias, self.residual)))?;
+        let y = storage::with_values::<H, _>(x, |x| Ok(self.plan.forward_half(x, &weight, &bias, self.residual)?))?;
         Ok(Tensor::from_vec(y, self.output_shape(x.shape()), x.device())?)
     }
 }
 
-/// Checks the sizes of a convolution.
+/// Checks that the input can be added to the output, if it is to be.
 fn check(geometry: &Geometry, residual: bool) -> Result<()> {
     let Geometry { input, output, stride } = *geometry;
-    for (name, (h, w)) in [("input size", input), ("output size", output), ("stride", stride)] {
-        if h == 0 || w == 0 {
-            return Err(Error::argument(name, format!("{h}x{w}"), "at least 1x1"));
-        }
-    }
     if residual && (stride != (1, 1) || input != output) {
         return Err(Error::argument(
             "residual",
@@ -141,13 +136,18 @@ impl Op3 for TapConv {
         Shape::from((n, c, self.plan.geometry().output.0, self.plan.geometry().output.1))
     }
 
-    fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Vec<T> {
+    fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Result<Vec<T>> {
         self.plan.forward(x, w, b, self.residual)
     }
 
-    fn gradients<T: Element>(&self, [x, w, _]: [&[T]; 3], dy: &[T], wanted: [bool; 3]) -> [Option<Vec<T>>; 3] {
-        let Gradients { input, weight, bias } = self.plan.gradients([x, w, dy], self.residual, wanted);
-        [input, weight, bias]
+    fn gradients<T: Element>(
+        &self,
+        [x, w, _]: [&[T]; 3],
+        dy: &[T],
+        wanted: [bool; 3],
+    ) -> Result<operator::Gradients<T>> {
+        let Gradients { input, weight, bias } = self.plan.gradients([x, w, dy], self.residual, wanted)?;
+        Ok([input, weight, bias])
     }
 
     fn gpu_forward(&self, gpu: &Gpu, arguments: [Values; 3]) -> candle_core::Result<Storage> {

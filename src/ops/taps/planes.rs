@@ -15,11 +15,12 @@
 //! tests. Planes (one image, one channel) are independent and run in parallel; the weight gradient sums the planes of a
 //! channel in order of the image afterwards. Nothing depends on the number of threads.
 
+use super::output::UnfilledPlanes;
 use super::{Geometry, Tap, TapTable};
+use crate::ops::fill::Filled;
 use crate::ops::storage::Element;
 use rayon::prelude::*;
 use std::borrow::Cow;
-use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 /// Outputs per block of rows: a block of y and the rows of x it reads stay in the first-level cache.
@@ -113,22 +114,19 @@ impl PlaneEngine {
         &self.runs[self.table.group_of_channel()[channel]]
     }
 
-    /// Writes the planes of `channels` into `y`. `merged` has one weight per distinct tap of every channel.
-    pub fn forward<T: Element>(
+    /// Writes planes of the result. `merged` has one weight per distinct tap of every channel.
+    pub fn forward<'a, T: Element>(
         &self,
         x: &[T],
         merged: &[Cow<[T]>],
         bias: &[T],
-        y: &mut [MaybeUninit<T>],
-        channels: &[bool],
-    ) {
-        let count = channels.len();
-        let planes = y.par_chunks_exact_mut(self.out_len()).zip(x.par_chunks_exact(self.in_len())).enumerate();
-        planes.filter(|(index, _)| channels[index % count]).for_each_init(
+        y: UnfilledPlanes<'a, '_, T>,
+    ) -> Filled<'a> {
+        let planes = y.into_par_iter().map_init(
             || self.scratch(),
-            |phases, (index, (y, x))| {
-                let channel = index % count;
-                let y = fill(y, bias[channel]);
+            |phases, (image, channel, y)| {
+                let x = self.plane(x, self.in_len(), image, channel);
+                let (y, filled) = y.fill(bias[channel]);
                 let source = if self.unit_stride() {
                     x
                 } else {
@@ -137,19 +135,24 @@ impl PlaneEngine {
                 };
                 let (runs, w) = (self.runs_of(channel), &merged[channel][..]);
                 simd(PlaneSum::<T, false> { plan: self, runs, w, target: y, source });
+                filled
             },
         );
+        planes.sum()
     }
 
-    /// Writes the planes of `channels` into the gradient with respect to x.
-    pub fn input_grad<T: Element>(&self, dy: &[T], merged: &[Cow<[T]>], dx: &mut [MaybeUninit<T>], channels: &[bool]) {
-        let count = channels.len();
-        let planes = dx.par_chunks_exact_mut(self.in_len()).zip(dy.par_chunks_exact(self.out_len())).enumerate();
-        planes.filter(|(index, _)| channels[index % count]).for_each_init(
+    /// Writes planes of the gradient with respect to x.
+    pub fn input_grad<'a, T: Element>(
+        &self,
+        dy: &[T],
+        merged: &[Cow<[T]>],
+        dx: UnfilledPlanes<'a, '_, T>,
+    ) -> Filled<'a> {
+        let planes = dx.into_par_iter().map_init(
             || self.scratch(),
-            |phases, (index, (dx, dy))| {
-                let channel = index % count;
-                let dx = fill(dx, T::zero());
+            |phases, (image, channel, dx)| {
+                let dy = self.plane(dy, self.out_len(), image, channel);
+                let (dx, filled) = dx.fill(T::zero());
                 let (runs, w) = (self.runs_of(channel), &merged[channel][..]);
                 if self.unit_stride() {
                     simd(PlaneSum::<T, true> { plan: self, runs, w, target: dx, source: dy });
@@ -158,8 +161,10 @@ impl PlaneEngine {
                     simd(PlaneSum::<T, true> { plan: self, runs, w, target: phases, source: dy });
                     self.join(phases, dx);
                 }
+                filled
             },
         );
+        planes.sum()
     }
 
     /// The gradients with respect to the distinct taps of each of `channels`; empty for the others.
@@ -194,6 +199,11 @@ impl PlaneEngine {
             }
         }
         total
+    }
+
+    /// A plane of `len` values of maps.
+    fn plane<'a, T>(&self, maps: &'a [T], len: usize, image: usize, channel: usize) -> &'a [T] {
+        &maps[(image * self.table.channels() + channel) * len..][..len]
     }
 
     fn scratch<T: Element>(&self) -> Vec<T> {
@@ -256,13 +266,6 @@ impl Strip {
             f(out, from, (row + 1 < self.rows).then(|| at(row + 1)));
         }
     }
-}
-
-/// A plane that starts as one value everywhere.
-fn fill<T: Element>(plane: &mut [MaybeUninit<T>], value: T) -> &mut [T] {
-    plane.fill(MaybeUninit::new(value));
-    // SAFETY: every value was just written.
-    unsafe { plane.assume_init_mut() }
 }
 
 /// Runs a plane's loops compiled for the widest vectors that the machine has.

@@ -27,7 +27,7 @@ pub use config::{MobileNetV2Config, Where};
 pub use merge::{fold, merge};
 
 use super::conv_norm::{ConvNorm, Place};
-use super::registry::{Entry, Preprocessing, Published};
+use super::entry::{Entry, Preprocessing, Published};
 use super::{Family, Features, Merge, Model, ModelConfig, common_fields};
 use crate::nn::{DropPath, FeatureShape, Linear, Mode, Pass, Scope, Trace, global_mean};
 use crate::ops::depthwise2d;

@@ -95,7 +95,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    pub fn new(scope: &Scope, config: &ShiftWiseConfig, stage: usize, drop_path: f64) -> Result<Self> {
+    pub(super) fn new(scope: &Scope, config: &ShiftWiseConfig, stage: usize, drop_path: f64) -> Result<Self> {
         let dim = config.channels(stage);
         let scale = LayerScale::new(scope, dim, config.layer_scale, DropPath::new(scope.path(), drop_path)?)?;
         let large = LargeKernel::new(&scope.child("large_kernel"), config, stage)?;
@@ -110,7 +110,7 @@ impl Block {
         Ok(Block { path: scope.path().to_string(), scale, large, tail })
     }
 
-    pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let f = self.large.forward(x, pass)?;
         let y = match &self.tail {
             Tail::V1 { norm, expand, project } => {
@@ -123,7 +123,7 @@ impl Block {
         Ok(y)
     }
 
-    pub fn trace(&self, trace: &mut Trace) -> Result<()> {
+    pub(super) fn trace(&self, trace: &mut Trace) -> Result<()> {
         self.large.trace(trace)?;
         match &self.tail {
             Tail::V1 { norm, expand, project } => {

@@ -1,7 +1,7 @@
 //! The registered shift-wise networks.
 
 use super::ShiftWiseConfig;
-use crate::zoo::registry::{NO_WEIGHTS, UNPUBLISHED, nano};
+use crate::zoo::entry::{NO_WEIGHTS, UNPUBLISHED, nano};
 use crate::zoo::{Entry, ModelConfig, Preprocessing, Published};
 use std::sync::Arc;
 

@@ -51,7 +51,7 @@ impl Branches {
 }
 
 impl LargeKernel {
-    pub fn new(scope: &Scope, config: &ShiftWiseConfig, stage: usize) -> Result<Self> {
+    pub(super) fn new(scope: &Scope, config: &ShiftWiseConfig, stage: usize) -> Result<Self> {
         let (channels, reps) = (config.channels(stage), config.rep_channels(stage));
         let window = config.window(stage)?;
         let split = ChannelSplit::new(channels, channels - reps)?;
@@ -87,7 +87,7 @@ impl LargeKernel {
         })
     }
 
-    pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let of = |index: &Tensor| Ok::<_, crate::Error>(x.index_select(&index.to_device(x.device())?, 1)?);
         // Without ghosts the order stays.
         let rep = if self.ghost.is_some() { of(&self.rep)? } else { x.clone() };
@@ -103,7 +103,7 @@ impl LargeKernel {
         Ok(y)
     }
 
-    pub fn trace(&self, trace: &mut Trace) -> Result<()> {
+    pub(super) fn trace(&self, trace: &mut Trace) -> Result<()> {
         let whole = trace.shape;
         match &self.form {
             Form::Branches(branches) => {

@@ -29,8 +29,8 @@ pub use config::{MergeForm, SlakConfig};
 pub use merge::merge;
 
 use super::convnext::WeightInit;
+use super::entry::{Entry, NO_WEIGHTS, Preprocessing, Published, nano};
 use super::head_norm::HeadNorm;
-use super::registry::{Entry, NO_WEIGHTS, Preprocessing, Published, nano};
 use super::{Family, Features, Merge, Model, ModelConfig, common_fields};
 use crate::nn::{
     BatchNorm, DepthwiseConv, DropPath, FeatureShape, Init, LayerNorm, LayerScale, Linear, Mode, Pass, PatchConv,

@@ -205,7 +205,7 @@ impl Case {
 
     fn conv(&self, set: InstructionSet) -> Result<TapConv> {
         TapConv::with_plan(
-            Arc::new(Plan::with_instructions(Arc::new(self.table()?), self.geometry, set)),
+            Arc::new(Plan::with_instructions(Arc::new(self.table()?), self.geometry, set)?),
             self.residual,
         )
     }
@@ -311,7 +311,7 @@ fn sums_in_parts() -> Checked {
     for (kernel, size) in sizes {
         let groups = vec![(rectangle(kernel, (1, 1)), 17), (tap_offsets(0.9, kernel.0 * kernel.1), 2)];
         let case = Case::same(1, groups, size).varied(kernel.0 == 13, kernel.1 > 5, View::Transposed);
-        let channels = Plan::new(Arc::new(case.table()?), case.geometry).channels_in_parts(1);
+        let channels = Plan::new(Arc::new(case.table()?), case.geometry)?.channels_in_parts(1);
         prop_assert!(channels >= 16, "{channels} channels of {kernel:?} at {size:?}");
         case.check()?;
     }
@@ -368,7 +368,7 @@ fn patterns_of_their_own() -> Checked {
         // Vectors of 4, 8 or 16 lanes: some are full, and some lack images.
         for (images, alone) in [2, 5, 17].into_iter().zip(&mut mostly_alone) {
             let case = Case::new(images, groups.clone(), geometry);
-            *alone += usize::from(Plan::new(Arc::new(case.table()?), geometry).channels_alone(images) > 4);
+            *alone += usize::from(Plan::new(Arc::new(case.table()?), geometry)?.channels_alone(images) > 4);
             case.check()?;
         }
         Case::same(1, groups, size).varied(false, true, View::Transposed).check()?;
@@ -494,10 +494,10 @@ fn gradients_that_are_not_wanted_change_nothing() -> Result<()> {
     let single = |arg: &Arg| arg.values.iter().map(|&value| value as f32).collect::<Vec<_>>();
     let ([x, w, _], dy) = (case.args().each_ref().map(single), single(&case.cotangent()));
     for set in InstructionSet::available() {
-        let plan = Plan::with_instructions(Arc::new(case.table()?), case.geometry, set);
-        let all = plan.gradients([&x, &w, &dy], false, [true; 3]);
+        let plan = Plan::with_instructions(Arc::new(case.table()?), case.geometry, set)?;
+        let all = plan.gradients([&x, &w, &dy], false, [true; 3])?;
         for wanted in (0..7).map(|i| [i & 1 != 0, i & 2 != 0, i & 4 != 0]) {
-            let some = plan.gradients([&x, &w, &dy], false, wanted);
+            let some = plan.gradients([&x, &w, &dy], false, wanted)?;
             assert_eq!(some.input, all.input.clone().filter(|_| wanted[0]), "{set} {wanted:?}");
             assert_eq!(some.weight, all.weight.clone().filter(|_| wanted[1]), "{set} {wanted:?}");
             // The bias's is added up in another order where the weights' is not computed.

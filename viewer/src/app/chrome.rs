@@ -1,116 +1,65 @@
-//! Menu, the bar of open networks, the status line.
+//! The menu bar, the bar of open networks and the status bar.
 
-use crate::command::{Command, Commands};
-use crate::state::{Arrangement, Camera, Figure, KernelSort, State, Transfer, Undo, View};
+use crate::command::{Command, Commands, Menu};
+use crate::state::{Entry, Progress, Running, State, View};
 use crate::views::messages::level;
-use crate::widgets::{faint, series_colour};
+use crate::widgets::{faint, series_color};
 use eframe::egui::{self, Align2, Button, Color32, FontId, Id, LayerId, Order, RichText};
 
 fn item(ui: &mut egui::Ui, state: &State, command: Command, out: &mut Commands) {
-    let enabled = command.is_enabled(state);
-    entry(ui, enabled, command, out);
-}
-
-fn entry(ui: &mut egui::Ui, enabled: bool, command: Command, out: &mut Commands) {
-    let mut button = Button::new(command.name());
-    if let Some(shortcut) = command.shortcut() {
+    let about = command.about();
+    let mut button = Button::new(about.name.as_ref());
+    if let Some(shortcut) = about.shortcut {
         button = button.shortcut_text(ui.ctx().format_shortcut(&shortcut));
     }
-    if ui.add_enabled(enabled, button).clicked() {
+    if ui.add_enabled(command.is_enabled(state), button).clicked() {
         out.push(command);
         ui.close();
     }
 }
 
-pub fn menu_bar(ui: &mut egui::Ui, state: &State, undo: &Undo, out: &mut Commands) {
+pub fn menu_bar(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
     egui::Panel::top("menu").show(ui, |ui| {
         egui::MenuBar::new().ui(ui, |ui| {
-            ui.menu_button("File", |ui| {
-                for command in [Command::OpenTyped, Command::OpenFiles, Command::OpenFolder] {
-                    item(ui, state, command, out);
-                }
-                ui.menu_button("Recent", |ui| {
-                    for (path, model) in &state.settings.recent {
-                        item(ui, state, Command::Open(path.clone(), model.clone()), out);
-                    }
-                    ui.separator();
-                    item(ui, state, Command::ClearRecent, out);
-                });
-                ui.separator();
-                for command in [Command::Reload, Command::Follow, Command::CloseCurrent, Command::CloseAll] {
-                    item(ui, state, command, out);
-                }
-                ui.separator();
-                item(ui, state, Command::ExportFocused, out);
-                ui.menu_button("Export", |ui| {
-                    Figure::ALL.into_iter().for_each(|figure| item(ui, state, Command::ExportTyped(figure), out));
-                });
-                item(ui, state, Command::CopyCommand, out);
-                ui.separator();
-                item(ui, state, Command::Quit, out);
-            });
-            ui.menu_button("Edit", |ui| {
-                entry(ui, undo.can_undo(), Command::Undo, out);
-                entry(ui, undo.can_redo(), Command::Redo, out);
-                ui.separator();
-                item(ui, state, Command::CopyAddress, out);
-                item(ui, state, Command::Palette, out);
-            });
-            ui.menu_button("Go", |ui| {
-                for command in [
-                    Command::GoToTyped,
-                    Command::GoTo(None),
-                    Command::NextLayer,
-                    Command::PreviousLayer,
-                    Command::NextChannel,
-                    Command::PreviousChannel,
-                    Command::NextEntry,
-                    Command::PreviousEntry,
-                    Command::NextEpoch,
-                    Command::PreviousEpoch,
-                    Command::SetEpoch(None),
-                    Command::ExpandAll,
-                    Command::CollapseAll,
-                ] {
-                    item(ui, state, command, out);
-                }
-            });
-            ui.menu_button("View", |ui| {
-                View::ALL.into_iter().for_each(|view| item(ui, state, Command::Show(view), out));
-                ui.separator();
-                item(ui, state, Command::ResetLayout, out);
-                item(ui, state, Command::ToggleTheme, out);
-            });
-            ui.menu_button("Analysis", |ui| {
-                item(ui, state, Command::Recompute, out);
-                item(ui, state, Command::Cancel, out);
-                ui.separator();
-                for transfer in [Transfer::Log, Transfer::Linear, Transfer::Power] {
-                    item(ui, state, Command::SetTransfer(transfer), out);
-                }
-                for arrangement in [Arrangement::Side, Arrangement::Swipe, Arrangement::Difference] {
-                    item(ui, state, Command::Arrange(arrangement), out);
-                }
-                let more = [
-                    Command::ToggleSquares,
-                    Command::ToggleContours,
-                    Command::ToggleSharedRange,
-                    Command::SetCamera(Camera::default()),
-                    Command::ToggleMerged,
-                ];
-                more.into_iter().for_each(|command| item(ui, state, command, out));
-                ui.separator();
-                KernelSort::ALL.into_iter().for_each(|sort| item(ui, state, Command::SortKernels(sort), out));
-            });
-            ui.menu_button("Help", |ui| {
-                item(ui, state, Command::Shortcuts, out);
-                item(ui, state, Command::Show(View::Messages), out);
-            });
+            for menu in Menu::ALL.into_iter().filter(|menu| menu.outer().is_none()) {
+                ui.menu_button(menu.title(), |ui| items(ui, state, menu, out));
+            }
         });
     });
 }
 
-/// The open networks: a click looks at one, the box compares it, the cross closes it.
+/// An item of a menu.
+enum Item {
+    Command(Command),
+    Menu(Menu),
+}
+
+/// Shows the commands of a menu and the menus inside it, with lines between the groups.
+fn items(ui: &mut egui::Ui, state: &State, menu: Menu, out: &mut Commands) {
+    let mut all: Vec<(u8, Item)> = Vec::new();
+    for command in Command::offered(state) {
+        let place = command.about().places.into_iter().find(|place| place.menu == menu);
+        all.extend(place.map(|place| (place.group, Item::Command(command))));
+    }
+    for inner in Menu::ALL {
+        let place = inner.outer().filter(|place| place.menu == menu);
+        all.extend(place.map(|place| (place.group, Item::Menu(inner))));
+    }
+    all.sort_by_key(|(group, _)| *group);
+    let mut last = None;
+    for (group, item_of_menu) in all {
+        if last.is_some_and(|last| last != group) {
+            ui.separator();
+        }
+        last = Some(group);
+        match item_of_menu {
+            Item::Command(command) => item(ui, state, command, out),
+            Item::Menu(inner) => drop(ui.menu_button(inner.title(), |ui| items(ui, state, inner, out))),
+        }
+    }
+}
+
+/// The open networks: a click selects one, the checkbox compares it, the cross closes it.
 pub fn networks_bar(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
     if state.entries.is_empty() {
         return;
@@ -119,7 +68,7 @@ pub fn networks_bar(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
         ui.add_space(2.0);
         ui.horizontal_wrapped(|ui| {
             for (index, open) in state.entries.iter().enumerate() {
-                let ink = series_colour(index, ui.visuals().dark_mode);
+                let ink = series_color(index, ui.visuals().dark_mode);
                 let chosen = state.look.current == Some(open.id);
                 egui::Frame::new()
                     .fill(if chosen { ui.visuals().selection.bg_fill } else { ui.visuals().faint_bg_color })
@@ -134,7 +83,7 @@ pub fn networks_bar(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
                             egui::WidgetInfo::selected(egui::Role::CheckBox, true, compared, text)
                         });
                         if tick.changed() {
-                            out.push(Command::Compare(open.id, compared));
+                            out.push(if compared { Command::Compare(open.id) } else { Command::LeaveOut(open.id) });
                         }
                         let text = RichText::new(&open.label).color(ink).strong();
                         let name = ui.add(Button::new(text).frame(false)).on_hover_text(tip(open));
@@ -158,7 +107,7 @@ pub fn networks_bar(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
     });
 }
 
-fn tip(open: &crate::state::Entry) -> String {
+fn tip(open: &Entry) -> String {
     let mut text = open.path().display().to_string();
     if let Some(name) = open.network_name() {
         text.push_str(&format!("\n{name}"));
@@ -169,7 +118,7 @@ fn tip(open: &crate::state::Entry) -> String {
 pub fn status_bar(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
     egui::Panel::bottom("status").show(ui, |ui| {
         ui.horizontal(|ui| {
-            for (label, done, all) in state.running.iter().take(2) {
+            for Running { label, progress: Progress { done, all } } in state.running.iter().take(2) {
                 ui.spinner();
                 let text = if *all > 0 { format!("{label}: {done} of {all}") } else { label.clone() };
                 ui.label(text);
@@ -193,7 +142,7 @@ pub fn status_bar(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
     });
 }
 
-/// Over the window while files are dragged onto it.
+/// Covers the window while files are dragged over it.
 pub fn drop_hint(ctx: &egui::Context) {
     if ctx.input(|i| i.raw.hovered_files.is_empty()) {
         return;

@@ -1,14 +1,13 @@
-//! Dialogues: a path, an address or a file name to type, and the list of shortcuts.
+//! Dialogs: a path, an address or a file name to type, and the list of shortcuts.
 
-use crate::cli::named_path;
-use crate::command::{Command, Commands};
-use crate::state::{Dialog, State};
+use crate::command::{Command, Commands, Target};
+use crate::state::{Dialog, Level, Source, State};
 use crate::widgets::faint;
 use eframe::egui::{self, Id, Modal, TextEdit};
 use kernelscope::analysis::tree::Address;
 use std::path::PathBuf;
 
-/// A path without quotes and spaces around it, and with the home folder in place of `~`.
+/// Removes quotes and spaces around a path, and replaces `~` by the home folder.
 fn typed_path(text: &str) -> PathBuf {
     let text = text.trim().trim_matches(['"', '\'']).trim();
     match (text.strip_prefix("~/"), std::env::home_dir()) {
@@ -17,33 +16,34 @@ fn typed_path(text: &str) -> PathBuf {
     }
 }
 
-/// Shows the dialogue that is open.
+/// Shows the dialog that is open.
 pub fn show(ctx: &egui::Context, state: &mut State, out: &mut Commands) {
     let mut dialog = state.dialog.clone();
     match &mut dialog {
-        Dialog::None | Dialog::Palette(..) => return,
+        // The palette is shown by its own module.
+        Dialog::None | Dialog::Palette { .. } => return,
         Dialog::Open(text) => {
             let hint = "run folder, folder of runs, .safetensors, .pth, .npy, or NETWORK=PATH";
-            let done = ask(ctx, out, "Open path", hint, "Open", text);
-            if done {
-                let (path, model) = named_path(text.trim());
-                out.push(Command::Open(typed_path(&path.to_string_lossy()), model));
+            let question = Question { title: "Open path", hint, verb: "Open" };
+            if ask(ctx, out, &question, text) {
+                let Source { path, model } = Source::parse(text.trim());
+                out.push(Command::Open(Source { path: typed_path(&path.to_string_lossy()), model }));
             }
         }
         Dialog::GoTo(text) => {
-            let done = ask(ctx, out, "Go to address", "stages.2.5.dwconv:17", "Go", text);
-            if done {
+            let question = Question { title: "Go to address", hint: "stages.2.5.dwconv:17", verb: "Go" };
+            if ask(ctx, out, &question, text) {
                 match text.parse::<Address>() {
-                    Ok(address) => out.push(Command::GoTo(Some(address))),
-                    Err(error) => state.messages.push(crate::state::Level::Error, error),
+                    Ok(address) => out.push(Command::GoTo(address)),
+                    Err(error) => state.messages.push(Level::Error, error),
                 }
             }
         }
         Dialog::Export(figure, text) => {
             let title = format!("Export {}", figure.title());
-            let done = ask(ctx, out, &title, "figure.png, .svg or .csv", "Export", text);
-            if done {
-                out.push(Command::Export(*figure, typed_path(text)));
+            let question = Question { title: &title, hint: "figure.png, .svg or .csv", verb: "Export" };
+            if ask(ctx, out, &question, text) {
+                out.push(Command::Export(Target { figure: *figure, path: typed_path(text) }));
             }
         }
         Dialog::Shortcuts => shortcuts(ctx, out),
@@ -51,8 +51,18 @@ pub fn show(ctx: &egui::Context, state: &mut State, out: &mut Commands) {
     state.dialog = dialog;
 }
 
-/// A line to type; says whether it is done.
-fn ask(ctx: &egui::Context, out: &mut Commands, title: &str, hint: &str, verb: &str, text: &mut String) -> bool {
+/// What a dialog asks for.
+struct Question<'a> {
+    title: &'a str,
+    /// What may be typed.
+    hint: &'a str,
+    /// What the button says.
+    verb: &'a str,
+}
+
+/// Asks for a line of text, and returns whether it was confirmed.
+fn ask(ctx: &egui::Context, out: &mut Commands, question: &Question, text: &mut String) -> bool {
+    let Question { title, hint, verb } = *question;
     let mut done = false;
     let modal = Modal::new(Id::unique("dialog")).show(ctx, |ui| {
         ui.set_width(460.0);
@@ -85,7 +95,7 @@ fn shortcuts(ctx: &egui::Context, out: &mut Commands) {
         ui.heading("Keyboard shortcuts");
         egui::ScrollArea::vertical().max_height(460.0).show(ui, |ui| {
             egui::Grid::new("shortcuts").num_columns(2).striped(true).min_col_width(200.0).show(ui, |ui| {
-                for command in Command::general() {
+                for command in Command::offered(&State::default()) {
                     let Some(shortcut) = command.shortcut() else { continue };
                     ui.label(command.name());
                     ui.monospace(ui.ctx().format_shortcut(&shortcut));
@@ -93,7 +103,9 @@ fn shortcuts(ctx: &egui::Context, out: &mut Commands) {
                 }
             });
         });
-        ui.label(faint("On a map: drag to pan, wheel to zoom, double click for the whole, click to probe.").small());
+        ui.label(
+            faint("On a map: drag to pan, scroll to zoom, double-click for the whole image, click to probe.").small(),
+        );
         if ui.button("Close").clicked() {
             out.push(Command::CloseDialog);
         }

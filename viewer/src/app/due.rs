@@ -1,14 +1,14 @@
-//! Which jobs are due: whatever is looked at and not known yet.
+//! Which jobs are due: those for everything that is shown and not known yet.
 
 use super::Viewer;
 use crate::jobs::{self, BiasTask, ErfTask, Lane, OpenTask, Slot};
 use crate::state::{Entry, EntryId, Merged, OpenKey, View};
 use kernelscope::analysis::orientation::orientations;
-use kernelscope::open::Found;
+use kernelscope_lab::open::Found;
 use std::sync::Arc;
 
 impl Viewer {
-    /// Starts all jobs that are due; says whether there were any.
+    /// Starts all jobs that are due, and returns whether there were any.
     pub(super) fn start_due(&mut self) -> bool {
         let mut started = false;
         let ids: Vec<EntryId> = self.state.entries.iter().map(|entry| entry.id).collect();
@@ -16,7 +16,7 @@ impl Viewer {
             started |= self.open_due(id);
         }
         let visible = self.visible();
-        let shown: Vec<EntryId> = self.state.shown().iter().map(|entry| entry.id).collect();
+        let shown = self.shown_ids();
         if visible.contains(&View::Erf) && self.state.look.erf.live {
             for &id in &shown {
                 started |= self.start_erf(id);
@@ -35,7 +35,7 @@ impl Viewer {
         started
     }
 
-    /// What an entry's weights follow from. The newest checkpoint of a run changes while it is trained.
+    /// What determines an entry's weights. The newest checkpoint of a run changes while it is trained.
     fn open_key(&self, entry: &Entry) -> OpenKey {
         let epoch = match &entry.found {
             Found::Run(_) => {
@@ -64,7 +64,7 @@ impl Viewer {
         true
     }
 
-    /// Notes that the job which opens a run reads the newest checkpoint of this epoch.
+    /// Records that the job that opens a run reads the newest checkpoint.
     pub(super) fn opens_newest(&mut self, id: EntryId) {
         let Some(key) = self.state.entry(id).map(|entry| self.open_key(entry)) else { return };
         if let Some(entry) = self.state.entry_mut(id)
@@ -74,7 +74,7 @@ impl Viewer {
         }
     }
 
-    /// Computes an entry's receptive field unless it is there or under way.
+    /// Computes an entry's receptive field unless that was already started.
     pub(super) fn start_erf(&mut self, id: EntryId) -> bool {
         let Some(entry) = self.state.entry(id) else { return false };
         let Some(subject) = entry.subject.clone().filter(|subject| subject.network.is_some()) else { return false };
@@ -97,17 +97,16 @@ impl Viewer {
     fn start_bias(&mut self, id: EntryId) -> bool {
         let Some(entry) = self.state.entry(id) else { return false };
         let Some(subject) = entry.subject.clone().filter(|subject| subject.network.is_some()) else { return false };
-        let look = &self.state.look.bias;
-        let wanted = (look.images, look.stimuli.clone(), entry.generation);
-        if entry.bias_wanted.as_ref() == Some(&wanted) {
+        let key = self.state.look.bias.key(entry.generation);
+        if entry.bias_wanted.as_ref() == Some(&key) {
             return false;
         }
         let label = entry.label.clone();
         if let Some(entry) = self.state.entry_mut(id) {
-            entry.bias_wanted = Some(wanted.clone());
+            entry.bias_wanted = Some(key.clone());
             entry.bias_fault = None;
         }
-        let task = BiasTask { subject, images: wanted.0, stimuli: wanted.1, label: label.clone() };
+        let task = BiasTask { subject, key, label: label.clone() };
         self.jobs.start(Slot::Bias(id), Lane::Compute, format!("Shape bias of {label}"), move |link| {
             jobs::bias(&task, link)
         });
@@ -122,7 +121,7 @@ impl Viewer {
         }
         let label = format!("Merging {}", entry.label);
         self.jobs.start(Slot::Merge(id), Lane::Compute, label, move |link| {
-            let kernels = kernelscope::open::merged_kernels(&subject)?;
+            let kernels = kernelscope_lab::open::merged_kernels(&subject)?;
             let orientations = kernels.iter().map(orientations).collect();
             link.send(jobs::Report::Merged(Arc::new(Merged { kernels, orientations })));
             Ok(())
@@ -130,7 +129,7 @@ impl Viewer {
         true
     }
 
-    /// Looks whether a run went on.
+    /// Checks whether a run has progressed.
     pub(super) fn start_follow(&mut self, id: EntryId) {
         let Some(entry) = self.state.entry(id) else { return };
         if !matches!(entry.found, Found::Run(_)) || self.jobs.is_busy(Slot::Follow(id)) {

@@ -1,40 +1,58 @@
-//! One frame after the other: results of jobs, the views, the commands that they emit, and the jobs that are due.
+//! Runs frame by frame: results of jobs, the views, the commands that they emit, and the jobs that are due.
 
 mod absorb;
 mod apply;
 mod chrome;
 mod dialogs;
 mod due;
+mod opening;
 mod palette;
+mod step;
 
 use crate::command::{Command, Commands};
 use crate::jobs::{Jobs, Runner, Slot};
-use crate::state::{Look, Pane, Settings, State, Undo, View, default_layout, layout};
-use crate::views;
+use crate::state::{
+    BiasLook, Camera, Entry, ErfLook, Look, Pane, Settings, Source, State, View, default_layout, layout,
+};
+use crate::views::{self, Scene};
 use crate::widgets::Textures;
-use eframe::egui;
+use eframe::egui::{self, Key, KeyboardShortcut};
 use egui_tiles::{Tiles, Tree, UiResponse};
-use std::path::PathBuf;
 
 /// The program.
 pub struct Viewer {
-    /// What is open and what is looked at.
+    /// What is open and what is being looked at.
     pub state: State,
     jobs: Jobs,
-    undo: Undo,
     layout: Tree<Pane>,
     textures: Textures,
     commands: Commands,
-    searches: u64,
+    keys: Vec<Keys>,
+    numbers: u64,
     next_follow: f64,
     themed: Option<bool>,
 }
 
-/// Where the settings are kept.
+/// A shortcut and its command.
+struct Keys {
+    shortcut: KeyboardShortcut,
+    command: Command,
+}
+
+/// All shortcuts. The commands that have one do not depend on the state.
+fn all_keys() -> Vec<Keys> {
+    let of = |command: Command| Some(Keys { shortcut: command.shortcut()?, command });
+    let mut keys: Vec<Keys> = Command::offered(&State::default()).into_iter().filter_map(of).collect();
+    // Keys with Shift also match the same shortcut without it, so they are checked first.
+    keys.sort_by_key(|keys| !keys.shortcut.modifiers.shift);
+    keys
+}
+
+/// Key under which the settings are stored.
 pub const SETTINGS: &str = "settings";
 
 impl Viewer {
-    /// An empty program with these settings, which runs its jobs with `runner`.
+    /// Nothing is open yet; `runner` runs the jobs.
     pub fn new(ctx: &egui::Context, settings: Settings, runner: Box<dyn Runner>) -> Self {
         let layout = settings.layout.clone().unwrap_or_else(default_layout);
         let look = Look {
@@ -44,17 +62,17 @@ impl Viewer {
             x_axis: settings.x_axis,
             ..Look::default()
         };
-        let mut undo = Undo::default();
-        undo.rebase(&look);
+        let mut state = State { settings, look, ..State::default() };
+        state.undo.rebase(&state.look);
         crate::widgets::style(ctx);
         Viewer {
-            state: State { settings, look, ..State::default() },
+            state,
             jobs: Jobs::new(runner, ctx.clone()),
-            undo,
             layout,
             textures: Textures::default(),
             commands: Commands::default(),
-            searches: 0,
+            keys: all_keys(),
+            numbers: 0,
             next_follow: 0.0,
             themed: None,
         }
@@ -66,10 +84,10 @@ impl Viewer {
         self.settle();
     }
 
-    /// Takes the results of jobs and starts the jobs that are due, until neither is left. Jobs that run elsewhere are not
-    /// waited for.
+    /// Takes the results of jobs and starts the jobs that are due, until there are none left. It does not wait for jobs on
+    /// other threads.
     pub fn settle(&mut self) {
-        // Results start further jobs, which with the inline runner have results at once.
+        // Results start more jobs, which the inline runner finishes right away.
         for _ in 0..64 {
             let fresh = self.jobs.poll();
             let none = fresh.is_empty();
@@ -91,25 +109,20 @@ impl Viewer {
         layout::visible(&self.layout)
     }
 
-    /// Shows a single view, for scripts and tests.
+    /// Shows only these views, for scripts and tests.
     pub fn show_only(&mut self, views: &[View]) {
         self.layout = Tree::new_horizontal(egui::Id::unique("views"), views.iter().map(|view| Pane(*view)).collect());
     }
 
-    /// What is remembered.
+    /// What is remembered between sessions.
     pub fn settings(&self) -> Settings {
         let look = &self.state.look;
         Settings {
             layout: Some(self.layout.clone()),
             kernels: look.kernels.clone(),
-            erf: crate::state::ErfLook {
-                // A position belongs to one network, and a part of an image to one image.
-                position: None,
-                stage: None,
-                camera: crate::state::Camera::default(),
-                ..look.erf.clone()
-            },
-            bias: crate::state::BiasLook { category: None, image: None, ..look.bias.clone() },
+            // A position belongs to one network, and a part of an image to one image.
+            erf: ErfLook { position: None, stage: None, camera: Camera::default(), ..look.erf.clone() },
+            bias: BiasLook { category: None, image: None, ..look.bias.clone() },
             x_axis: look.x_axis,
             ..self.state.settings.clone()
         }
@@ -125,7 +138,7 @@ impl Viewer {
         self.follow(&ctx);
         self.dropped(&ctx);
         self.shortcuts(&ctx);
-        chrome::menu_bar(ui, &self.state, &self.undo, &mut self.commands);
+        chrome::menu_bar(ui, &self.state, &mut self.commands);
         chrome::networks_bar(ui, &self.state, &mut self.commands);
         chrome::status_bar(ui, &self.state, &mut self.commands);
         egui::CentralPanel::no_frame().show(ui, |ui| {
@@ -142,7 +155,7 @@ impl Viewer {
             self.apply(&ctx, command);
         }
         let idle = ctx.input(|i| !i.pointer.any_down());
-        self.undo.note(&self.state.look, idle);
+        self.state.undo.note(&self.state.look, idle);
         if idle {
             self.settle();
         }
@@ -153,16 +166,14 @@ impl Viewer {
     }
 
     fn views(&mut self, ui: &mut egui::Ui) {
-        let mut behaviour =
-            Behaviour { state: &mut self.state, textures: &mut self.textures, commands: &mut self.commands };
-        self.layout.ui(&mut behaviour, ui);
+        let mut panes = Panes { state: &mut self.state, textures: &mut self.textures, commands: &mut self.commands };
+        self.layout.ui(&mut panes, ui);
     }
 
-    /// Looks now and then whether runs that are not complete went on.
+    /// Checks from time to time whether unfinished runs have progressed.
     fn follow(&mut self, ctx: &egui::Context) {
-        let unfinished = |entry: &crate::state::Entry| {
-            entry.overview.as_ref().is_some_and(|overview| overview.is_complete() == Some(false))
-        };
+        let unfinished =
+            |entry: &Entry| entry.overview.as_ref().is_some_and(|overview| overview.is_complete() == Some(false));
         if !self.state.entries.iter().any(unfinished) {
             return;
         }
@@ -176,40 +187,41 @@ impl Viewer {
     }
 
     fn dropped(&mut self, ctx: &egui::Context) {
-        let paths: Vec<PathBuf> =
-            ctx.input(|i| i.raw.dropped_files.iter().map(|file| file.path().to_path_buf()).collect());
-        if !paths.is_empty() {
-            self.open_all(paths.into_iter().map(|path| (path, None)).collect());
+        let dropped: Vec<Source> =
+            ctx.input(|i| i.raw.dropped_files.iter().map(|file| Source::from(file.path())).collect());
+        if !dropped.is_empty() {
+            self.open_all(dropped);
         }
     }
 
     fn shortcuts(&mut self, ctx: &egui::Context) {
-        // A text field keeps the keys with which text is edited.
+        // While a text field has the focus, editing keys belong to it.
         let typing = ctx.egui_wants_keyboard_input();
-        let mut keyed: Vec<(egui::KeyboardShortcut, Command)> =
-            Command::general().into_iter().filter_map(|command| Some((command.shortcut()?, command))).collect();
-        // Keys with shift also match the shortcut without it, so they are asked first.
-        keyed.sort_by_key(|(shortcut, _)| !shortcut.modifiers.shift);
-        for (shortcut, command) in keyed {
-            let editing = matches!(command, Command::Undo | Command::Redo)
-                || (shortcut.modifiers == egui::Modifiers::ALT)
-                || matches!(command, Command::NextEpoch | Command::PreviousEpoch);
-            if typing && editing {
+        for Keys { shortcut, command } in &self.keys {
+            let arrows = [Key::ArrowLeft, Key::ArrowRight, Key::ArrowUp, Key::ArrowDown];
+            let edits = shortcut.logical_key == Key::Z || arrows.contains(&shortcut.logical_key);
+            if typing && edits {
                 continue;
             }
-            if command.is_enabled(&self.state) && ctx.input_mut(|i| i.consume_shortcut(&shortcut)) {
-                self.commands.push(command);
+            if command.is_enabled(&self.state) && ctx.input_mut(|i| i.consume_shortcut(shortcut)) {
+                self.commands.push(command.clone());
             }
         }
     }
 
-    /// Looks up whether a job of this slot is in progress, for tests.
+    /// A number that distinguishes a job from others of its kind.
+    fn next_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// Whether a job of this slot is in progress, for tests.
     pub fn is_busy(&self, slot: Slot) -> bool {
         self.jobs.is_busy(slot)
     }
 }
 
-/// Seconds between two looks at a run that is not complete.
+/// Seconds between two checks of an unfinished run.
 const FOLLOW_SECONDS: f64 = 1.0;
 
 impl eframe::App for Viewer {
@@ -224,13 +236,14 @@ impl eframe::App for Viewer {
     }
 }
 
-struct Behaviour<'a> {
+/// Draws the panes for the layout.
+struct Panes<'a> {
     state: &'a mut State,
     textures: &'a mut Textures,
     commands: &'a mut Commands,
 }
 
-impl egui_tiles::Behavior<Pane> for Behaviour<'_> {
+impl egui_tiles::Behavior<Pane> for Panes<'_> {
     fn pane_ui(&mut self, ui: &mut egui::Ui, _id: egui_tiles::TileId, pane: &mut Pane) -> UiResponse {
         let pressed = ui.input(|i| i.pointer.any_pressed());
         if pressed && ui.rect_contains_pointer(ui.max_rect()) {
@@ -238,7 +251,8 @@ impl egui_tiles::Behavior<Pane> for Behaviour<'_> {
         }
         egui::Frame::new().fill(ui.visuals().panel_fill).inner_margin(8).show(ui, |ui| {
             ui.set_min_size(ui.available_size());
-            views::show(pane.0, ui, self.state, self.textures, self.commands);
+            let mut scene = Scene { state: self.state, textures: self.textures, out: self.commands };
+            views::show(pane.0, ui, &mut scene);
         });
         UiResponse::None
     }

@@ -1,16 +1,16 @@
 //! The command palette: a few letters find any command.
 
 use crate::command::{Command, Commands};
-use crate::state::{Dialog, State};
+use crate::state::{Dialog, Level, State};
 use crate::widgets::faint;
 use eframe::egui::{self, Align2, Area, Id, Key, Modal, Order, TextEdit};
 use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 
-/// Most results that are shown.
+/// Maximum number of results that are shown.
 const MOST: usize = 14;
 
-/// The commands that match a query, the best first; all in their order for an empty one.
+/// The commands that match a query, best first. An empty query matches all commands, in their usual order.
 pub fn matches(state: &State, query: &str) -> Vec<Command> {
     let all = Command::palette(state);
     if query.trim().is_empty() {
@@ -28,14 +28,14 @@ pub fn matches(state: &State, query: &str) -> Vec<Command> {
             Some((score, index, command))
         })
         .collect();
-    // What can be done now comes before what cannot.
+    // Commands that are available come before those that are not.
     scored.sort_by_key(|(score, index, command)| (!command.is_enabled(state), u32::MAX - score, *index));
     scored.into_iter().map(|(_, _, command)| command).collect()
 }
 
 /// Shows the palette if it is open.
 pub fn show(ctx: &egui::Context, state: &mut State, out: &mut Commands) {
-    let Dialog::Palette(mut query, mut chosen) = state.dialog.clone() else { return };
+    let Dialog::Palette { mut query, mut chosen } = state.dialog.clone() else { return };
     let found = matches(state, &query);
     let (down, up, enter) =
         ctx.input(|i| (i.key_pressed(Key::ArrowDown), i.key_pressed(Key::ArrowUp), i.key_pressed(Key::Enter)));
@@ -78,15 +78,15 @@ pub fn show(ctx: &egui::Context, state: &mut State, out: &mut Commands) {
             ui.label(faint(format!("{} of {}", MOST.min(found.len()), found.len())).small());
         }
     });
-    state.dialog = Dialog::Palette(query, chosen);
+    state.dialog = Dialog::Palette { query, chosen };
     match run {
         Some(command) if command.is_enabled(state) => {
             state.dialog = Dialog::None;
             out.push(command);
         }
         Some(command) => {
-            let text = format!("{}: nothing to do it with now", command.name());
-            state.messages.push(crate::state::Level::Info, text);
+            let text = format!("{}: not available right now", command.name());
+            state.messages.push(Level::Info, text);
             state.dialog = Dialog::None;
         }
         None if modal.should_close() => state.dialog = Dialog::None,
@@ -104,7 +104,7 @@ mod tests {
         let best = |query: &str| matches(&state, query).first().map(Command::name);
         assert_eq!(best("open folder").as_deref(), Some("Open folder…"));
         assert_eq!(best("short").as_deref(), Some("Keyboard shortcuts"));
-        assert_eq!(best("rcpfld log").as_deref(), Some("Receptive field: logarithmic colours"));
+        assert_eq!(best("rcpfld log").as_deref(), Some("Receptive field: logarithmic colors"));
         assert!(matches(&state, "qqqqzzzz").is_empty());
         assert!(matches(&state, "").len() > 50);
     }

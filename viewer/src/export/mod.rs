@@ -1,4 +1,4 @@
-//! Figures as files with the recipe that made them, and the command that shows the same.
+//! Figures as files with the recipe that made them, and the command line that shows the same thing.
 
 mod recipe;
 
@@ -8,21 +8,21 @@ use crate::state::{Arrangement, Entry, ErfLook, ErfResult, Figure, KernelSort, S
 use kernelscope::analysis::report::{AreaRatio, KeptTaps, KernelLayer, RunHistory, ShapeBiasReport, SparsityReport};
 use kernelscope::analysis::shape_bias::HUMAN;
 use kernelscope::analysis::sparsity::stage_means;
-use kernelscope::open::BINS;
-use kernelscope::plot::{
+use kernelscope_lab::open::BINS;
+use kernelscope_lab::plot::{
     CostBars, DensityBars, ErfDifference, ErfFigure, GroupMaps, KeptGroupHistograms, KernelGrid, LossCurves,
     MaskCurves, OrientationHistogram, OrientedTaps, PolarOrientation, Recipe, ShapeBiasFigure, ShiftMaps, TapShares,
     export,
 };
-use kernelscope::run::metrics::history;
+use kernelscope_lab::run::metrics::history;
 use std::path::Path;
 
-/// Most maps of layers in one figure.
+/// Maximum number of maps of layers in one figure.
 const MOST_MAPS: usize = 64;
-/// Most kernels in one figure.
+/// Maximum number of kernels in one figure.
 const MOST_KERNELS: usize = 64;
 
-/// Draws itself into a file with a recipe.
+/// Draws a figure into a file with its recipe.
 type Write = Box<dyn Fn(&Path, &Recipe) -> kernelscope::Result<()> + Send>;
 
 /// A figure that is ready to be written.
@@ -32,10 +32,10 @@ pub struct Export {
 }
 
 impl Export {
-    /// Writes the figure or its data, by the ending of the name.
+    /// Writes the figure or its data, depending on the file extension.
     ///
     /// # Errors
-    /// If the ending is unknown, the figure cannot be drawn or the file cannot be written.
+    /// If the extension is unknown, the figure cannot be drawn or the file cannot be written.
     pub fn write(&self, path: &Path) -> kernelscope::Result<()> {
         (self.write)(path, &self.recipe)
     }
@@ -46,10 +46,10 @@ impl Export {
     }
 }
 
-/// The figure that stands for a view: the first of its figures that there is.
+/// The figure for a view: the first of its figures that is available.
 ///
 /// # Errors
-/// What is missing for it.
+/// Says what is missing for it.
 pub fn of_view(state: &State, view: View) -> Result<Export, String> {
     let mut missing = "export: got the messages, allowed: a figure; copy the messages instead".to_string();
     for candidate in Figure::of(view) {
@@ -61,14 +61,14 @@ pub fn of_view(state: &State, view: View) -> Result<Export, String> {
     Err(missing)
 }
 
-fn written<F: kernelscope::plot::Figure + kernelscope::plot::Tabular + Send + 'static>(figure: F) -> Write {
+fn written<F: kernelscope_lab::plot::Figure + kernelscope_lab::plot::Tabular + Send + 'static>(figure: F) -> Write {
     Box::new(move |path, recipe| export(&figure, path, recipe))
 }
 
 /// A figure as its view shows it.
 ///
 /// # Errors
-/// What is missing for it.
+/// Says what is missing for it.
 pub fn figure(state: &State, figure: Figure) -> Result<Export, String> {
     let current = state.current().ok_or("export: got no network, allowed: an open network")?;
     let missing = |what: &str| format!("{}: there is no {what} to export", current.label);
@@ -128,7 +128,7 @@ pub fn figure(state: &State, figure: Figure) -> Result<Export, String> {
     Ok(Export { write, recipe: recipe::recipe(state, figure, &entries) })
 }
 
-/// What of a network is pruned; `None` where it has no such part.
+/// A figure of what is pruned; `None` if the network has no such part.
 fn pruned(figure: Figure, label: &str, report: &SparsityReport) -> Option<Write> {
     fn first<T: Clone>(all: &[T]) -> Option<Vec<T>> {
         (!all.is_empty()).then(|| all.iter().take(MOST_MAPS).cloned().collect())
@@ -147,7 +147,7 @@ fn pruned(figure: Figure, label: &str, report: &SparsityReport) -> Option<Write>
             written(KeptGroupHistograms { histograms })
         }
         Figure::KeptTaps => {
-            // Kernels of which every tap is kept would be plain rectangles.
+            // Kernels with all their taps would be plain rectangles.
             let some = |map: &&KeptTaps| map.share.iter().flatten().any(|&share| share < 1.0);
             let layers: Vec<KeptTaps> = report.taps.iter().filter(some).cloned().collect();
             written(TapShares { title: format!("Kept taps of {label}"), layers: first(&layers)? })
@@ -175,7 +175,7 @@ fn areas(look: &ErfLook, erf: &ErfResult) -> Vec<AreaRatio> {
     thresholds.map(|threshold| erf.squares[0].area(*threshold)).collect()
 }
 
-/// The difference of the first two fields, or all beside each other. A swipe shows two fields and is written as such.
+/// The difference of the first two fields, or all of them side by side. A swipe is written as two fields.
 fn fields(state: &State, entries: &mut Vec<&Entry>) -> Option<Write> {
     let look = &state.look.erf;
     if look.arrangement != Arrangement::Side && entries.len() > 1 {
@@ -192,11 +192,11 @@ fn fields(state: &State, entries: &mut Vec<&Entry>) -> Option<Write> {
     (!figure.maps.is_empty()).then(|| written(figure))
 }
 
-/// The kernels of a layer in the chosen order; as stored, a part that has all directions.
+/// The kernels of a layer in the chosen order. In the stored order, a selection that covers all directions.
 fn kernels(state: &State, entry: &Entry, index: usize, layer: &KernelLayer) -> KernelGrid {
     let look = &state.look.kernels;
     if look.sort == KernelSort::Channel {
-        return kernelscope::report::kernel_grid(layer);
+        return kernelscope_lab::report::kernel_grid(layer);
     }
     let channels = entry.orientations(look.merged).get(index).map_or(&[][..], |layer| &layer.channels);
     let order = look.sort.order(layer.channels, channels);

@@ -1,10 +1,10 @@
-//! What made a figure, and the command that shows the same.
+//! What made a figure, and the command line that shows the same thing.
 
-use crate::cli::words;
+use crate::options::{Word, words};
 use crate::state::{Entry, Figure, Images, State, View};
-use kernelscope::plot::Recipe;
+use kernelscope_lab::plot::Recipe;
 
-/// What made a figure: networks, checkpoints and their hashes, what was probed, colours, the date and the command.
+/// What made a figure: networks, checkpoints and their hashes, what was probed, colors, the date and the command.
 pub fn recipe(state: &State, figure: Figure, entries: &[&Entry]) -> Recipe {
     let mut recipe = Recipe::default();
     let view = figure.view();
@@ -49,7 +49,7 @@ pub fn recipe(state: &State, figure: Figure, entries: &[&Entry]) -> Recipe {
         }
         _ => {}
     }
-    recipe.push("date", kernelscope::bench::results::now());
+    recipe.push("date", kernelscope_lab::bench::results::now());
     recipe.push("program", format_args!("kernelscope {}", env!("CARGO_PKG_VERSION")));
     recipe.push("command", line(state, Some(figure)));
     recipe
@@ -59,7 +59,7 @@ fn chosen(state: &State) -> String {
     state.look.address.as_ref().map_or("whole network".to_string(), ToString::to_string)
 }
 
-/// An argument that a shell reads as it is.
+/// Quotes an argument for a shell.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:,=+@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -69,18 +69,18 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// The command that opens the same networks and shows the same of them.
+/// The command line that opens the same networks and shows the same thing.
 pub fn command_line(state: &State) -> String {
     line(state, None)
 }
 
-/// The command for the view in front, or for a figure's.
+/// The command line for the view that was used last, or for a figure.
 fn line(state: &State, figure: Option<Figure>) -> String {
     let look = &state.look;
-    // Without the settings that another machine remembers.
+    // Settings saved on another machine must not matter.
     let mut line: Vec<String> = vec!["kernelscope".into(), "view".into(), "--fresh".into()];
     let mut shown: Vec<&Entry> = state.shown();
-    // The first path is what is looked at.
+    // The first path becomes the current entry.
     shown.sort_by_key(|entry| Some(entry.id) != look.current);
     for entry in shown {
         let path = absolute(entry.path());
@@ -103,7 +103,7 @@ fn line(state: &State, figure: Option<Figure>) -> String {
             line.extend([format!("--{name}"), quoted(&value)]);
         }
     }
-    for (name, value) in words(look) {
+    for Word { name, value } in words(look) {
         line.push(format!("--{name}"));
         line.extend(value.map(|value| quoted(&value)));
     }

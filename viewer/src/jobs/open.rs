@@ -1,26 +1,26 @@
 //! Reading what is at a path.
 
-use super::{Link, Report};
+use super::link::{Link, Report};
 use crate::state::{ErfKey, ErfResult, Images};
 use kernelscope::analysis::erf::read_npy;
-use kernelscope::data::Image;
-use kernelscope::open::{Facts, Found, Overview, Stamp, Subject, sha256, sparsity_of};
-use kernelscope::run::RunFolder;
+use kernelscope_lab::data::Image;
+use kernelscope_lab::open::{Facts, Found, Overview, Stamp, Subject, sha256, sparsity_of};
+use kernelscope_lab::run::RunFolder;
 use kernelscope::{Error, Result};
 use std::sync::Arc;
 
-/// What is read.
+/// What to read.
 pub struct OpenTask {
-    /// Where it is.
+    /// Where it is, and what kind of thing it is.
     pub found: Found,
-    /// The network of a file that does not say.
+    /// The network to use for a file that does not name its own.
     pub model: Option<String>,
     /// Epoch of a run's checkpoint.
     pub epoch: Option<usize>,
 }
 
-/// Reads an entry. What is there first is reported first: the network and its kernels, then what is pruned, then the hash
-/// of the file.
+/// Reads an entry, and reports each part as soon as it is known: the network and its kernels, then what is pruned, then
+/// the hash of the file.
 ///
 /// # Errors
 /// If nothing can be read.
@@ -37,7 +37,7 @@ pub fn open(task: &OpenTask, link: &Link) -> Result<()> {
                 generation: 0,
             };
             let image = Arc::new(Image::filled(1, 1, [128; 3]));
-            link.send(Report::Matrix(Box::new(ErfResult::new(key, map, 1, image, (0, 0), link.job()))));
+            link.send(Report::Erf(Box::new(ErfResult::new(key, map, 1, image, (0, 0), link.job()))));
             link.send(Report::Hash(sha256(path, &|| link.stopped())?));
             return Ok(());
         }

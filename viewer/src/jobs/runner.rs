@@ -8,9 +8,9 @@ pub type Work = Box<dyn FnOnce() + Send>;
 /// How a job is queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// At once, on a thread of its own: reading and writing.
+    /// Right away, on its own thread: reading and writing.
     Quick,
-    /// One after the other: networks, which use all cores anyway.
+    /// One after another: networks, which use all cores anyway.
     Compute,
 }
 
@@ -19,11 +19,11 @@ pub trait Runner {
     /// Runs a job now or later.
     ///
     /// # Errors
-    /// If it cannot be begun.
+    /// If it cannot be started.
     fn run(&mut self, lane: Lane, work: Work) -> Result<(), String>;
 }
 
-/// Runs every job at once in the calling thread: for tests and scripts.
+/// Runs every job right away on the calling thread, for tests and scripts.
 #[derive(Debug, Default)]
 pub struct InlineRunner;
 

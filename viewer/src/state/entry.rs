@@ -1,31 +1,28 @@
 //! One thing that is open, with what is known about it so far.
 
-use super::look::ErfKey;
+use super::id::EntryId;
+use super::look::{BiasKey, ErfKey};
 use kernelscope::analysis::erf::{Measure, Squares};
 use kernelscope::analysis::report::{ErfMap, KernelLayer, LayerOrientation, ShapeBiasReport, SparsityReport};
-use kernelscope::data::Image;
-use kernelscope::open::{Facts, Fault, Found, Overview, Stamp, Subject};
-use kernelscope::report::{Answered, Stimuli};
-use serde::{Deserialize, Serialize};
+use kernelscope::analysis::tree::Address;
+use kernelscope_lab::data::Image;
+use kernelscope_lab::open::{Facts, Fault, Found, Overview, Stamp, Subject};
+use kernelscope_lab::report::{Answered, Stimuli};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Names an entry while the program runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct EntryId(pub u64);
-
-/// A receptive field so far.
+/// A receptive field, averaged over the images so far.
 #[derive(Clone)]
 pub struct ErfResult {
     /// What was asked for.
     pub key: ErfKey,
     /// The mean over the images so far.
     pub map: Arc<ErfMap>,
-    /// Centred squares by the log-scaled and by the raw contribution.
+    /// Centered squares by the log-scaled and by the raw contribution.
     pub squares: Arc<[Squares; 2]>,
     /// The largest contribution.
     pub largest: f32,
-    /// Images in all.
+    /// Total number of images.
     pub total: usize,
     /// The first image.
     pub image: Arc<Image>,
@@ -33,7 +30,7 @@ pub struct ErfResult {
     pub input: Arc<str>,
     /// Rows and columns of the stage's feature map.
     pub stage_size: (usize, usize),
-    /// Number of the map among all maps; textures are kept by it.
+    /// Identifies the map among all maps; textures are cached under it.
     pub version: u64,
 }
 
@@ -53,7 +50,7 @@ impl ErfResult {
     }
 }
 
-/// The form for inference.
+/// The kernels of the form for inference.
 pub struct Merged {
     /// Its kernels.
     pub kernels: Vec<KernelLayer>,
@@ -70,18 +67,18 @@ pub struct BiasResult {
     pub answered: Vec<Answered>,
     /// Counts of the answers so far.
     pub report: ShapeBiasReport,
-    /// Number of the result among all results.
+    /// Identifies the result among all results.
     pub version: u64,
 }
 
-/// What decides which weights are loaded: a change starts the job that opens them.
+/// Everything that determines which weights are loaded. A change starts the job that opens them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenKey {
     /// Epoch of a run's checkpoint; `None` for files.
     pub epoch: Option<usize>,
     /// The network that was named for a file.
     pub model: Option<String>,
-    /// How often the entry was opened again.
+    /// How often the entry was reloaded.
     pub reloads: u32,
 }
 
@@ -95,44 +92,46 @@ pub struct Entry {
     pub label: String,
     /// The network that was named for it.
     pub model: Option<String>,
-    /// How often it was opened again.
+    /// How often it was reloaded.
     pub reloads: u32,
-    /// The run, as it was read last.
+    /// The run, as it was last read.
     pub overview: Option<Arc<Overview>>,
-    /// The run's files when it was read.
+    /// The state of the run's files when it was read.
     pub stamp: Stamp,
-    /// For which choice weights are loaded, or being loaded.
+    /// The choice for which weights are loaded or being loaded.
     pub opened: Option<OpenKey>,
     /// The weights.
     pub subject: Option<Arc<Subject>>,
-    /// What they tell.
+    /// What the weights tell.
     pub facts: Arc<Facts>,
-    /// What is pruned; a message where it cannot be told.
+    /// What is pruned, or why this is not known.
     pub sparsity: Option<Result<Arc<SparsityReport>, String>>,
     /// SHA-256 hash of the file.
     pub hash: Option<String>,
-    /// Kernels of the form for inference; a message where there is none.
+    /// Kernels of the form for inference, or why there are none.
     pub merged: Option<Result<Arc<Merged>, String>>,
     /// Receptive field.
     pub erf: Option<ErfResult>,
-    /// For which choice a receptive field is computed, or failed.
+    /// The choice for which a receptive field was requested.
     pub erf_wanted: Option<ErfKey>,
-    /// Why there is none.
+    /// Why there is no receptive field.
     pub erf_fault: Option<String>,
+    /// Number of stages of the network, known once a receptive field was computed.
+    pub stages: Option<usize>,
     /// Shape bias.
     pub bias: Option<BiasResult>,
-    /// For how many images of which weights answers are computed, or failed.
-    pub bias_wanted: Option<(usize, Option<std::path::PathBuf>, u64)>,
-    /// Why there is none.
+    /// The choice for which answers were requested.
+    pub bias_wanted: Option<BiasKey>,
+    /// Why there are no answers.
     pub bias_fault: Option<String>,
-    /// Counts changes of the weights; results of older ones are stale.
+    /// Counts changes of the weights; results of earlier generations are stale.
     pub generation: u64,
     /// What could not be read.
     pub faults: Vec<Fault>,
 }
 
 impl Entry {
-    /// An entry of which nothing is known yet.
+    /// An entry about which nothing is known yet.
     pub fn new(id: EntryId, found: Found, model: Option<String>) -> Self {
         let path = found.path();
         let name = match &found {
@@ -157,6 +156,7 @@ impl Entry {
             erf: None,
             erf_wanted: None,
             erf_fault: None,
+            stages: None,
             bias: None,
             bias_wanted: None,
             bias_fault: None,
@@ -173,6 +173,17 @@ impl Entry {
     /// Name of the network, if it is known.
     pub fn network_name(&self) -> Option<&str> {
         self.subject.as_ref().filter(|subject| subject.network.is_some()).map(|subject| subject.name.as_str())
+    }
+
+    /// Epochs of its checkpoints.
+    pub fn epochs(&self) -> Vec<usize> {
+        self.overview.as_ref().map(|overview| overview.epochs()).unwrap_or_default()
+    }
+
+    /// Addresses of its layers.
+    pub fn layers(&self) -> Vec<Address> {
+        let leaves = self.facts.tree.iter().flat_map(|tree| tree.leaves());
+        leaves.map(|leaf| Address::layer(leaf.path.clone())).collect()
     }
 
     /// Kernels as stored, or those of the form for inference.

@@ -1,59 +1,44 @@
 //! The figures that can be written to files.
 
-use super::View;
+use super::listed::listed;
+use super::view::View;
 
-/// A figure of a view.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Figure {
-    /// Multiply-adds of the network's parts.
-    Costs,
-    /// Receptive fields, or the difference of two.
-    Erf,
-    /// Kernels of a layer.
-    Kernels,
-    /// Rose of a layer, or of all.
-    Orientations,
-    /// Built and learned angles of every layer.
-    AnglesByLayer,
-    /// Taps of the oriented layers.
-    OrientedTaps,
-    /// Shape bias per category.
-    ShapeBias,
-    /// Shifts of shift-wise layers that survive.
-    KeptShifts,
-    /// Small kernels of shift-wise layers that are kept.
-    KeptGroups,
-    /// Histograms of kept small kernels per channel.
-    GroupCounts,
-    /// Taps of sums of parallel kernels.
-    KeptTaps,
-    /// Masks over training.
-    Masks,
-    /// Density per layer.
-    Densities,
-    /// Training curves.
-    Curves,
+listed! {
+    /// The figures of the views. Exporting a view picks the first of its figures that is available.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Figure {
+        /// Multiply-adds of the network's parts.
+        Costs,
+        /// Receptive fields, or the difference of two.
+        Erf,
+        /// Kernels of a layer.
+        Kernels,
+        /// Rose of a layer, or of all.
+        Orientations,
+        /// Built and learned angles of every layer.
+        AnglesByLayer,
+        /// Taps of the oriented layers.
+        OrientedTaps,
+        /// Shape bias per category.
+        ShapeBias,
+        /// Shifts of shift-wise layers that survive.
+        KeptShifts,
+        /// Small kernels of shift-wise layers that are kept.
+        KeptGroups,
+        /// Histograms of kept small kernels per channel.
+        GroupCounts,
+        /// Taps of sums of parallel kernels.
+        KeptTaps,
+        /// Masks over training.
+        Masks,
+        /// Density per layer.
+        Densities,
+        /// Training curves.
+        Curves,
+    }
 }
 
 impl Figure {
-    /// All figures; those of a view in the order in which one is chosen for it.
-    pub const ALL: [Figure; 14] = [
-        Figure::Costs,
-        Figure::Erf,
-        Figure::Kernels,
-        Figure::Orientations,
-        Figure::AnglesByLayer,
-        Figure::OrientedTaps,
-        Figure::ShapeBias,
-        Figure::KeptShifts,
-        Figure::KeptGroups,
-        Figure::GroupCounts,
-        Figure::KeptTaps,
-        Figure::Masks,
-        Figure::Densities,
-        Figure::Curves,
-    ];
-
     /// The view that shows it.
     pub fn view(self) -> View {
         match self {

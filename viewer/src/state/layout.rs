@@ -1,6 +1,6 @@
 //! The arrangement of the views.
 
-use super::View;
+use super::view::View;
 use eframe::egui::Id;
 use egui_tiles::{Linear, LinearDir, Tile, TileId, Tiles, Tree};
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ pub fn default_layout() -> Tree<Pane> {
     Tree::new(Id::unique("views"), root, tiles)
 }
 
-/// Brings a view to the front, adding it where it was closed.
+/// Brings a view to the front, and opens it again if it was closed.
 pub fn show(layout: &mut Tree<Pane>, view: View) {
     let is = |tile: &Tile<Pane>| matches!(tile, Tile::Pane(pane) if pane.0 == view);
     let known = layout.tiles.iter().find(|(_, tile)| is(tile)).map(|(id, _)| *id);
@@ -54,7 +54,7 @@ pub fn show(layout: &mut Tree<Pane>, view: View) {
     layout.make_active(|tile, _| tile == id);
 }
 
-/// Takes a view away.
+/// Closes a view.
 pub fn close(layout: &mut Tree<Pane>, view: View) {
     let is = |tile: &Tile<Pane>| matches!(tile, Tile::Pane(pane) if pane.0 == view);
     let known = layout.tiles.iter().find(|(_, tile)| is(tile)).map(|(id, _)| *id);
@@ -63,7 +63,7 @@ pub fn close(layout: &mut Tree<Pane>, view: View) {
     }
 }
 
-/// The views in front of their tabs.
+/// The views that are not hidden behind other tabs.
 pub fn visible(layout: &Tree<Pane>) -> Vec<View> {
     layout.active_tiles().iter().filter_map(|id| layout.tiles.get_pane(id).map(|pane| pane.0)).collect()
 }

@@ -1,28 +1,29 @@
-//! What is looked at, and how: everything that undo covers.
+//! What is being looked at, and how: everything that undo covers.
 
-use super::EntryId;
+use super::id::EntryId;
+use super::listed::listed;
 use kernelscope::analysis::report::ChannelOrientation;
 use kernelscope::analysis::tree::Address;
-use kernelscope::plot::ErfScale;
+use kernelscope_lab::plot::ErfScale;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// Most networks side by side.
+/// Maximum number of networks that are compared.
 pub const MOST_COMPARED: usize = 6;
 
 /// The choices of all views.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Look {
-    /// The entry that is looked at.
+    /// The current entry.
     pub current: Option<EntryId>,
     /// Entries that are compared.
     pub compared: BTreeSet<EntryId>,
     /// Chosen epochs of runs; the newest where none is chosen.
     pub epochs: BTreeMap<EntryId, usize>,
-    /// Layer or channel.
+    /// The current layer or channel; the whole network if `None`.
     pub address: Option<Address>,
-    /// Modules whose insides are shown in the tree.
+    /// Modules that are expanded in the tree.
     pub expanded: BTreeSet<String>,
     /// Kernels.
     pub kernels: KernelLook,
@@ -34,25 +35,23 @@ pub struct Look {
     pub x_axis: XAxis,
 }
 
-/// Order of kernels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum KernelSort {
-    /// As stored.
-    #[default]
-    Channel,
-    /// Largest norm first.
-    Norm,
-    /// Most anisotropic first.
-    Anisotropy,
-    /// By dominant orientation.
-    Orientation,
+listed! {
+    /// Order of kernels.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+    pub enum KernelSort {
+        /// As stored.
+        #[default]
+        Channel,
+        /// Largest norm first.
+        Norm,
+        /// Most anisotropic first.
+        Anisotropy,
+        /// By dominant orientation.
+        Orientation,
+    }
 }
 
 impl KernelSort {
-    /// All orders.
-    pub const ALL: [KernelSort; 4] =
-        [KernelSort::Channel, KernelSort::Norm, KernelSort::Anisotropy, KernelSort::Orientation];
-
     /// Name.
     pub fn name(self) -> &'static str {
         match self {
@@ -91,7 +90,7 @@ pub struct KernelLook {
     pub side: f32,
     /// Whether the form for inference is shown.
     pub merged: bool,
-    /// Whether each kernel has a colour range of its own.
+    /// Whether each kernel has its own color range.
     pub own_range: bool,
 }
 
@@ -101,28 +100,32 @@ impl Default for KernelLook {
     }
 }
 
-/// How contributions become colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Transfer {
-    /// `log10(A + 1)`.
-    #[default]
-    Log,
-    /// A.
-    Linear,
-    /// A to a power.
-    Power,
+listed! {
+    /// How contributions become colors.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+    pub enum Transfer {
+        /// `log10(A + 1)`.
+        #[default]
+        Log,
+        /// A.
+        Linear,
+        /// A to a power.
+        Power,
+    }
 }
 
-/// How several maps are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Arrangement {
-    /// Beside each other.
-    #[default]
-    Side,
-    /// The first two in one place, with a border to move.
-    Swipe,
-    /// The first minus the second.
-    Difference,
+listed! {
+    /// How several maps are shown.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+    pub enum Arrangement {
+        /// Side by side.
+        #[default]
+        Side,
+        /// The first two on top of each other, with a movable border.
+        Swipe,
+        /// The first minus the second.
+        Difference,
+    }
 }
 
 /// Which images are averaged.
@@ -135,27 +138,29 @@ pub enum Images {
     Path(PathBuf),
 }
 
-/// The part of the image that is seen: its centre as a share of the image, and a magnification.
+/// The visible part of the image: its center as a share of the image, and a magnification.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Camera {
-    /// Column and row of the centre.
-    pub centre: (f32, f32),
-    /// 1: the whole image.
+    /// Column and row of the center.
+    // The name in settings of earlier versions.
+    #[serde(alias = "centre")]
+    pub center: (f32, f32),
+    /// Magnification; 1 shows the whole image.
     pub zoom: f32,
 }
 
 impl Default for Camera {
     fn default() -> Self {
-        Camera { centre: (0.5, 0.5), zoom: 1.0 }
+        Camera { center: (0.5, 0.5), zoom: 1.0 }
     }
 }
 
-/// What a receptive field follows from.
+/// Everything that determines a receptive field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErfKey {
     /// Stage; the last if `None`.
     pub stage: Option<usize>,
-    /// Position; the centre if `None`.
+    /// Position; the center if `None`.
     pub position: Option<(usize, usize)>,
     /// Side of the images.
     pub size: usize,
@@ -173,7 +178,7 @@ pub struct ErfKey {
 pub struct ErfLook {
     /// Stage counted from 0; the last if `None`.
     pub stage: Option<usize>,
-    /// Row and column in the stage's feature map; its centre if `None`.
+    /// Row and column in the stage's feature map; its center if `None`.
     pub position: Option<(usize, usize)>,
     /// Side of the images in pixels.
     pub size: usize,
@@ -181,7 +186,7 @@ pub struct ErfLook {
     pub images: usize,
     /// Which images.
     pub source: Images,
-    /// Colours.
+    /// Colors.
     pub transfer: Transfer,
     /// Exponent of the power transfer.
     pub gamma: f64,
@@ -191,15 +196,15 @@ pub struct ErfLook {
     pub squares: bool,
     /// Whether contours are drawn, at the thresholds of the transferred values.
     pub contours: bool,
-    /// Whether the input image is shown in place of the map.
+    /// Whether the input image is shown instead of the map.
     pub input: bool,
-    /// Whether all maps share one colour range.
+    /// Whether all maps share one color range.
     pub shared_range: bool,
     /// How several maps are shown.
     pub arrangement: Arrangement,
-    /// Where the border of the swipe is.
+    /// Position of the swipe border, from 0 to 1.
     pub swipe: f32,
-    /// The part that is seen.
+    /// The visible part of the image.
     pub camera: Camera,
     /// Whether fields are computed as soon as they are shown.
     pub live: bool,
@@ -238,7 +243,7 @@ impl ErfLook {
         }
     }
 
-    /// What is computed for an entry whose weights have this generation.
+    /// What to compute for an entry whose weights have this generation.
     pub fn key(&self, generation: u64) -> ErfKey {
         ErfKey {
             stage: self.stage,
@@ -251,17 +256,28 @@ impl ErfLook {
     }
 }
 
+/// Everything that determines the answers about shape bias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BiasKey {
+    /// Number of built-in images.
+    pub images: usize,
+    /// Folder of stimuli; built-in images if `None`.
+    pub stimuli: Option<PathBuf>,
+    /// Which weights of the entry.
+    pub generation: u64,
+}
+
 /// What is chosen in the shape-bias view.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BiasLook {
     /// Number of built-in images.
     pub images: usize,
-    /// Folder of stimuli in the layout of Geirhos et al.; built-in images without.
+    /// Folder of stimuli in the layout of Geirhos et al.; built-in images if `None`.
     pub stimuli: Option<PathBuf>,
-    /// Category whose images are shown; all without.
+    /// Category whose images are shown; all if `None`.
     pub category: Option<usize>,
-    /// Image that is shown large.
+    /// Image that is shown enlarged.
     pub image: Option<usize>,
 }
 
@@ -271,12 +287,34 @@ impl Default for BiasLook {
     }
 }
 
-/// What training curves are drawn over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum XAxis {
-    /// Epochs.
-    #[default]
-    Epoch,
-    /// Optimiser steps.
-    Step,
+impl BiasLook {
+    /// What to ask an entry whose weights have this generation.
+    pub fn key(&self, generation: u64) -> BiasKey {
+        BiasKey { images: self.images, stimuli: self.stimuli.clone(), generation }
+    }
+}
+
+listed! {
+    /// What training curves are drawn over.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+    pub enum XAxis {
+        /// Epochs.
+        #[default]
+        Epoch,
+        /// Optimizer steps.
+        Step,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_earlier_versions_are_read() {
+        let camera: Camera = serde_json::from_str(r#"{"centre":[0.25,0.5],"zoom":2.0}"#).unwrap();
+        assert_eq!(camera, Camera { center: (0.25, 0.5), zoom: 2.0 });
+        let text = serde_json::to_string(&camera).unwrap();
+        assert_eq!(serde_json::from_str::<Camera>(&text).unwrap(), camera);
+    }
 }

@@ -1,6 +1,6 @@
-//! What was reported: no error in silence.
+//! What was reported. Every error gets a message.
 
-/// How bad it is.
+/// How serious a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     /// Something was done.
@@ -14,20 +14,20 @@ pub enum Level {
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// How bad it is.
+    /// How serious it is.
     pub level: Level,
-    /// What and where.
+    /// What happened, and where.
     pub text: String,
 }
 
-/// Most messages that are kept.
+/// Maximum number of messages that are kept.
 const MOST: usize = 2000;
 
 /// All messages, oldest first.
 #[derive(Debug, Clone, Default)]
 pub struct Messages {
     all: Vec<Message>,
-    /// Messages that came since the list was last looked at.
+    /// Messages that arrived since the list was last shown.
     pub unread: usize,
 }
 
@@ -51,7 +51,7 @@ impl Messages {
         self.all.last()
     }
 
-    /// Forgets all.
+    /// Removes all messages.
     pub fn clear(&mut self) {
         self.all.clear();
         self.unread = 0;

@@ -1,132 +1,58 @@
-//! What is open and what is looked at. Views read it; only commands and results of jobs change it.
+//! What is open and what is being looked at. Views read it; only commands and the results of jobs change it.
 
+mod dialog;
 mod entry;
 mod figure;
+mod id;
 pub mod layout;
+pub(crate) mod listed;
 mod look;
 mod messages;
+mod progress;
 mod settings;
+mod source;
 mod undo;
+mod view;
 
-pub use entry::{BiasResult, Entry, EntryId, ErfResult, Merged, OpenKey};
+pub use dialog::Dialog;
+pub use entry::{BiasResult, Entry, ErfResult, Merged, OpenKey};
 pub use figure::Figure;
+pub use id::EntryId;
 pub use layout::{Pane, default_layout};
 pub use look::{
-    Arrangement, BiasLook, Camera, ErfKey, ErfLook, Images, KernelLook, KernelSort, Look, MOST_COMPARED, Transfer,
-    XAxis,
+    Arrangement, BiasKey, BiasLook, Camera, ErfKey, ErfLook, Images, KernelLook, KernelSort, Look, MOST_COMPARED,
+    Transfer, XAxis,
 };
 pub use messages::{Level, Message, Messages};
+pub use progress::{Progress, Running};
 pub use settings::Settings;
+pub use source::Source;
 pub use undo::Undo;
+pub use view::View;
 
 use kernelscope::analysis::report::KernelLayer;
 use kernelscope::analysis::tree::Address;
-use serde::{Deserialize, Serialize};
-
-/// The views.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum View {
-    /// The layer tree.
-    Network,
-    /// Effective receptive fields.
-    Erf,
-    /// Learned kernels.
-    Kernels,
-    /// Angles of kernels.
-    Orientations,
-    /// Shape bias.
-    ShapeBias,
-    /// Masks and densities.
-    Sparsity,
-    /// Curves and the step slider.
-    Training,
-    /// What was reported.
-    Messages,
-}
-
-impl View {
-    /// All views, in the order of their shortcuts.
-    pub const ALL: [View; 8] = [
-        View::Network,
-        View::Erf,
-        View::Kernels,
-        View::Orientations,
-        View::ShapeBias,
-        View::Sparsity,
-        View::Training,
-        View::Messages,
-    ];
-
-    /// Title of the tab.
-    pub fn title(self) -> &'static str {
-        match self {
-            View::Network => "Network",
-            View::Erf => "Receptive field",
-            View::Kernels => "Kernels",
-            View::Orientations => "Orientations",
-            View::ShapeBias => "Shape bias",
-            View::Sparsity => "Sparsity",
-            View::Training => "Training",
-            View::Messages => "Messages",
-        }
-    }
-
-    /// Name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            View::Network => "network",
-            View::Erf => "erf",
-            View::Kernels => "kernels",
-            View::Orientations => "orientations",
-            View::ShapeBias => "shape-bias",
-            View::Sparsity => "sparsity",
-            View::Training => "training",
-            View::Messages => "messages",
-        }
-    }
-
-    /// The view of a name.
-    pub fn named(name: &str) -> Option<View> {
-        View::ALL.into_iter().find(|view| view.name() == name)
-    }
-}
-
-/// A dialogue over the views.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Dialog {
-    /// None is open.
-    #[default]
-    None,
-    /// Paths to type.
-    Open(String),
-    /// Commands to search: the query, and which of the results is chosen.
-    Palette(String, usize),
-    /// An address to type.
-    GoTo(String),
-    /// The list of shortcuts.
-    Shortcuts,
-    /// Where to write a figure.
-    Export(Figure, String),
-}
 
 /// Everything that is shown.
 #[derive(Default)]
 pub struct State {
     /// What is open, in the order in which it was opened.
     pub entries: Vec<Entry>,
-    /// What is looked at, which undo covers.
+    /// What is being looked at; this is what undo covers.
     pub look: Look,
-    /// What is remembered from one start to the next.
+    /// Earlier looks, and those that were undone.
+    pub undo: Undo,
+    /// What is remembered between sessions.
     pub settings: Settings,
     /// What was reported.
     pub messages: Messages,
-    /// The open dialogue.
+    /// The open dialog.
     pub dialog: Dialog,
-    /// The view that was used last, which export and "copy as command" mean.
+    /// The view that was used last; export and "Copy as command" refer to it.
     pub focus: Option<View>,
-    /// Jobs in progress: label, and how far.
-    pub running: Vec<(String, usize, usize)>,
-    /// Epoch in which runs are shown first; their newest if `None`.
+    /// Jobs in progress.
+    pub running: Vec<Running>,
+    /// Epoch at which runs are shown when they are opened; the newest if `None`.
     pub first_epoch: Option<usize>,
     /// Number for the next entry.
     pub(crate) next_entry: u64,
@@ -154,12 +80,12 @@ impl State {
         self.entries.iter_mut().find(|entry| entry.id == id)
     }
 
-    /// Place of an entry in the list, by which series get their colours.
+    /// Position of an entry in the list, which decides its color.
     pub fn index_of(&self, id: EntryId) -> usize {
         self.entries.iter().position(|entry| entry.id == id).unwrap_or(0)
     }
 
-    /// The current entry and those that are compared with it, in the order of the list, at most [`MOST_COMPARED`].
+    /// The current entry and those compared with it, in the order of the list, at most [`MOST_COMPARED`].
     pub fn shown(&self) -> Vec<&Entry> {
         let mut shown: Vec<&Entry> =
             self.entries.iter().filter(|entry| self.look.compared.contains(&entry.id)).collect();
@@ -174,7 +100,7 @@ impl State {
         shown
     }
 
-    /// The kernel layer that the address means in an entry: the layer itself, or the first one inside the module.
+    /// The kernel layer that the address refers to in an entry: the layer itself, or the first one inside the module.
     pub fn kernel_layer<'a>(&self, entry: &'a Entry) -> Option<(usize, &'a KernelLayer)> {
         let layers = entry.kernels(self.look.kernels.merged);
         let mut place = self.look.address.as_ref().map_or("", |address| address.path.as_str());
@@ -192,7 +118,7 @@ impl State {
         }
     }
 
-    /// The channel that the address names, where it names one of this layer's.
+    /// The channel that the address names, if it is a channel of this layer.
     pub fn channel(&self, layer: &KernelLayer) -> Option<usize> {
         let address: &Address = self.look.address.as_ref()?;
         address.channel.filter(|&channel| address.holds(&layer.path) && channel < layer.channels)

@@ -1,20 +1,21 @@
-//! What is remembered from one start to the next.
+//! What is remembered between sessions.
 
-use super::{BiasLook, ErfLook, KernelLook, Pane, XAxis};
+use super::layout::Pane;
+use super::look::{BiasLook, ErfLook, KernelLook, XAxis};
+use super::source::Source;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
 
-/// Most paths in the list of recent ones.
+/// Maximum number of recent paths.
 const MOST_RECENT: usize = 12;
 
 /// Settings and habits.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    /// Dark colours.
+    /// Whether colors are dark.
     pub dark: bool,
-    /// Paths that were opened, the newest first, with the network that was named.
-    pub recent: Vec<(PathBuf, Option<String>)>,
+    /// Recently opened paths, newest first.
+    pub recent: Vec<Source>,
     /// The arrangement of the views.
     pub layout: Option<egui_tiles::Tree<Pane>>,
     /// Kernels.
@@ -42,11 +43,11 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Puts a path at the head of the recent ones.
-    pub fn remember(&mut self, path: &Path, model: Option<&str>) {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        self.recent.retain(|(known, _)| *known != path);
-        self.recent.insert(0, (path, model.map(str::to_string)));
+    /// Puts a path at the top of the recent ones.
+    pub fn remember(&mut self, source: Source) {
+        let path = std::path::absolute(&source.path).unwrap_or(source.path);
+        self.recent.retain(|known| known.path != path);
+        self.recent.insert(0, Source { path, model: source.model });
         self.recent.truncate(MOST_RECENT);
     }
 }

@@ -1,11 +1,11 @@
-//! Undo and redo of what is looked at.
+//! Undo and redo of what is being looked at.
 
-use super::Look;
+use super::look::Look;
 
-/// Most steps that are kept.
+/// Maximum number of steps that are kept.
 const MOST: usize = 100;
 
-/// The looks before and after the present one.
+/// The looks before and after the current one.
 #[derive(Debug, Default)]
 pub struct Undo {
     past: Vec<Look>,
@@ -14,7 +14,7 @@ pub struct Undo {
 }
 
 impl Undo {
-    /// Notes the present look. A step is made only when the user is idle, so that a slider that is dragged is one step.
+    /// Records the current look. A step is made only when the user is idle, so that dragging a slider is one step.
     pub fn note(&mut self, look: &Look, idle: bool) {
         if !idle || *look == self.present {
             return;
@@ -26,29 +26,29 @@ impl Undo {
         self.future.clear();
     }
 
-    /// Takes a look as the present one without a step, for changes that are not the user's.
+    /// Takes a look as the current one without making a step, for changes that the user did not make.
     pub fn rebase(&mut self, look: &Look) {
         self.present = look.clone();
     }
 
-    /// Whether there is something to undo.
-    pub fn can_undo(&self) -> bool {
-        !self.past.is_empty()
+    /// Whether there is something to undo, including a look that is not recorded yet.
+    pub fn can_undo(&self, look: &Look) -> bool {
+        !self.past.is_empty() || *look != self.present
     }
 
-    /// Whether there is something to do again.
+    /// Whether there is something to redo.
     pub fn can_redo(&self) -> bool {
         !self.future.is_empty()
     }
 
-    /// The look before the present one.
+    /// Goes back to the look before the current one.
     pub fn undo(&mut self) -> Option<Look> {
         let look = self.past.pop()?;
         self.future.push(std::mem::replace(&mut self.present, look));
         Some(self.present.clone())
     }
 
-    /// The look after the present one.
+    /// Goes forward to the look after the current one.
     pub fn redo(&mut self) -> Option<Look> {
         let look = self.future.pop()?;
         self.past.push(std::mem::replace(&mut self.present, look));
@@ -79,6 +79,6 @@ mod tests {
         assert_eq!(undo.redo(), Some(look(3.0)));
         undo.undo();
         undo.note(&look(9.0), true);
-        assert!(undo.can_undo() && !undo.can_redo());
+        assert!(undo.can_undo(&look(9.0)) && !undo.can_redo());
     }
 }

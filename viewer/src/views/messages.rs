@@ -1,22 +1,24 @@
 //! Everything that was reported.
 
-use crate::command::{Command, Commands};
-use crate::state::{Level, State};
+use super::scene::Scene;
+use crate::command::Command;
+use crate::state::Level;
 use crate::widgets;
 use eframe::egui::{self, Color32, RichText};
 
 /// Draws the view.
-pub fn ui(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
+pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
+    let state = scene.state;
     ui.horizontal(|ui| {
         for command in [Command::CopyMessages, Command::ClearMessages] {
             if ui.add_enabled(command.is_enabled(state), egui::Button::new(command.name())).clicked() {
-                out.push(command);
+                scene.out.push(command);
             }
         }
     });
     ui.separator();
     if state.messages.all().is_empty() {
-        widgets::nothing(ui, "No messages", "What cannot be read or shown is listed here.");
+        widgets::nothing(ui, "No messages", "Anything that cannot be read or shown is listed here.");
         return;
     }
     egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
@@ -30,7 +32,7 @@ pub fn ui(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
     });
 }
 
-/// Name and colour of a level.
+/// Name and color of a level.
 pub fn level(level: Level, dark: bool) -> (&'static str, Color32) {
     match (level, dark) {
         (Level::Info, true) => ("info", Color32::from_rgb(120, 190, 130)),

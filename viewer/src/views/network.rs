@@ -1,16 +1,17 @@
 //! The layer tree: shapes, parameters, multiply-adds and their shares.
 
-use super::current;
-use crate::command::{Command, Commands};
+use super::scene::{Scene, current};
+use crate::command::{Command, Commands, ReadAs};
 use crate::state::{Entry, State};
 use crate::widgets::{self, accent, faint, percent, share_bar, short_count};
 use eframe::egui::{self, RichText, Sense};
 use egui_extras::{Column, TableBuilder};
 use kernelscope::analysis::tree::{Address, LayerTree};
-use kernelscope::open::Found;
+use kernelscope_lab::open::Found;
 use kernelscope::zoo::registry;
 
-pub fn ui(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
+pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
+    let (state, out) = (scene.state, &mut *scene.out);
     let Some(entry) = current(ui, state) else { return };
     head(ui, entry, out);
     for fault in entry.all_faults() {
@@ -49,11 +50,12 @@ fn head(ui: &mut egui::Ui, entry: &Entry, out: &mut Commands) {
             let list = egui::ComboBox::from_id_salt("model").selected_text(text).width(190.0).height(420.0);
             let chosen = list.show_ui(ui, |ui| {
                 if ui.selectable_label(entry.model.is_none(), "the file says").clicked() {
-                    out.push(Command::SetModel(entry.id, None));
+                    out.push(Command::SetModel(ReadAs { entry: entry.id, model: None }));
                 }
                 for known in registry() {
                     if ui.selectable_label(entry.model.as_deref() == Some(known.name), known.name).clicked() {
-                        out.push(Command::SetModel(entry.id, Some(known.name.to_string())));
+                        let model = Some(known.name.to_string());
+                        out.push(Command::SetModel(ReadAs { entry: entry.id, model }));
                     }
                 }
             });
@@ -68,7 +70,7 @@ fn address_bar(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
         ui.add(egui::Label::new(RichText::new(address).monospace()).truncate());
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             for (text, command) in
-                [("Copy", Command::CopyAddress), ("Whole", Command::GoTo(None)), ("Go to…", Command::GoToTyped)]
+                [("Copy", Command::CopyAddress), ("Whole", Command::GoToWhole), ("Go to…", Command::GoToTyped)]
             {
                 let button = ui.add_enabled(command.is_enabled(state), egui::Button::new(text).small());
                 if button.on_hover_text(command.name()).clicked() {
@@ -94,11 +96,19 @@ fn without_network(ui: &mut egui::Ui, entry: &Entry) {
     });
 }
 
-/// A row of the table: a module, its depth, and whether its insides are shown.
+/// A row of the table: a module, its depth, and whether it is expanded.
 struct Row<'a> {
     node: &'a LayerTree,
     depth: usize,
     open: bool,
+}
+
+impl Row<'_> {
+    /// Expands or collapses it.
+    fn turn_over(&self) -> Command {
+        let path = self.node.path.clone();
+        if self.open { Command::Collapse(path) } else { Command::Expand(path) }
+    }
 }
 
 fn flatten<'a>(node: &'a LayerTree, depth: usize, state: &State, rows: &mut Vec<Row<'a>>) {
@@ -156,11 +166,12 @@ fn table(ui: &mut egui::Ui, state: &State, tree: &LayerTree, out: &mut Commands)
                     }
                     let response = table_row.response();
                     if response.clicked() {
-                        let path = row.node.path.clone();
-                        out.push(Command::GoTo((!path.is_empty()).then(|| Address::layer(path))));
+                        let path = &row.node.path;
+                        let whole = path.is_empty();
+                        out.push(if whole { Command::GoToWhole } else { Command::GoTo(Address::layer(path)) });
                     }
                     if response.double_clicked() && !row.node.children.is_empty() {
-                        out.push(Command::Expand(row.node.path.clone(), !row.open));
+                        out.push(row.turn_over());
                     }
                 });
             });
@@ -180,7 +191,7 @@ fn name_cell(ui: &mut egui::Ui, row: &Row, out: &mut Commands) {
         response
             .widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, format!("{verb} {}", row.node.path)));
         if response.clicked() {
-            out.push(Command::Expand(row.node.path.clone(), !row.open));
+            out.push(row.turn_over());
         }
     }
     ui.add(egui::Label::new(&row.node.name).selectable(false));

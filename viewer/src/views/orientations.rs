@@ -1,22 +1,26 @@
 //! Angles of kernels: as built and as learned, per layer and over depth, and the taps on the pixel grid.
 
-use super::current;
+use super::scene::{Scene, current};
 use crate::command::{Command, Commands};
 use crate::state::{Entry, State};
-use crate::widgets::{self, Rose, Textures, accent, built_colour, colour, colour_bar, faint, heading, rose};
+use crate::widgets::{self, Rose, Textures, accent, built_color, color, color_bar, faint, heading, rose};
 use eframe::egui::{
     self, Align2, Color32, ColorImage, FontId, Rect, RichText, Sense, Stroke, StrokeKind, TextureOptions, pos2, vec2,
 };
 use kernelscope::analysis::report::LayerOrientation;
 use kernelscope::analysis::tree::Address;
-use kernelscope::plot::colormap::signed;
-use kernelscope::plot::{Colormap, TapPattern};
+use kernelscope_lab::plot::colormap::signed;
+use kernelscope_lab::plot::{Colormap, TapPattern};
 
-pub fn ui(ui: &mut egui::Ui, state: &State, textures: &mut Textures, out: &mut Commands) {
+pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
+    let state = scene.state;
     let Some(entry) = current(ui, state) else { return };
     if entry.facts.kernels.is_empty() {
-        let why =
-            if entry.subject.is_some() { "It has no depthwise convolution." } else { "There are no weights yet." };
+        let why = if entry.subject.is_some() {
+            "The network has no depthwise convolutions."
+        } else {
+            "There are no weights yet."
+        };
         widgets::nothing(ui, "No kernels", why);
         return;
     }
@@ -24,17 +28,17 @@ pub fn ui(ui: &mut egui::Ui, state: &State, textures: &mut Textures, out: &mut C
     egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         ui.horizontal_top(|ui| {
             chosen(ui, state, entry);
-            ui.vertical(|ui| depth(ui, state, entry, out));
+            ui.vertical(|ui| depth(ui, state, entry, scene.out));
         });
-        taps(ui, state, entry, textures);
-        roses(ui, state, entry, out);
+        taps(ui, state, entry, scene.textures);
+        roses(ui, state, entry, scene.out);
     });
 }
 
 fn legend(ui: &mut egui::Ui) {
     let dark = ui.visuals().dark_mode;
     ui.horizontal_wrapped(|ui| {
-        for (ink, text) in [(accent(dark), "learned, weighted by anisotropy"), (built_colour(), "built")] {
+        for (ink, text) in [(accent(dark), "learned, weighted by anisotropy"), (built_color(), "built")] {
             let (rect, _) = ui.allocate_exact_size(vec2(12.0, 12.0), Sense::hover());
             ui.painter().rect_filled(rect.shrink(1.0), 2.0, ink);
             ui.label(faint(text));
@@ -45,7 +49,7 @@ fn legend(ui: &mut egui::Ui) {
 /// The rose of the chosen layer, or of all layers together.
 fn chosen(ui: &mut egui::Ui, state: &State, entry: &Entry) {
     let layer = state.look.address.as_ref().and_then(|_| state.kernel_layer(entry));
-    // Merged kernels have places of their own in the list.
+    // Merged kernels have different positions in their list.
     let index = layer.and_then(|(_, layer)| entry.facts.kernels.iter().position(|known| known.path == layer.path));
     let side = (ui.available_width() * 0.36).clamp(120.0, 220.0);
     ui.vertical(|ui| {
@@ -64,9 +68,8 @@ fn chosen(ui: &mut egui::Ui, state: &State, entry: &Entry) {
             let channel = state.look.address.as_ref()?.channel?;
             layer.channels.get(channel)
         });
-        let mark = channel.map_or((None, None), |channel| (channel.built, channel.dominant));
         if let Some(bins) = bins {
-            rose(ui, rect, &Rose { bins, labels: true, mark });
+            rose(ui, rect, &Rose { bins, labels: true, channel });
         }
         let text = match (layer, channel) {
             (_, Some(c)) => {
@@ -88,7 +91,7 @@ fn summary(layer: &LayerOrientation) -> String {
 
 /// Every layer as a row of bins: rotation from layer to layer is a slope.
 fn depth(ui: &mut egui::Ui, state: &State, entry: &Entry, out: &mut Commands) {
-    ui.label(RichText::new("Over depth: angles across, the first layer above").strong());
+    ui.label(RichText::new("By depth: angles across, the first layer on top").strong());
     let layers = &entry.facts.orientations;
     let row = (190.0 / layers.len().max(1) as f32).clamp(6.0, 18.0);
     let width = (ui.available_width() - 6.0).max(80.0);
@@ -103,7 +106,7 @@ fn depth(ui: &mut egui::Ui, state: &State, entry: &Entry, out: &mut Commands) {
         let peak = bins.learned.iter().copied().fold(0.0, f64::max).max(1e-12);
         let count = bins.learned.len().max(1);
         let bin = 180.0 / count as f64;
-        // The bin around 0° is also that around 180°.
+        // The bin around 0° is also the one around 180°.
         for i in 0..=count {
             let value = bins.learned.get(i % count).copied().unwrap_or(0.0) / peak;
             let (from, to) = ((i as f64 - 0.5) * bin, (i as f64 + 0.5) * bin);
@@ -117,7 +120,7 @@ fn depth(ui: &mut egui::Ui, state: &State, entry: &Entry, out: &mut Commands) {
         for angle in built {
             let at = x(angle as f64 / 10.0);
             let ends = [pos2(at, top + 1.0), pos2(at, top + row - 1.0)];
-            painter.line_segment(ends, Stroke::new(1.5, built_colour()));
+            painter.line_segment(ends, Stroke::new(1.5, built_color()));
         }
         let inside = state.look.address.as_ref().is_some_and(|address| address.holds(&layer.path));
         if inside {
@@ -134,7 +137,7 @@ fn depth(ui: &mut egui::Ui, state: &State, entry: &Entry, out: &mut Commands) {
         && let Some(layer) = layers.get(((point.y - plot.top()) / row).floor().max(0.0) as usize)
     {
         if response.clicked() {
-            out.push(Command::GoTo(Some(Address::layer(layer.path.clone()))));
+            out.push(Command::GoTo(Address::layer(layer.path.clone())));
         }
         response.on_hover_text_at_pointer(format!("{}\n{}", layer.path, summary(layer)));
     }
@@ -150,7 +153,7 @@ fn taps(ui: &mut egui::Ui, state: &State, entry: &Entry, textures: &mut Textures
         }
         return;
     };
-    heading(ui, format!("Taps of {layer}, coloured by the mean weight of the channels that share an angle"));
+    heading(ui, format!("Taps of {layer}, colored by the mean weight of the channels that share an angle"));
     let reach = patterns.iter().flat_map(|p| &p.taps).map(|(dh, dw)| dh.abs().max(dw.abs())).max().unwrap_or(0);
     let weights = patterns.iter().flat_map(|p| p.weights.iter().flatten());
     let limit = widgets::limit(weights);
@@ -167,15 +170,15 @@ fn taps(ui: &mut egui::Ui, state: &State, entry: &Entry, textures: &mut Textures
                 let uv = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
                 ui.painter().image(texture.id(), rect, uv, Color32::WHITE);
                 let cell = side / (2 * reach + 1) as f32;
-                let centre = Rect::from_center_size(rect.center(), vec2(cell, cell));
-                ui.painter().rect_stroke(centre, 0.0, Stroke::new(1.0, built_colour()), StrokeKind::Outside);
+                let center = Rect::from_center_size(rect.center(), vec2(cell, cell));
+                ui.painter().rect_stroke(center, 0.0, Stroke::new(1.0, built_color()), StrokeKind::Outside);
                 let text = format!("{:.1}°", pattern.angle_degrees);
                 ui.label(RichText::new(text).small());
                 response.on_hover_text(format!("{:.3}°, {} channels", pattern.angle_degrees, pattern.channels));
             });
         }
     });
-    colour_bar(ui, Colormap::Diverging, (-limit, limit), "mean weight", 190.0);
+    color_bar(ui, Colormap::Diverging, (-limit, limit), "mean weight", 190.0);
 }
 
 fn grid(pattern: &TapPattern, reach: i32, limit: f64, dark: bool) -> ColorImage {
@@ -191,7 +194,7 @@ fn grid(pattern: &TapPattern, reach: i32, limit: f64, dark: bool) -> ColorImage 
     let mut image = ColorImage::filled([side, side], empty);
     for (pixel, sum) in image.pixels.iter_mut().zip(sums) {
         if let Some(sum) = sum {
-            *pixel = colour(signed(sum, limit));
+            *pixel = color(signed(sum, limit));
         }
     }
     image
@@ -205,7 +208,7 @@ fn roses(ui: &mut egui::Ui, state: &State, entry: &Entry, out: &mut Commands) {
         for (layer, bins) in entry.facts.orientations.iter().zip(&entry.facts.bins) {
             let (rect, response) = ui.allocate_exact_size(vec2(side, side + 16.0), Sense::click());
             let circle = Rect::from_min_size(rect.min, vec2(side, side));
-            rose(ui, circle, &Rose { bins, labels: false, mark: (None, None) });
+            rose(ui, circle, &Rose { bins, labels: false, channel: None });
             let chosen = state.look.address.as_ref().is_some_and(|address| address.holds(&layer.path));
             let short = layer.path.trim_start_matches("stages.").trim_end_matches(".dwconv");
             let ink = if chosen { ui.visuals().strong_text_color() } else { ui.visuals().weak_text_color() };
@@ -216,13 +219,13 @@ fn roses(ui: &mut egui::Ui, state: &State, entry: &Entry, out: &mut Commands) {
                 ui.painter().rect_stroke(rect, 4.0, Stroke::new(1.0, ink), StrokeKind::Inside);
             }
             if response.on_hover_text(format!("{}\n{}", layer.path, summary(layer))).clicked() {
-                out.push(Command::GoTo(Some(Address::layer(layer.path.clone()))));
+                out.push(Command::GoTo(Address::layer(layer.path.clone())));
             }
         }
     });
 }
 
-/// A text of at most `most` characters, its beginning cut.
+/// Cuts off the beginning of a text that is longer than `most` characters.
 fn elide(text: &str, most: usize) -> String {
     let count = text.chars().count();
     if count <= most {

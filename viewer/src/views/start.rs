@@ -1,11 +1,11 @@
-//! What an empty program shows.
+//! What is shown while nothing is open.
 
 use crate::command::{Command, Commands};
 use crate::state::State;
 use crate::widgets;
 use eframe::egui::{self, RichText};
 
-/// How to open something, and what was open before.
+/// How to open something, and what was open recently.
 pub fn start(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
     egui::Frame::new().fill(ui.visuals().panel_fill).show(ui, |ui| {
         ui.set_min_size(ui.available_size());
@@ -26,18 +26,14 @@ pub fn start(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
             });
             ui.add_space(20.0);
             if state.settings.recent.is_empty() {
-                ui.label(widgets::faint("There is something to open after:"));
+                ui.label(widgets::faint("This command makes a run to open:"));
                 ui.add_space(2.0);
                 ui.label(RichText::new("kernelscope quickstart").monospace());
             } else {
                 ui.label(RichText::new("Recent").strong());
-                for (path, model) in &state.settings.recent {
-                    let text = match model {
-                        Some(model) => format!("{} as {model}", path.display()),
-                        None => path.display().to_string(),
-                    };
-                    if ui.link(text).clicked() {
-                        out.push(Command::Open(path.clone(), model.clone()));
+                for source in &state.settings.recent {
+                    if ui.link(source.to_string()).clicked() {
+                        out.push(Command::Open(source.clone()));
                     }
                 }
             }
@@ -46,7 +42,7 @@ pub fn start(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
                 widgets::fault(ui, &message.text);
             }
             ui.add_space(20.0);
-            ui.label(widgets::faint("Ctrl+K finds every command, F1 lists the shortcuts."));
+            ui.label(widgets::faint("Press Ctrl+K to find any command, or F1 for the keyboard shortcuts."));
         });
     });
 }

@@ -1,29 +1,30 @@
 //! Curves of runs, and the checkpoint that all views show.
 
+use super::scene::Scene;
 use crate::command::{Command, Commands};
 use crate::state::{Entry, State, XAxis};
-use crate::widgets::{self, faint, series_colour};
+use crate::widgets::{self, faint, series_color};
 use eframe::egui::{self, Color32, RichText};
 use egui_plot::{AxisHints, Corner, Legend, Line, LineStyle, Plot, PlotPoints, Points, VLine};
-use kernelscope::run::{Row, RowKind};
+use kernelscope_lab::run::{Row, RowKind};
 
-pub fn ui(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
+pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
+    let (state, out) = (scene.state, &mut *scene.out);
     let shown: Vec<&Entry> = state.shown().into_iter().filter(|entry| entry.overview.is_some()).collect();
     if shown.is_empty() {
         widgets::nothing(ui, "No run is open", "Curves need a run folder; a checkpoint alone has none.");
         return;
     }
     steps(ui, state, out);
-    let mut axis = state.look.x_axis;
     ui.horizontal(|ui| {
         ui.label("Over");
-        ui.selectable_value(&mut axis, XAxis::Epoch, "epochs");
-        ui.selectable_value(&mut axis, XAxis::Step, "steps");
+        let choose = |axis: &mut XAxis| {
+            ui.selectable_value(axis, XAxis::Epoch, "epochs");
+            ui.selectable_value(axis, XAxis::Step, "steps");
+        };
+        out.edit(&state.look.x_axis, choose, Command::SetXAxis);
         ui.label(faint("solid: training, dashed: validation"));
     });
-    if axis != state.look.x_axis {
-        out.push(Command::SetXAxis(axis));
-    }
     if shown.iter().all(|entry| entry.overview.as_ref().is_none_or(|overview| overview.rows.is_empty())) {
         widgets::nothing(ui, "No curves yet", "The run has not logged a row.");
         return;
@@ -40,10 +41,10 @@ pub fn ui(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
 fn steps(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
     let Some(current) = state.current() else { return };
     let Some(overview) = &current.overview else {
-        ui.label(faint(format!("{} is no run; its weights do not change.", current.label)));
+        ui.label(faint(format!("{} is not a run; its weights do not change.", current.label)));
         return;
     };
-    let epochs = overview.epochs();
+    let epochs = current.epochs();
     let (Some(first), Some(last)) = (epochs.first().copied(), epochs.last().copied()) else {
         ui.label(faint("There is no checkpoint yet."));
         return;
@@ -56,12 +57,12 @@ fn steps(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
         let slider = egui::Slider::new(&mut epoch, first..=last).prefix("epoch ");
         let response = ui.add_enabled(epochs.len() > 1, slider).labelled_by(label.id);
         if response.changed() {
-            // Not every epoch may have been kept.
+            // Not every epoch has a checkpoint.
             let nearest = epochs.iter().copied().min_by_key(|known| known.abs_diff(epoch));
-            out.push(Command::SetEpoch(nearest));
+            nearest.into_iter().for_each(|epoch| out.push(Command::SetEpoch(epoch)));
         }
         if ui.add_enabled(chosen.is_some(), egui::Button::new("Newest")).clicked() {
-            out.push(Command::SetEpoch(None));
+            out.push(Command::ShowNewest);
         }
         let state = match overview.is_complete() {
             Some(true) => "complete".to_string(),
@@ -72,7 +73,7 @@ fn steps(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
     });
 }
 
-/// Fewest points between grid lines, and the distance from which they have their full colour.
+/// Smallest distance between grid lines in points, and the distance at which they have their full color.
 const GRID: egui::Rangef = egui::Rangef { min: 16.0, max: 1200.0 };
 
 type Getter = fn(&Row) -> Option<f64>;
@@ -88,8 +89,8 @@ fn points(rows: &[Row], kind: Option<RowKind>, axis: XAxis, steps_per_epoch: f64
 
 fn diagram(ui: &mut egui::Ui, state: &State, shown: &[&Entry], name: &str, label: &str, accuracy: bool) {
     let dark = ui.visuals().dark_mode;
-    let x_label = if state.look.x_axis == XAxis::Epoch { "epoch" } else { "optimiser step" };
-    // Losses fall and accuracies rise: the other corner is free.
+    let x_label = if state.look.x_axis == XAxis::Epoch { "epoch" } else { "optimizer step" };
+    // Losses fall and accuracies rise, so the opposite corner is free.
     let corner = if accuracy { Corner::RightBottom } else { Corner::RightTop };
     let mut plot = Plot::new(name)
         .legend(Legend::default().background_alpha(0.6).position(corner))
@@ -105,7 +106,7 @@ fn diagram(ui: &mut egui::Ui, state: &State, shown: &[&Entry], name: &str, label
     plot.show(ui, |plot| {
         for entry in shown {
             let Some(overview) = &entry.overview else { continue };
-            let ink = series_colour(state.index_of(entry.id), dark);
+            let ink = series_color(state.index_of(entry.id), dark);
             let last = overview.rows.iter().rfind(|row| row.kind == RowKind::Epoch);
             let steps = last.map_or(1.0, |row| row.step as f64 / row.epoch.max(1) as f64).max(1.0);
             let of = |kind, get: Getter| points(&overview.rows, kind, state.look.x_axis, steps, get);
@@ -114,7 +115,7 @@ fn diagram(ui: &mut egui::Ui, state: &State, shown: &[&Entry], name: &str, label
             } else {
                 (|row| Some(row.train_loss), |row| row.val_loss)
             };
-            // Steps are the finer record; runs that log none have their epochs.
+            // Steps give a finer curve; runs that log none have epochs.
             let fine = of(Some(RowKind::Step), training);
             let fine = if fine.is_empty() { of(Some(RowKind::Epoch), training) } else { fine };
             plot.line(Line::new(entry.label.clone(), PlotPoints::from(fine)).color(ink).width(1.5));
@@ -122,7 +123,7 @@ fn diagram(ui: &mut egui::Ui, state: &State, shown: &[&Entry], name: &str, label
             curve(plot, &entry.label, validated, ink);
             if let Some(epoch) = state.look.epochs.get(&entry.id) {
                 let at = *epoch as f64 * if state.look.x_axis == XAxis::Epoch { 1.0 } else { steps };
-                // Without a name it has no part in the legend.
+                // Lines without a name are not in the legend.
                 let line = VLine::new("", at).color(ink).width(1.0);
                 plot.vline(line.style(LineStyle::dotted_loose()));
             }

@@ -1,10 +1,10 @@
-//! Colour bars and bars of shares.
+//! Color bars and bars of shares.
 
 use eframe::egui::{self, Align2, Color32, FontId, Rect, Sense, Stroke, pos2, vec2};
-use kernelscope::plot::Colormap;
+use kernelscope_lab::plot::Colormap;
 
-/// A horizontal colour bar with the values at its ends and in its middle, and what they are.
-pub fn colour_bar(ui: &mut egui::Ui, map: Colormap, range: (f64, f64), label: &str, width: f32) {
+/// A horizontal color bar with values at its ends and in its middle, and a label.
+pub fn color_bar(ui: &mut egui::Ui, map: Colormap, range: (f64, f64), label: &str, width: f32) {
     let (rect, response) = ui.allocate_exact_size(vec2(width, 40.0), Sense::hover());
     let painter = ui.painter_at(rect.expand(2.0));
     let strip = Rect::from_min_size(rect.min + vec2(1.0, 1.0), vec2(width - 2.0, 11.0));
@@ -13,7 +13,7 @@ pub fn colour_bar(ui: &mut egui::Ui, map: Colormap, range: (f64, f64), label: &s
         let t = (i as f32 + 0.5) / steps as f32;
         let x = |i: usize| strip.left() + strip.width() * i as f32 / steps as f32;
         let part = Rect::from_min_max(pos2(x(i), strip.top()), pos2(x(i + 1) + 0.5, strip.bottom()));
-        painter.rect_filled(part, 0.0, super::colour(map.at(f64::from(t))));
+        painter.rect_filled(part, 0.0, super::color(map.at(f64::from(t))));
     }
     painter.rect_stroke(strip, 0.0, Stroke::new(1.0, Color32::from_gray(128)), egui::StrokeKind::Outside);
     let ink = ui.visuals().text_color();
@@ -28,7 +28,7 @@ pub fn colour_bar(ui: &mut egui::Ui, map: Colormap, range: (f64, f64), label: &s
     response.on_hover_text(format!("{label}: {} to {}", number(low), number(high)));
 }
 
-/// A number in at most four digits.
+/// Formats a number with at most four digits.
 pub fn number(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 {
@@ -42,7 +42,7 @@ pub fn number(value: f64) -> String {
     }
 }
 
-/// A bar that is filled by a share, with a text on it.
+/// A bar that is filled according to a share, with a text on it.
 pub fn share_bar(ui: &mut egui::Ui, share: f64, fill: Color32, text: &str, width: f32) -> egui::Response {
     let (rect, response) = ui.allocate_exact_size(vec2(width, 15.0), Sense::hover());
     let painter = ui.painter();

@@ -1,4 +1,4 @@
-//! What several views draw.
+//! What several views use to draw.
 
 mod bar;
 mod heat;
@@ -6,17 +6,18 @@ mod polar;
 mod textures;
 mod tiles;
 
-pub use bar::{colour_bar, number, share_bar};
+pub use bar::{color_bar, number, share_bar};
 pub use heat::{ImageArea, image_area, paint_image};
-pub use polar::{Rose, built_colour, rose};
+pub use polar::{Rose, built_color, rose};
 pub use textures::Textures;
-pub use tiles::{KernelPicture, kernel_picture, kernel_tile, kernel_value_at, limit};
+pub use tiles::{KernelPicture, PictureKey, Tap, kernel_picture, kernel_tile, limit, tap_at};
 
+use crate::command::{Command, Commands};
 use eframe::egui::{self, Color32, FontFamily, FontId, RichText, TextStyle};
-use kernelscope::plot::colormap;
+use kernelscope_lab::plot::colormap;
 
-/// The colour of a network, by its place in the list. Black would not be seen on dark ground.
-pub fn series_colour(index: usize, dark: bool) -> Color32 {
+/// The color of a network, by its position in the list. Black would not be visible on a dark background.
+pub fn series_color(index: usize, dark: bool) -> Color32 {
     let [r, g, b] = colormap::series(index);
     if dark && u16::from(r) + u16::from(g) + u16::from(b) < 60 {
         return Color32::from_gray(225);
@@ -25,17 +26,17 @@ pub fn series_colour(index: usize, dark: bool) -> Color32 {
     Color32::from_rgb(lift(r), lift(g), lift(b))
 }
 
-/// A colour of the library.
-pub fn colour([r, g, b]: [u8; 3]) -> Color32 {
+/// Converts a color of the library.
+pub fn color([r, g, b]: [u8; 3]) -> Color32 {
     Color32::from_rgb(r, g, b)
 }
 
-/// The accent colour.
+/// The accent color.
 pub fn accent(dark: bool) -> Color32 {
     if dark { Color32::from_rgb(96, 178, 232) } else { Color32::from_rgb(0, 98, 160) }
 }
 
-/// Fonts, spacing and colours of both themes.
+/// Sets fonts, spacing and the colors of both themes.
 pub fn style(ctx: &egui::Context) {
     ctx.all_styles_mut(|style| {
         style.spacing.item_spacing = egui::vec2(8.0, 5.0);
@@ -76,13 +77,22 @@ pub fn faint(text: impl Into<String>) -> RichText {
     RichText::new(text).weak()
 }
 
-/// A heading of a part of a view.
+/// A heading inside a view.
 pub fn heading(ui: &mut egui::Ui, text: impl Into<String>) {
     ui.add_space(2.0);
     ui.label(RichText::new(text).strong().size(13.5));
 }
 
-/// What stands in a view that has nothing to show, and why.
+/// A checkbox for a choice that a command toggles.
+pub fn toggle(ui: &mut egui::Ui, mut on: bool, text: &str, command: Command, out: &mut Commands) -> egui::Response {
+    let response = ui.checkbox(&mut on, text);
+    if response.changed() {
+        out.push(command);
+    }
+    response
+}
+
+/// Says in a view that there is nothing to show, and why.
 pub fn nothing(ui: &mut egui::Ui, what: &str, why: &str) {
     ui.vertical_centered(|ui| {
         ui.add_space((ui.available_height() / 3.0).min(120.0));
@@ -91,7 +101,7 @@ pub fn nothing(ui: &mut egui::Ui, what: &str, why: &str) {
     });
 }
 
-/// A fault, in a frame of its own.
+/// A fault, in a frame.
 pub fn fault(ui: &mut egui::Ui, text: &str) {
     let dark = ui.visuals().dark_mode;
     let (ground, ink) = match dark {
@@ -103,7 +113,7 @@ pub fn fault(ui: &mut egui::Ui, text: &str) {
     });
 }
 
-/// A large number in few digits: `28.6 M`, `4.46 G`.
+/// Formats a large number with few digits: `28.6 M`, `4.46 G`.
 pub fn short_count(count: f64) -> String {
     let (value, unit) = match count {
         c if c >= 1e9 => (c / 1e9, " G"),
@@ -115,7 +125,7 @@ pub fn short_count(count: f64) -> String {
     format!("{value:.digits$}{unit}")
 }
 
-/// A share as percent in few digits.
+/// Formats a share as a percentage.
 pub fn percent(share: f64) -> String {
     match 100.0 * share {
         p if p >= 99.95 => "100 %".into(),

@@ -1,4 +1,4 @@
-//! Pictures on the graphics card and other things that are worth keeping while they are shown.
+//! Caches pictures on the graphics card and other things while they are shown.
 
 use eframe::egui::{self, ColorImage, TextureHandle, TextureOptions};
 use std::any::Any;
@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
-/// Frames after which a picture that is no longer shown is thrown away.
+/// Number of frames after which a picture that is no longer shown is dropped.
 const KEEP: u64 = 240;
 
-/// The pictures, by what they show.
+/// The pictures, by their keys.
 #[derive(Default)]
 pub struct Textures {
     kept: HashMap<u64, (TextureHandle, u64)>,
@@ -18,7 +18,7 @@ pub struct Textures {
 }
 
 impl Textures {
-    /// The picture of a key, made if it is not there. The key must name everything that the picture follows from.
+    /// The picture of a key, made if it is not cached. The key must contain everything that determines the picture.
     pub fn get(
         &mut self,
         ctx: &egui::Context,
@@ -33,7 +33,7 @@ impl Textures {
         kept.0.clone()
     }
 
-    /// Something else that follows from a key. The key must name its kind as well.
+    /// The same for any other value. The key must also say what kind of value it is.
     pub fn memo<T: 'static>(&mut self, key: impl Hash, make: impl FnOnce() -> T) -> Rc<T> {
         let frame = self.frame;
         let key = hashed(key);
@@ -48,7 +48,7 @@ impl Textures {
         made
     }
 
-    /// Counts a frame and throws away what was not shown for a while.
+    /// Counts a frame, and drops what was not shown for a while.
     pub fn end_frame(&mut self) {
         self.frame += 1;
         let frame = self.frame;

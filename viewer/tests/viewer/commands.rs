@@ -1,48 +1,68 @@
-//! Every command, on an empty program and on a full one, by run, by key and by palette.
+//! Every command, on an empty program and on a full one, by run, by key, by menu and by palette.
 
 use crate::support::{messages, opened, program, run, runs, settings};
 use eframe::egui::{Key, Modifiers};
 use egui_kittest::kittest::Queryable;
 use kernelscope::analysis::tree::Address;
-use kernelscope_viewer::command::Command;
-use kernelscope_viewer::state::{
-    Arrangement, BiasLook, Dialog, EntryId, ErfLook, Figure, KernelLook, KernelSort, Transfer, XAxis,
-};
+use kernelscope_viewer::command::{Command, Kind, Menu, ReadAs, Target, Threshold};
+use kernelscope_viewer::state::{Arrangement, Camera, Dialog, EntryId, Figure, Images, KernelSort, Source, State};
+use std::path::Path;
 
-/// All general commands and samples of those that take something.
-fn samples() -> Vec<Command> {
-    let mut all = Command::general();
+/// Values for commands that no list offers, most of which name nothing that there is. A command is named here once its
+/// value comes from a view alone.
+fn extra(kind: Kind, folder: &Path) -> Vec<Command> {
     let id = EntryId(99);
-    all.extend([
-        Command::Open("absent".into(), None),
-        Command::Open("".into(), Some("nano-1d".into())),
-        Command::SetModel(id, Some("nano-1d".into())),
-        Command::Close(id),
-        Command::Select(id),
-        Command::Compare(id, true),
-        Command::Compare(id, false),
-        Command::SetEpoch(Some(3)),
-        Command::GoTo(Some(Address::layer("stages.0").with_channel(99_999))),
-        Command::Expand("stages".into(), true),
-        Command::Expand("stages".into(), false),
-        Command::SetKernels(KernelLook { sort: KernelSort::Norm, own_range: true, ..KernelLook::default() }),
-        Command::SetErf(Box::new(ErfLook {
-            position: Some((999, 999)),
-            transfer: Transfer::Power,
-            ..ErfLook::default()
-        })),
-        Command::SetBias(BiasLook { category: Some(99), image: Some(9999), ..BiasLook::default() }),
-        Command::SetXAxis(XAxis::Step),
-    ]);
-    // The system's dialogues would open real windows.
-    all.retain(|command| !matches!(command, Command::OpenFiles | Command::OpenFolder));
+    match kind {
+        Kind::Open => vec![Command::Open(Path::new("absent").into()), Command::Open(Source::named("", "nano-1d"))],
+        Kind::SetModel => vec![Command::SetModel(ReadAs { entry: id, model: Some("nano-1d".into()) })],
+        Kind::Select => vec![Command::Select(id)],
+        Kind::Compare => vec![Command::Compare(id)],
+        Kind::LeaveOut => vec![Command::LeaveOut(id)],
+        Kind::Close => vec![Command::Close(id)],
+        Kind::SetEpoch => vec![Command::SetEpoch(3)],
+        Kind::GoTo => vec![Command::GoTo(Address::layer("stages.0").with_channel(99_999))],
+        Kind::Expand => vec![Command::Expand("stages".into())],
+        Kind::Collapse => vec![Command::Collapse("stages".into())],
+        Kind::Export => {
+            let path = |figure: Figure| folder.join(figure.name()).with_extension("svg");
+            Figure::ALL.map(|figure| Command::Export(Target { figure, path: path(figure) })).into()
+        }
+        Kind::SetKernelSide => vec![Command::SetKernelSide(30.0)],
+        Kind::SetStage => vec![Command::SetStage(Some(1)), Command::SetStage(Some(99))],
+        Kind::SetPosition => vec![Command::SetPosition(Some((999, 999)))],
+        Kind::SetSize => vec![Command::SetSize(32)],
+        Kind::SetImages => vec![Command::SetImages(1)],
+        Kind::SetSource => vec![Command::SetSource(Images::Path("absent".into()))],
+        Kind::SetGamma => vec![Command::SetGamma(0.5)],
+        Kind::SetThreshold => [0, 99].map(|index| Command::SetThreshold(Threshold { index, share: 0.25 })).into(),
+        Kind::SetSwipe => vec![Command::SetSwipe(0.25)],
+        Kind::SetCamera => vec![Command::SetCamera(Camera { center: (0.25, 0.75), zoom: 4.0 })],
+        Kind::SetConflicts => vec![Command::SetConflicts(16)],
+        Kind::SetStimuli => vec![Command::SetStimuli(Some("absent".into()))],
+        Kind::SetCategory => vec![Command::SetCategory(Some(99))],
+        Kind::SetConflict => vec![Command::SetConflict(Some(9999))],
+        _ => Vec::new(),
+    }
+}
+
+/// Commands of every kind: those that lists offer, and some that nothing offers. The system's dialogs, which would open
+/// real windows, are left out.
+fn samples(state: &State, folder: &Path) -> Vec<Command> {
+    let mut all = Vec::new();
+    for kind in Kind::ALL.into_iter().filter(|kind| !matches!(kind, Kind::OpenFiles | Kind::OpenFolder)) {
+        let of_kind: Vec<Command> = kind.offered(state).into_iter().chain(extra(kind, folder)).collect();
+        assert!(!of_kind.is_empty(), "no list offers {kind:?}: name a sample");
+        assert!(of_kind.iter().all(|command| command.kind() == kind));
+        all.extend(of_kind);
+    }
     all
 }
 
 #[test]
 fn every_command_works_on_an_empty_program() {
+    let folder = tempfile::tempdir().unwrap();
     let mut harness = program(settings(), (1200.0, 800.0));
-    for command in samples() {
+    for command in samples(&harness.state().state, folder.path()) {
         run(&mut harness, command.clone());
         assert!(harness.state().state.entries.is_empty(), "{command:?}");
         run(&mut harness, Command::CloseDialog);
@@ -53,11 +73,7 @@ fn every_command_works_on_an_empty_program() {
 fn every_command_works_on_a_full_program() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = opened(&[runs()]);
-    let mut all = samples();
-    all.extend(
-        Figure::ALL.map(|figure| Command::Export(figure, folder.path().join(figure.name()).with_extension("svg"))),
-    );
-    for command in all {
+    for command in samples(&harness.state().state, folder.path()) {
         if matches!(command, Command::CloseAll | Command::CloseCurrent) {
             continue;
         }
@@ -67,15 +83,40 @@ fn every_command_works_on_a_full_program() {
     }
     // All views come back, and with them the work for what is chosen in them.
     run(&mut harness, Command::ResetLayout);
+    run(&mut harness, Command::SetSource(Images::Own));
+    run(&mut harness, Command::SetStage(None));
+    run(&mut harness, Command::SetPosition(Some((999, 999))));
     // What was asked for and is not there was said.
     let all = messages(harness.state()).join("\n");
-    for part in ["absent", "path: got nothing", "below", "(999, 999)"] {
+    for part in ["absent", "path: got nothing", "below", "(999, 999)", "stage: got 99"] {
         assert!(all.contains(part), "{part}: {all}");
     }
     run(&mut harness, Command::CloseCurrent);
     assert_eq!(harness.state().state.entries.len(), 1);
     run(&mut harness, Command::CloseAll);
     assert!(harness.state().state.entries.is_empty());
+}
+
+#[test]
+fn every_menu_has_its_commands() {
+    let mut harness = opened(&[&runs().join("line")]);
+    for menu in Menu::ALL.into_iter().filter(|menu| menu.outer().is_none()) {
+        harness.get_by_label(menu.title()).click();
+        harness.run_steps(4);
+        for command in Command::offered(&harness.state().state) {
+            let name = command.name();
+            if command.about().places.iter().any(|place| place.menu == menu) {
+                assert!(harness.query_all_by_label_contains(&name).next().is_some(), "{}: {name}", menu.title());
+            }
+        }
+        harness.key_press(Key::Escape);
+        harness.run_steps(4);
+    }
+    harness.get_by_label("Analysis").click();
+    harness.run_steps(4);
+    harness.get_by_label("Receptive field: swipe").click();
+    harness.run_steps(4);
+    assert_eq!(harness.state().state.look.erf.arrangement, Arrangement::Swipe);
 }
 
 #[test]
@@ -86,7 +127,7 @@ fn every_shortcut_does_what_its_command_does() {
         harness.run_steps(3);
     };
     press(&mut harness, Modifiers::COMMAND, Key::K);
-    assert!(matches!(harness.state().state.dialog, Dialog::Palette(..)));
+    assert!(matches!(harness.state().state.dialog, Dialog::Palette { .. }));
     press(&mut harness, Modifiers::NONE, Key::Escape);
     assert_eq!(harness.state().state.dialog, Dialog::None);
     press(&mut harness, Modifiers::NONE, Key::F1);

@@ -40,7 +40,7 @@ fn two_hundred_corrupted_checkpoints_give_two_hundred_messages() {
         let path = folder.path().join(format!("case-{case}.safetensors"));
         std::fs::write(&path, bytes).unwrap();
         let before = messages(harness.state()).len();
-        harness.state_mut().run(&ctx, Command::Open(path, None));
+        harness.state_mut().run(&ctx, Command::Open(path.into()));
         let after = messages(harness.state());
         assert!(after.len() > before, "case {case} was silent");
         assert!(after[before..].iter().any(|text| text.contains(&format!("case-{case}"))), "{:?}", &after[before..]);

@@ -1,13 +1,13 @@
 //! What a person does: clicks that all views follow.
 
-use crate::support::{checkpoint, messages, opened, program, run, runs};
+use crate::support::{checkpoint, messages, opened, program, run, run_all, runs};
 use clap::Parser;
 use eframe::egui::{Event, Key, Modifiers, MouseWheelSource, MouseWheelUnit, TouchPhase, vec2};
 use egui_kittest::kittest::Queryable;
 use kernelscope::analysis::tree::Address;
-use kernelscope_viewer::command::Command;
+use kernelscope_viewer::command::{Command, Threshold};
 use kernelscope_viewer::state::{
-    Arrangement, BiasLook, Camera, ErfLook, Images, KernelSort, Settings, State, Transfer, View, XAxis,
+    Arrangement, Camera, Images, KernelSort, Settings, Source, State, Transfer, View, XAxis,
 };
 use kernelscope_viewer::{cli, export};
 
@@ -19,14 +19,14 @@ fn a_layer_in_the_tree_is_shown_by_all_views() {
     harness.get_by_label("Expand stages.0").click();
     harness.run_steps(3);
     assert!(harness.state().state.look.expanded.contains("stages.0"));
-    run(&mut harness, Command::GoTo(Some("stages.0.0.dwconv:3".parse().unwrap())));
+    run(&mut harness, Command::GoTo("stages.0.0.dwconv:3".parse().unwrap()));
     let state = &harness.state().state;
     let entry = state.current().unwrap();
     let (_, layer) = state.kernel_layer(entry).unwrap();
     assert_eq!((layer.path.as_str(), state.channel(layer)), ("stages.0.0.dwconv", Some(3)));
     // The address and the kernels say which.
     assert!(harness.query_all_by_label("stages.0.0.dwconv:3").count() >= 2);
-    run(&mut harness, Command::GoTo(Some(Address::layer("stages.0.99"))));
+    run(&mut harness, Command::GoTo(Address::layer("stages.0.99")));
     assert!(messages(harness.state()).pop().unwrap().contains("in stages.0: 0"));
 }
 
@@ -66,13 +66,13 @@ fn the_step_slider_drives_every_view() {
         )
     };
     let newest = kernels(&harness);
-    run(&mut harness, Command::SetEpoch(Some(1)));
+    run(&mut harness, Command::SetEpoch(1));
     let first = kernels(&harness);
     assert!(newest.0 != first.0 && newest.1 != first.1 && newest.2 != first.2);
     run(&mut harness, Command::NextEpoch);
     run(&mut harness, Command::NextEpoch);
     assert_eq!(kernels(&harness), newest);
-    run(&mut harness, Command::SetEpoch(Some(77)));
+    run(&mut harness, Command::SetEpoch(77));
     assert_eq!(kernels(&harness), newest, "an epoch that is not there changes nothing");
 }
 
@@ -92,8 +92,7 @@ fn a_click_on_a_map_probes_the_position_under_it() {
     assert_eq!(after.map.position, ((0.9 * rows as f32) as usize, (0.1 * columns as f32) as usize));
     assert_ne!(before.map.contribution, after.map.contribution);
     // A position outside is an error of the library, shown where the map would be.
-    let outside = ErfLook { position: Some((500, 0)), ..harness.state().state.look.erf.clone() };
-    run(&mut harness, Command::SetErf(Box::new(outside)));
+    run(&mut harness, Command::SetPosition(Some((500, 0))));
     assert!(harness.query_all_by_label_contains("position: got (500, 0)").next().is_some());
 }
 
@@ -119,8 +118,8 @@ fn the_wheel_zooms_about_the_pointer_and_a_drag_pans_all_fields() {
     let zoomed = camera(&harness);
     assert!(zoomed.zoom > 1.5, "{zoomed:?}");
     // What was under the pointer is there still: a quarter of the way into the image.
-    for centre in [zoomed.centre.0, zoomed.centre.1] {
-        assert!((centre - 0.25 / zoomed.zoom - 0.25).abs() < 0.01, "{zoomed:?}");
+    for center in [zoomed.center.0, zoomed.center.1] {
+        assert!((center - 0.25 / zoomed.zoom - 0.25).abs() < 0.01, "{zoomed:?}");
     }
     // The other field shows the same part.
     let other = harness.get_by_label("Receptive field of line").rect();
@@ -133,8 +132,8 @@ fn the_wheel_zooms_about_the_pointer_and_a_drag_pans_all_fields() {
     harness.run_steps(3);
     let panned = camera(&harness);
     assert_eq!(panned.zoom, zoomed.zoom);
-    assert!((panned.centre.0 - zoomed.centre.0 - 0.2 / zoomed.zoom).abs() < 0.02, "{zoomed:?} {panned:?}");
-    run(&mut harness, Command::SetCamera(Camera::default()));
+    assert!((panned.center.0 - zoomed.center.0 - 0.2 / zoomed.zoom).abs() < 0.02, "{zoomed:?} {panned:?}");
+    run(&mut harness, Command::ShowWholeImage);
     assert_eq!(camera(&harness).zoom, 1.0);
 }
 
@@ -146,7 +145,7 @@ fn a_category_leads_to_its_images_and_an_image_to_its_probabilities() {
     assert_eq!(bias.answered.len(), 56);
     assert!(bias.answered.iter().all(|a| (a.probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-4));
     let all = harness.query_all_by_label_contains("Image ").count();
-    run(&mut harness, Command::SetBias(BiasLook { category: Some(2), images: 56, ..BiasLook::default() }));
+    run(&mut harness, Command::SetCategory(Some(2)));
     let some = harness.query_all_by_label_contains("Image ").count();
     assert_eq!((all, some), (56, 7));
     harness.query_all_by_label_contains("Image ").next().unwrap().scroll_to_me();
@@ -164,21 +163,15 @@ fn a_field_may_be_computed_from_a_picture_and_bias_from_a_folder() {
     image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([(6 * x) as u8, (8 * y) as u8, 90])).save(&picture).unwrap();
     let mut harness = opened(&[&runs().join("line")]);
     let before = harness.state().state.entries[0].erf.as_ref().unwrap().clone();
-    let look = |harness: &egui_kittest::Harness<'_, kernelscope_viewer::Viewer>, path: &std::path::Path| ErfLook {
-        source: Images::Path(path.to_path_buf()),
-        ..harness.state().state.look.erf.clone()
-    };
-    let of_picture = look(&harness, &picture);
-    run(&mut harness, Command::SetErf(Box::new(of_picture)));
+    run(&mut harness, Command::SetSource(Images::Path(picture.clone())));
     let after = harness.state().state.entries[0].erf.as_ref().unwrap();
     assert_eq!((after.map.images, after.image.width, &*after.input), (1, 64, picture.to_str().unwrap()));
     assert_ne!(before.map.contribution, after.map.contribution);
-    let absent = look(&harness, &folder.path().join("absent"));
-    run(&mut harness, Command::SetErf(Box::new(absent)));
+    let absent = folder.path().join("absent");
+    run(&mut harness, Command::SetSource(Images::Path(absent.clone())));
     assert!(harness.state().state.entries[0].erf_fault.as_ref().unwrap().contains("absent"));
     run(&mut harness, Command::Show(View::ShapeBias));
-    let stimuli = Some(folder.path().join("absent"));
-    run(&mut harness, Command::SetBias(BiasLook { stimuli, ..BiasLook::default() }));
+    run(&mut harness, Command::SetStimuli(Some(absent)));
     assert!(harness.state().state.entries[0].bias_fault.as_ref().unwrap().contains("absent"));
     assert!(harness.query_all_by_label_contains("absent").next().is_some(), "the view says so");
 }
@@ -199,7 +192,7 @@ fn merged_kernels_are_crosses_or_a_message() {
 #[test]
 fn sorting_puts_the_largest_norm_first() {
     let mut harness = opened(&[&runs().join("line")]);
-    run(&mut harness, Command::GoTo(Some("stages.0.0.dwconv".parse().unwrap())));
+    run(&mut harness, Command::GoTo("stages.0.0.dwconv".parse().unwrap()));
     run(&mut harness, Command::SortKernels(KernelSort::Norm));
     let entry = &harness.state().state.entries[0];
     let index = entry.facts.kernels.iter().position(|layer| layer.path == "stages.0.0.dwconv").unwrap();
@@ -216,26 +209,30 @@ fn sorting_puts_the_largest_norm_first() {
 fn the_copied_command_shows_the_same() {
     let mut harness = opened(&[runs()]);
     run(&mut harness, Command::Show(View::Kernels));
-    run(&mut harness, Command::SetEpoch(Some(1)));
-    run(&mut harness, Command::GoTo(Some("stages.0.0.dwconv:3".parse().unwrap())));
-    let erf = ErfLook {
-        stage: Some(1),
-        position: Some((2, 3)),
-        transfer: Transfer::Power,
-        gamma: 0.25,
-        thresholds: [0.1, 0.25, 0.5, 0.9],
-        squares: false,
-        contours: true,
-        shared_range: true,
-        arrangement: Arrangement::Swipe,
-        swipe: 0.75,
-        camera: Camera { centre: (0.25, 0.5), zoom: 3.0 },
-        ..harness.state().state.look.erf.clone()
-    };
-    run(&mut harness, Command::SetErf(Box::new(erf)));
-    run(&mut harness, Command::SortKernels(KernelSort::Orientation));
-    run(&mut harness, Command::SetXAxis(XAxis::Step));
-    run(&mut harness, Command::SetBias(BiasLook { images: 64, category: Some(2), image: Some(3), stimuli: None }));
+    run(&mut harness, Command::SetEpoch(1));
+    run(&mut harness, Command::GoTo("stages.0.0.dwconv:3".parse().unwrap()));
+    run_all(
+        &mut harness,
+        [
+            Command::SetStage(Some(1)),
+            Command::SetPosition(Some((2, 3))),
+            Command::SetTransfer(Transfer::Power),
+            Command::SetGamma(0.25),
+            Command::SetThreshold(Threshold { index: 0, share: 0.1 }),
+            Command::SetThreshold(Threshold { index: 3, share: 0.9 }),
+            Command::ToggleSquares,
+            Command::ToggleContours,
+            Command::ToggleSharedRange,
+            Command::Arrange(Arrangement::Swipe),
+            Command::SetSwipe(0.75),
+            Command::SetCamera(Camera { center: (0.25, 0.5), zoom: 3.0 }),
+            Command::SortKernels(KernelSort::Orientation),
+            Command::SetXAxis(XAxis::Step),
+            Command::SetConflicts(64),
+            Command::SetCategory(Some(2)),
+            Command::SetConflict(Some(3)),
+        ],
+    );
     let line = export::command_line(&harness.state().state);
     let words: Vec<&str> = line.split(' ').skip(1).collect();
     let args = cli::Args::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -263,8 +260,8 @@ fn the_copied_command_names_the_network_of_each_file() {
     checkpoint(&first, "nano-1d", false);
     checkpoint(&second, "nano-2d", false);
     let mut harness = opened(&[]);
-    run(&mut harness, Command::Open(first, Some("nano-1d".into())));
-    run(&mut harness, Command::Open(second, Some("nano-2d".into())));
+    run(&mut harness, Command::Open(Source::named(first, "nano-1d")));
+    run(&mut harness, Command::Open(Source::named(second, "nano-2d")));
     let line = export::command_line(&harness.state().state);
     let args = cli::Args::try_parse_from(line.split(' ').skip(1)).unwrap();
     let mut other = opened(&[]);

@@ -2,7 +2,7 @@
 
 use crate::support::{checkpoint, messages, opened, pruned, run, runs};
 use assert_cmd::Command as Process;
-use kernelscope_viewer::command::Command;
+use kernelscope_viewer::command::{Command, Target};
 use kernelscope_viewer::state::{Arrangement, Figure, KernelSort, View};
 use predicates::prelude::*;
 
@@ -25,7 +25,7 @@ fn every_figure_is_exported_with_its_data_and_recipe() {
             for ending in ["png", "svg", "csv"] {
                 let path = folder.path().join(format!("{}.{ending}", figure.name()));
                 let _ = std::fs::remove_file(&path);
-                run(&mut harness, Command::Export(figure, path.clone()));
+                run(&mut harness, Command::Export(Target { figure, path: path.clone() }));
                 let Ok(bytes) = std::fs::read(&path) else {
                     let said = messages(harness.state()).pop().unwrap();
                     assert!(said.contains("there is no ") && said.contains("to export"), "{figure:?}: {said}");
@@ -53,7 +53,7 @@ fn every_figure_is_exported_with_its_data_and_recipe() {
     // One line per row of the three maps, after the recipe and the header.
     let lines = erf.lines().filter(|line| !line.starts_with("# ")).count();
     assert_eq!(lines, 1 + 3 * 64);
-    run(&mut harness, Command::Export(Figure::Erf, folder.path().join("erf.pdf")));
+    run(&mut harness, Command::Export(Target { figure: Figure::Erf, path: folder.path().join("erf.pdf") }));
     assert!(messages(harness.state()).pop().unwrap().contains(".png, .svg or .csv"));
 }
 
@@ -63,7 +63,7 @@ fn exports_show_what_the_view_shows() {
     let mut harness = opened(&[runs()]);
     let read = |harness: &mut egui_kittest::Harness<'static, kernelscope_viewer::Viewer>, figure| {
         let path = folder.path().join("data.csv");
-        run(harness, Command::Export(figure, path.clone()));
+        run(harness, Command::Export(Target { figure, path: path.clone() }));
         let text = std::fs::read_to_string(&path).unwrap();
         text.lines().filter(|line| !line.starts_with("# ")).map(str::to_string).collect::<Vec<String>>()
     };
@@ -71,7 +71,7 @@ fn exports_show_what_the_view_shows() {
     let rows = read(&mut harness, Figure::Erf);
     assert_eq!(rows.len(), 65, "a difference is one map");
     assert!(rows.iter().skip(1).any(|row| row.contains(",-")), "a difference has both signs");
-    run(&mut harness, Command::GoTo(Some("stages.0.0.dwconv".parse().unwrap())));
+    run(&mut harness, Command::GoTo("stages.0.0.dwconv".parse().unwrap()));
     run(&mut harness, Command::SortKernels(KernelSort::Norm));
     let rows = read(&mut harness, Figure::Kernels);
     let norm = |row: &str| row.split(',').skip(2).map(|w| w.parse::<f64>().unwrap().powi(2)).sum::<f64>();

@@ -4,12 +4,14 @@
 
 mod commands;
 mod corrupted;
+mod edits;
 mod flows;
 mod headless;
 mod live;
 mod monkey;
 mod open;
 mod pixels;
+mod rooms;
 mod snapshots;
 mod support;
 mod window;

@@ -38,7 +38,7 @@ fn ten_thousand_random_events_do_no_harm() {
         state.look.erf.size = 32;
         state.look.erf.images = 1;
         state.look.bias.images = 8;
-        state.settings.recent.retain(|(path, _)| path.starts_with(std::env::temp_dir()));
+        state.settings.recent.retain(|source| source.path.starts_with(std::env::temp_dir()));
         // What it exports goes into a folder that is removed.
         if let Dialog::Export(figure, text) = &mut state.dialog {
             *text = folder.path().join(figure.name()).with_extension("svg").display().to_string();
@@ -91,7 +91,7 @@ fn ten_thousand_random_events_do_no_harm() {
             harness.step();
         }
         if harness.state().state.entries.is_empty() {
-            harness.state_mut().run(&ctx, Command::Open(runs().to_path_buf(), None));
+            harness.state_mut().run(&ctx, Command::Open(runs().into()));
         }
     }
     harness.run_steps(4);

@@ -2,9 +2,12 @@
 
 use crate::support::{SIDE, checkpoint, copied, messages, opened, run, runs, settings};
 use egui_kittest::kittest::Queryable;
+use kernelscope::nn::BuildOptions;
 use kernelscope::weights::{self, TensorMap};
-use kernelscope_viewer::command::Command;
-use kernelscope_viewer::state::View;
+use kernelscope::zoo::{ModelSpec, Network};
+use kernelscope_viewer::command::{Command, ReadAs};
+use kernelscope_viewer::state::{Source, View};
+use kernelscope_viewer::window::Size;
 use std::path::Path;
 
 #[test]
@@ -37,7 +40,7 @@ fn the_hash_is_that_of_sha256sum() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("abc");
     std::fs::write(&path, "abc").unwrap();
-    let hash = kernelscope::open::sha256(&path, &|| false).unwrap();
+    let hash = kernelscope_lab::open::sha256(&path, &|| false).unwrap();
     assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
@@ -53,11 +56,11 @@ fn weights_without_a_name_are_shown_and_the_network_can_be_chosen() {
     // The fault stands in the view as well.
     assert!(harness.query_all_by_label_contains("Cannot show network").next().is_some());
     let id = entry.id;
-    run(&mut harness, Command::SetModel(id, Some("nano-1d".into())));
+    run(&mut harness, Command::SetModel(ReadAs { entry: id, model: Some("nano-1d".into()) }));
     let entry = &harness.state().state.entries[0];
     assert_eq!(entry.network_name(), Some("nano-1d"));
     assert!(entry.erf.is_some());
-    run(&mut harness, Command::SetModel(id, Some("resnet-50".into())));
+    run(&mut harness, Command::SetModel(ReadAs { entry: id, model: Some("resnet-50".into()) }));
     let last = messages(harness.state()).pop().unwrap();
     assert!(last.contains("plain") && last.contains("resnet-50"), "{last}");
 }
@@ -71,8 +74,8 @@ fn a_name_with_letters_that_no_font_has_is_no_reason_to_stop() {
     let ctx = eframe::egui::Context::default();
     let runner = Box::new(kernelscope_viewer::jobs::InlineRunner);
     let mut viewer = kernelscope_viewer::Viewer::new(&ctx, settings(), runner);
-    viewer.run(&ctx, Command::Open(path, None));
-    let image = kernelscope_viewer::raster::picture(&ctx, &mut viewer, (900, 600));
+    viewer.run(&ctx, Command::Open(path.into()));
+    let image = kernelscope_viewer::raster::picture(&ctx, &mut viewer, Size { width: 900, height: 600 });
     assert_eq!((image.width(), viewer.state.entries.len()), (900, 1));
 }
 
@@ -181,7 +184,7 @@ fn a_typed_path_may_name_its_network() {
     harness.run_steps(4);
     let state = &harness.state().state;
     assert_eq!(state.entries.first().and_then(|entry| entry.network_name()), Some("nano-2d"));
-    assert_eq!(state.settings.recent.first(), Some(&(path, Some("nano-2d".to_string()))));
+    assert_eq!(state.settings.recent.first(), Some(&Source::named(path, "nano-2d")));
 }
 
 #[test]
@@ -192,13 +195,13 @@ fn a_seventh_network_is_opened_but_not_compared() {
         let path = folder.path().join(format!("map-{index}.npy"));
         let matrix = candle_core::Tensor::new(&[[1.0f32, 2.0], [3.0, 4.0]], &candle_core::Device::Cpu).unwrap();
         matrix.write_npy(&path).unwrap();
-        run(&mut harness, Command::Open(path, None));
+        run(&mut harness, Command::Open(path.into()));
     }
     let state = &harness.state().state;
     assert_eq!((state.entries.len(), state.look.compared.len(), state.shown().len()), (7, 6, 6));
     let last = state.entries[6].id;
     assert!(state.shown().iter().any(|entry| entry.id == last), "what is looked at is always shown");
-    run(&mut harness, Command::Compare(last, true));
+    run(&mut harness, Command::Compare(last));
     assert!(messages(harness.state()).pop().unwrap().contains("at most 6"));
     // Maps of other sizes than networks' stand beside each other, and have a difference of their own.
     assert!(harness.query_by_label("Receptive field of map-6").is_some());
@@ -267,8 +270,8 @@ fn large_networks_open_within_two_seconds() {
         weights::save(&path, &network.params().tensors(), &[network.spec().metadata().unwrap()].into()).unwrap();
         drop(network);
         let start = std::time::Instant::now();
-        let subject = kernelscope::open::Subject::open(&path, None, None).unwrap();
-        let facts = kernelscope::open::Facts::new(&subject);
+        let subject = kernelscope_lab::open::Subject::open(&path, None, None).unwrap();
+        let facts = kernelscope_lab::open::Facts::new(&subject);
         let seconds = start.elapsed().as_secs_f64();
         assert!(subject.faults.is_empty() && facts.tree.is_some(), "{:?}", subject.faults);
         eprintln!("{model}: {seconds:.2} s");
@@ -276,6 +279,3 @@ fn large_networks_open_within_two_seconds() {
         assert!(seconds < 60.0, "{model}: {seconds:.2} s");
     }
 }
-
-use kernelscope::nn::BuildOptions;
-use kernelscope::zoo::{ModelSpec, Network};

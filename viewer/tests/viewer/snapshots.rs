@@ -6,10 +6,10 @@ use crate::support::{SIDE, program, run, settings};
 use egui_kittest::{Harness, SnapshotResults};
 use kernelscope::analysis::report::ErfMap;
 use kernelscope::analysis::shape_bias::Answer;
-use kernelscope::data::{Image, Normalize, ShapesTexturesConfig};
+use kernelscope_lab::data::{Image, Normalize, ShapesTexturesConfig};
 use kernelscope::nn::BuildOptions;
-use kernelscope::report::{Answered, Stimuli};
-use kernelscope::run::{
+use kernelscope_lab::report::{Answered, Stimuli};
+use kernelscope_lab::run::{
     DataConfig, DataSource, MaskRow, MaskWriter, MetricsWriter, Progress, Row, RowKind, RunConfig, RunFolder,
     TrainConfig,
 };
@@ -130,7 +130,7 @@ fn fixed_bias(state: &mut State) {
             .collect();
         let report = stimuli.report(&entry.label, &answered);
         entry.bias = Some(BiasResult { stimuli, answered, report, version: 1 });
-        entry.bias_wanted = Some((state.look.bias.images, None, entry.generation));
+        entry.bias_wanted = Some(state.look.bias.key(entry.generation));
     }
 }
 
@@ -141,7 +141,7 @@ fn fixed(folder: &Path, light: bool) -> Harness<'static, Viewer> {
     harness.state_mut().state.look.erf.live = false;
     harness.state_mut().state.settings.dark = !light;
     harness.state_mut().show_only(&[View::Messages]);
-    run(&mut harness, Command::Open(folder.to_path_buf(), None));
+    run(&mut harness, Command::Open(folder.into()));
     fixed_erf(&mut harness.state_mut().state);
     fixed_bias(&mut harness.state_mut().state);
     harness
@@ -186,7 +186,7 @@ fn prepare(harness: &mut Harness<'static, Viewer>, view: View) {
 }
 
 #[test]
-fn comparisons_and_dialogues_look_as_before() {
+fn comparisons_and_dialogs_look_as_before() {
     let folder = tempfile::tempdir().unwrap();
     let mut results = SnapshotResults::new();
     let mut harness = fixed(folder.path(), false);

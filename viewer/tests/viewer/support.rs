@@ -2,18 +2,19 @@
 
 use eframe::egui::{self, Color32, TexturesDelta};
 use egui_kittest::{Harness, TestRenderer};
-use kernelscope::data::{Normalize, ShapesTexturesConfig};
+use kernelscope_lab::data::{Normalize, ShapesTexturesConfig};
 use kernelscope::nn::BuildOptions;
-use kernelscope::run::{DataConfig, DataSource, RunConfig, TrainConfig};
-use kernelscope::train::sparse::{SparseConfig, SparseInit, SparseKind};
-use kernelscope::train::{Silent, Trainer};
+use kernelscope_lab::run::{DataConfig, DataSource, RunConfig, TrainConfig};
+use kernelscope_lab::train::sparse::{SparseConfig, SparseInit, SparseKind};
+use kernelscope_lab::train::{Silent, Trainer};
 use kernelscope::weights;
 use kernelscope::zoo::{ModelSpec, Network};
 use kernelscope_viewer::Viewer;
 use kernelscope_viewer::command::Command;
 use kernelscope_viewer::jobs::InlineRunner;
 use kernelscope_viewer::raster::Raster;
-use kernelscope_viewer::state::{ErfLook, Settings};
+use kernelscope_viewer::state::{ErfLook, Settings, Source};
+use kernelscope_viewer::window::Size;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -122,7 +123,8 @@ impl TestRenderer for Painter {
         let scale = ctx.pixels_per_point();
         let size = ctx.content_rect().size() * scale;
         let primitives = ctx.tessellate(output.shapes.clone(), scale);
-        Ok(self.0.paint(&primitives, scale, [size.x.round() as u32, size.y.round() as u32], Color32::BLACK))
+        let size = Size { width: size.x.round() as u32, height: size.y.round() as u32 };
+        Ok(self.0.paint(&primitives, scale, size, Color32::BLACK))
     }
 }
 
@@ -140,7 +142,7 @@ pub fn program(settings: Settings, size: (f32, f32)) -> Harness<'static, Viewer>
 pub fn opened(paths: &[&Path]) -> Harness<'static, Viewer> {
     let mut harness = program(settings(), (1500.0, 940.0));
     for path in paths {
-        run(&mut harness, Command::Open(path.to_path_buf(), None));
+        run(&mut harness, Command::Open(Source::from(*path)));
     }
     harness
 }
@@ -150,6 +152,13 @@ pub fn run(harness: &mut Harness<'_, Viewer>, command: Command) {
     let ctx = harness.ctx.clone();
     harness.state_mut().run(&ctx, command);
     harness.run_steps(4);
+}
+
+/// Does several things after each other.
+pub fn run_all<const N: usize>(harness: &mut Harness<'_, Viewer>, commands: [Command; N]) {
+    for command in commands {
+        run(harness, command);
+    }
 }
 
 /// The texts of all messages.

@@ -29,6 +29,9 @@ pub struct Cifar10 {
 impl Cifar10 {
     /// Reads `data_batch_1.bin` to `data_batch_5.bin` (training) and `test_batch.bin` (validation) from `dir` or from
     /// its subfolder `cifar-10-batches-bin`. Class names come from `batches.meta.txt` if that is there.
+    ///
+    /// # Errors
+    /// If a file is missing, cannot be read or is not of the format.
     pub fn open(dir: impl AsRef<Path>) -> Result<(Self, Self)> {
         let dir = locate(dir.as_ref())?;
         let classes = read_names(&dir)?;
@@ -106,7 +109,6 @@ fn read_batch(path: &Path) -> Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
 

@@ -31,6 +31,9 @@ pub struct ImageFolder {
 impl ImageFolder {
     /// Lists the class folders of `dir` and their images. Class indices follow the sorted folder names; folders and
     /// files whose names begin with a dot are skipped. Images are read when they are asked for.
+    ///
+    /// # Errors
+    /// If the folder cannot be read or holds no class folders with images.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
         let mut classes = Vec::new();
@@ -53,6 +56,9 @@ impl ImageFolder {
     /// `dir/train` goes with `dir/val` or, failing that, with `dir/test`; both must have the same classes. If `dir`
     /// has none of the three, its class folders are split: of each class a fixed, pseudo-random fifth (at least one
     /// image) is for validation.
+    ///
+    /// # Errors
+    /// As [`ImageFolder::open`], and if a share is out of range.
     pub fn open_split(dir: impl AsRef<Path>) -> Result<(Self, Self)> {
         let dir = dir.as_ref();
         let train = dir.join("train");
@@ -125,6 +131,9 @@ impl Dataset for ImageFolder {
 
 /// The images at `path`: the file itself, or all images in that folder and below, sorted. A path without any image is
 /// an error.
+///
+/// # Errors
+/// If the folder cannot be read.
 pub fn list_images(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     let path = path.as_ref();
     let kind = std::fs::metadata(path).map_err(Error::io("read", path))?;
@@ -219,7 +228,6 @@ fn file_name(path: &Path) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
 

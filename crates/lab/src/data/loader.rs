@@ -77,6 +77,9 @@ struct Shared {
 
 impl Loader {
     /// A loader; every setting is checked here. Without `mix` the targets are one-hot.
+    ///
+    /// # Errors
+    /// If a setting is out of range or the data set is too small for a batch.
     pub fn new(
         dataset: Arc<dyn Dataset>,
         transform: Transform,
@@ -307,5 +310,4 @@ impl Iterator for BatchIter {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests;

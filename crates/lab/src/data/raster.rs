@@ -47,6 +47,9 @@ pub struct Image {
 
 impl Image {
     /// An image from row-major RGB bytes.
+    ///
+    /// # Errors
+    /// If the number of bytes does not fit the size.
     pub fn new(height: usize, width: usize, pixels: Vec<u8>) -> Result<Self> {
         let image = Image { height, width, pixels };
         image.check()?;
@@ -60,6 +63,9 @@ impl Image {
 
     /// Reads an image file. The format is taken from the content, not from the name; grey, alpha and 16-bit images
     /// become 8-bit RGB (alpha is dropped).
+    ///
+    /// # Errors
+    /// If the file cannot be read or is no image of a known format.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
@@ -76,6 +82,9 @@ impl Image {
     }
 
     /// Writes the image as a PNG file, replacing an existing one.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         self.check()?;
@@ -98,6 +107,9 @@ impl Image {
     }
 
     /// Checks that both sides are at least 1 and that the buffer has the length they call for.
+    ///
+    /// # Errors
+    /// If a side is 0 or too long.
     pub fn check(&self) -> Result<()> {
         if self.is_valid() {
             return Ok(());
@@ -186,7 +198,6 @@ fn dimension(side: usize) -> Result<u32> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
 

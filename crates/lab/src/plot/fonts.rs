@@ -189,7 +189,6 @@ pub(super) fn wrap(text: &str, em: f64, room: f64, lines: usize) -> Vec<String> 
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
 

@@ -99,7 +99,6 @@ pub(super) fn encode_png(width: u32, height: u32, rgb: &[u8]) -> Result<Vec<u8>>
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
 

@@ -1,5 +1,4 @@
 //! Tests of the figures as a whole.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::erf::heat;
 use super::*;

@@ -83,6 +83,9 @@ fn patterns(layer: &KernelLayer, theta: &[f32]) -> Vec<TapPattern> {
 }
 
 /// Figures of one network, for its own run folder and its section of the report.
+///
+/// # Errors
+/// If a figure cannot be drawn or written.
 pub fn of_network(dir: &Path, inspection: &Inspection) -> Result<Vec<Picture>> {
     let model = &inspection.costs.model;
     let mut pictures = Vec::new();
@@ -118,6 +121,9 @@ fn shown_layers(layers: &[KernelLayer]) -> Vec<&KernelLayer> {
 }
 
 /// Figures that compare networks.
+///
+/// # Errors
+/// If a figure cannot be drawn or written.
 pub fn of_comparison(dir: &Path, histories: &[RunHistory], inspections: &[Inspection]) -> Result<Vec<Picture>> {
     let mut pictures = vec![picture(
         dir,
@@ -159,6 +165,9 @@ pub fn of_comparison(dir: &Path, histories: &[RunHistory], inspections: &[Inspec
 }
 
 /// Examples of a data set, one row of columns per class.
+///
+/// # Errors
+/// If a figure cannot be drawn or written.
 pub fn samples(dir: &Path, name: &str, caption: &str, set: &ShapesTextures, conflict: bool) -> Result<Picture> {
     let classes = set.classes();
     let images = (0..set.len())

@@ -66,7 +66,8 @@ impl AdamW {
         let power = i32::try_from(self.step).unwrap_or(i32::MAX);
         let (correction1, correction2) = (1.0 - beta1.powi(power), 1.0 - beta2.powi(power));
         let factors = AdamWStep {
-            betas: (beta1 as f32, beta2 as f32),
+            beta1: beta1 as f32,
+            beta2: beta2 as f32,
             eps: eps as f32,
             scale: scale as f32,
             rate: (lr / correction1) as f32,

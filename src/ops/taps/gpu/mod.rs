@@ -1,22 +1,36 @@
 //! A convolution on a GPU: how it is divided among blocks, decided once per shape, and its launches.
 //!
-//! [`cells`] says what the kernels of `kernels/taps.cu` compute, [`tiling`] how it is divided, [`tables`] how the kernels
-//! are told. `docs/cuda.md` explains the design. Where no tile fits into shared memory (taps hundreds of pixels apart,
-//! strides above 4), kernels without tiles take over.
+//! The kernels are `kernels/taps.cu`; `docs/cuda.md` explains the design, and the comment of `kernels/taps.cuh` its words.
+//! Where no tile fits into shared memory (taps hundreds of pixels apart, strides above 4), kernels without tiles take over.
+//!
+//! | module | holds | knows |
+//! |---|---|---|
+//! | `phases` | strides taken apart, and taps between cells | |
+//! | `chunks` | taps that follow each other along a direction | `phases` |
+//! | `toeplitz` | taps as Toeplitz blocks, for kernels about as large as the image | `chunks` |
+//! | `layout` | a tile in shared memory, and which thread has which part of it | `phases`, `chunks` |
+//! | `cost` | the time that this takes | all above |
+//! | `tiling` | the fastest tiles, directions and layout | all above |
+//! | `tables` | what the kernels read of this | all above |
 
-mod cells;
-mod division;
-mod squares;
+mod chunks;
+mod cost;
+mod layout;
+mod phases;
 mod tables;
 mod tiling;
+mod toeplitz;
 
 use super::{Geometry, TapTable};
 use crate::Error;
-use crate::ops::gpu::{Arg, Division, Gpu, Launch, Tables, Values, suffix};
+use crate::ops::gpu::params::TapParams;
+use crate::ops::gpu::{DeviceTables, FastDivisor, Gpu, KernelArg, LaunchSize, THREADS, Values, typed};
 use candle_core::{DType, Storage};
-use cells::{Direction, Pass, Planes};
+use chunks::{ChunkedTaps, Direction};
+use phases::{Pass, PassShape, Size};
 use std::sync::{Arc, OnceLock};
-use tiling::{MOST_PHASES, Pattern, Problem, Tiling};
+use tables::{TapTables, TiledPass};
+use tiling::{GroupTaps, SharedRegions, Tiling, TilingProblem};
 
 /// Blocks of the weight gradient to aim at: several for every multiprocessor of the largest GPUs.
 const WEIGHT_BLOCKS: usize = 1024;
@@ -24,242 +38,302 @@ const WEIGHT_BLOCKS: usize = 1024;
 /// Numbers of images from which on there is another plan.
 const BATCHES: [usize; 4] = [1, 8, 16, 32];
 
-/// The plans of the three passes of a convolution, each made when it is first needed.
+/// A depthwise convolution on GPUs: the plans of its three passes, each made when it is first needed.
 #[derive(Debug)]
-pub(super) struct Plans {
+pub(super) struct GpuPlans {
     table: Arc<TapTable>,
     geometry: Geometry,
-    passes: [[OnceLock<Plan>; BATCHES.len()]; 3],
+    passes: [[OnceLock<PassPlan>; BATCHES.len()]; 3],
 }
 
-/// One pass.
+/// The plan of one pass.
 #[derive(Debug)]
-struct Plan {
-    planes: Planes,
+struct PassPlan {
+    shape: PassShape,
     tiling: Option<Tiling>,
-    tables: Tables,
-    group_of_channel: usize,
+    tables: DeviceTables,
+    groups_at: usize,
+    group_of_channel_at: usize,
     most_taps: usize,
 }
 
-impl Plan {
+impl PassPlan {
     fn new(table: &TapTable, geometry: &Geometry, pass: Pass, images: usize) -> Self {
-        let planes = Planes::of(geometry, pass);
-        let patterns: Vec<Vec<Pattern>> = table
-            .groups()
-            .iter()
-            .map(|group| {
-                let programs = cells::programs(group, geometry, pass);
-                Direction::all(&planes).iter().map(|&direction| Pattern::new(&programs, direction)).collect()
-            })
-            .collect();
+        let shape = PassShape::of(geometry, pass);
         let mut channels = vec![0; table.groups().len()];
         table.group_of_channel().iter().for_each(|&group| channels[group] += 1);
-        let problem = Problem { pass, planes, patterns: &patterns, channels: &channels, images };
-        let strides = [planes.phases(), planes.programs()];
-        let tiling = if strides.iter().all(|&phases| phases <= MOST_PHASES) { problem.solve() } else { None };
-        let built = tables::build(table, tiling.as_ref().map(|tiling| (tiling, &patterns[..], planes, pass)));
-        let (group_of_channel, most_taps) = (built.group_of_channel, built.most_taps);
-        Plan { planes, tiling, tables: Tables::new(built.words), group_of_channel, most_taps }
+        let groups: Vec<GroupTaps> = table
+            .groups()
+            .iter()
+            .zip(channels)
+            .map(|(group, channels)| {
+                let taps = phases::taps_by_output_phase(group, geometry, pass);
+                let along = |&direction: &Direction| ChunkedTaps::new(&taps, direction);
+                GroupTaps { channels, directions: Direction::all(&shape).iter().map(along).collect() }
+            })
+            .collect();
+        let tiling = TilingProblem { pass, shape, groups: &groups, images }.solve();
+        let tiled = tiling.as_ref().map(|tiling| {
+            let chosen = groups.iter().zip(&tiling.directions);
+            let groups = chosen.map(|(group, &direction)| &group.directions[direction]).collect();
+            TiledPass { pass, shape, tiling, groups }
+        });
+        let TapTables { words, groups_at, group_of_channel_at, most_taps } = tables::build(table, tiled.as_ref());
+        PassPlan { shape, tiling, tables: DeviceTables::new(words), groups_at, group_of_channel_at, most_taps }
     }
 }
 
 /// What a launch needs besides the plan.
 #[derive(Clone, Copy)]
-struct Call {
+struct PassCall {
     images: usize,
     residual: bool,
     with_bias: bool,
-    splits: usize,
-    /// Whether source and results (or their gradients) start at even places.
-    even: [bool; 2],
+    /// Blocks that share the images of a channel, in the weight gradient (split-K).
+    block_splits: usize,
+    /// Whether source and results (or their gradients) start at even indices, so that pairs are aligned.
+    source_is_even: bool,
+    result_is_even: bool,
 }
 
-impl Plans {
+impl GpuPlans {
     /// No plans yet.
     pub fn new(table: Arc<TapTable>, geometry: Geometry) -> Self {
-        Plans { table, geometry, passes: Default::default() }
+        GpuPlans { table, geometry: geometry.without_idle_strides(), passes: Default::default() }
     }
 
-    fn plan(&self, pass: Pass, images: usize) -> candle_core::Result<&Plan> {
+    fn plan(&self, pass: Pass, images: usize) -> candle_core::Result<&PassPlan> {
         let Geometry { input, output, stride } = self.geometry;
         let largest = [input.0, input.1, output.0, output.1].into_iter().max().unwrap_or(0);
         if largest >= 1 << 24 || self.table.channels() >= 1 << 24 {
             let given = format!("{} channels of {}x{} pixels", self.table.channels(), input.0, input.1);
             return Err(Error::argument("input", given, "fewer than 2^24 channels, rows and columns on a GPU").into());
         }
-        // Where there are strides, all are the same.
-        let several = input == output && stride == (1, 1);
-        let batch = BATCHES.iter().rposition(|&least| several && images >= least).unwrap_or(0);
+        // Only Toeplitz blocks depend on the number of images, and these need planes of one size.
+        let same = input == output && stride == (1, 1);
+        let batch = BATCHES.iter().rposition(|&least| same && images >= least).unwrap_or(0);
         Ok(self.passes[pass as usize][batch]
-            .get_or_init(|| Plan::new(&self.table, &self.geometry, pass, BATCHES[batch])))
+            .get_or_init(|| PassPlan::new(&self.table, &self.geometry, pass, BATCHES[batch])))
+    }
+
+    fn input_plane(&self) -> usize {
+        Size::from(self.geometry.input).count()
+    }
+
+    fn output_plane(&self) -> usize {
+        Size::from(self.geometry.output).count()
     }
 
     /// `y = conv(x; w) + bias`, plus x if `residual`.
     pub fn forward(&self, gpu: &Gpu, [x, w, bias]: [Values; 3], residual: bool) -> candle_core::Result<Storage> {
-        let Geometry { input, output, .. } = self.geometry;
-        let images = x.len() / (self.table.channels() * input.0 * input.1);
-        let count = images * self.table.channels() * output.0 * output.1;
+        let channels = self.table.channels();
+        let images = x.len() / (channels * self.input_plane());
+        let count = images * channels * self.output_plane();
         let plan = self.plan(Pass::Forward, images)?;
-        let call = Call { images, residual, with_bias: true, splits: 1, even: [x.start_is_even(), true] };
-        if plan.tiling.is_some() {
-            return self.convolve(gpu, plan, [x, w, bias], call, count);
+        let call = PassCall {
+            images,
+            residual,
+            with_bias: true,
+            block_splits: 1,
+            source_is_even: x.start_is_even(),
+            result_is_even: true,
+        };
+        if let Some(tiling) = &plan.tiling {
+            return self.convolve(gpu, plan, tiling, [x, w, bias], call);
         }
         let mut y = gpu.alloc(x.dtype(), count)?;
-        let (tables, params) = (plan.tables.on(gpu)?, self.params(plan, call));
-        let tables = Values::all(&tables, plan.tables.len())?;
-        let mut arguments =
-            [Arg::Read(x), Arg::Read(w), Arg::Read(bias), Arg::Write(&mut y), Arg::Read(tables), Arg::Words(&params)];
-        gpu.launch(&name("taps_direct_forward", x.dtype())?, Launch::over(count), &mut arguments)?;
+        let (tables, params) = (plan.tables.on(gpu)?, self.params(plan, &plan.shape, call));
+        let mut arguments = [
+            KernelArg::Read(x),
+            KernelArg::Read(w),
+            KernelArg::Read(bias),
+            KernelArg::Write(&mut y),
+            KernelArg::Read(Values::all(&tables, plan.tables.len())?),
+            KernelArg::params(&params),
+        ];
+        gpu.launch(&typed("taps_direct_forward", x.dtype())?, LaunchSize::over(count), &mut arguments)?;
         Ok(y)
     }
 
     /// The gradient of x, given that of y.
     pub fn input_grad(&self, gpu: &Gpu, [dy, w]: [Values; 2], residual: bool) -> candle_core::Result<Storage> {
-        let Geometry { input, output, .. } = self.geometry;
-        let images = dy.len() / (self.table.channels() * output.0 * output.1);
-        let count = images * self.table.channels() * input.0 * input.1;
+        let channels = self.table.channels();
+        let images = dy.len() / (channels * self.output_plane());
+        let count = images * channels * self.input_plane();
         let plan = self.plan(Pass::InputGrad, images)?;
-        let call = Call { images, residual, with_bias: false, splits: 1, even: [dy.start_is_even(), true] };
-        if plan.tiling.is_some() {
-            return self.convolve(gpu, plan, [dy, w, w], call, count);
+        let call = PassCall {
+            images,
+            residual,
+            with_bias: false,
+            block_splits: 1,
+            source_is_even: dy.start_is_even(),
+            result_is_even: true,
+        };
+        if let Some(tiling) = &plan.tiling {
+            // Without a bias, that argument is not read.
+            return self.convolve(gpu, plan, tiling, [dy, w, w], call);
         }
         let mut dx = gpu.alloc(dy.dtype(), count)?;
-        // These kernels have x and y as source and result.
-        let forward = Plan { planes: Planes::of(&self.geometry, Pass::Forward), ..plan.without_tables() };
-        let (tables, params) = (plan.tables.on(gpu)?, self.params(&forward, call));
-        let tables = Values::all(&tables, plan.tables.len())?;
-        let mut arguments = [Arg::Read(dy), Arg::Read(w), Arg::Write(&mut dx), Arg::Read(tables), Arg::Words(&params)];
-        gpu.launch(&name("taps_direct_input_grad", dy.dtype())?, Launch::over(count), &mut arguments)?;
+        // To the kernels without tiles, source and result are x and y in every pass.
+        let shape = PassShape::of(&self.geometry, Pass::Forward);
+        let (tables, params) = (plan.tables.on(gpu)?, self.params(plan, &shape, call));
+        let mut arguments = [
+            KernelArg::Read(dy),
+            KernelArg::Read(w),
+            KernelArg::Write(&mut dx),
+            KernelArg::Read(Values::all(&tables, plan.tables.len())?),
+            KernelArg::params(&params),
+        ];
+        gpu.launch(&typed("taps_direct_input_grad", dy.dtype())?, LaunchSize::over(count), &mut arguments)?;
         Ok(dx)
     }
 
     /// The gradients of the weights and of the bias.
     pub fn weight_grad(&self, gpu: &Gpu, [x, dy]: [Values; 2]) -> candle_core::Result<[Storage; 2]> {
         let (channels, k) = (self.table.channels(), self.table.weights_per_channel());
-        let Geometry { input, .. } = self.geometry;
-        let images = x.len() / (channels * input.0 * input.1);
+        let images = x.len() / (channels * self.input_plane());
         let (mut dw, mut db) = (gpu.alloc(x.dtype(), channels * k)?, gpu.alloc(x.dtype(), channels)?);
         let plan = self.plan(Pass::WeightGrad, images)?;
         let tables = plan.tables.on(gpu)?;
         let tables = Values::all(&tables, plan.tables.len())?;
-        let even = [x.start_is_even(), dy.start_is_even()];
-        let mut call = Call { images, residual: false, with_bias: false, splits: 1, even };
+        let call = PassCall {
+            images,
+            residual: false,
+            with_bias: false,
+            block_splits: 1,
+            source_is_even: x.start_is_even(),
+            result_is_even: dy.start_is_even(),
+        };
         let Some(tiling) = &plan.tiling else {
-            let params = self.params(plan, call);
+            let params = self.params(plan, &plan.shape, call);
             let mut arguments = [
-                Arg::Read(x),
-                Arg::Read(dy),
-                Arg::Write(&mut dw),
-                Arg::Write(&mut db),
-                Arg::Read(tables),
-                Arg::Words(&params),
+                KernelArg::Read(x),
+                KernelArg::Read(dy),
+                KernelArg::Write(&mut dw),
+                KernelArg::Write(&mut db),
+                KernelArg::Read(tables),
+                KernelArg::params(&params),
             ];
-            let launch = Launch { grid: channels * (k + 1), threads: 256, shared: 128 };
-            gpu.launch(&name("taps_direct_weight_grad", x.dtype())?, launch, &mut arguments)?;
+            let size = LaunchSize { blocks: channels * (k + 1), threads: THREADS, shared_bytes: 4 * 32 };
+            gpu.launch(&typed("taps_direct_weight_grad", x.dtype())?, size, &mut arguments)?;
             return Ok([dw, db]);
         };
-        let work =
-            images.div_ceil(tiling.images.min(images)) * tiling.tiles(&plan.planes).0 * tiling.tiles(&plan.planes).1;
-        call.splits = WEIGHT_BLOCKS.div_ceil(channels).clamp(1, work);
-        let params = self.params(plan, call);
-        let count = call.splits * channels * (plan.most_taps + 1);
+        let tiles = images.div_ceil(tiling.images.min(images)) * tiling.tiles(&plan.shape).count();
+        let block_splits = WEIGHT_BLOCKS.div_ceil(channels).clamp(1, tiles);
+        let params = self.params(plan, &plan.shape, PassCall { block_splits, ..call });
+        let count = block_splits * channels * (plan.most_taps + 1);
         let mut partial = gpu.alloc(DType::F32, count)?;
-        let mut arguments =
-            [Arg::Read(x), Arg::Read(dy), Arg::Write(&mut partial), Arg::Read(tables), Arg::Words(&params)];
-        let launch = Launch { grid: call.splits * channels, ..blocks(tiling) };
-        let kernel = format!("{}_{}", name("taps_weight_sums", x.dtype())?, tiling.results);
-        gpu.launch(&kernel, launch, &mut arguments)?;
-        let partial = Values::all(&partial, count)?;
-        let mut arguments =
-            [Arg::Read(partial), Arg::Write(&mut dw), Arg::Write(&mut db), Arg::Read(tables), Arg::Words(&params)];
-        gpu.launch(&name("taps_weight_finish", x.dtype())?, Launch::over(channels * (k + 1)), &mut arguments)?;
+        let mut arguments = [
+            KernelArg::Read(x),
+            KernelArg::Read(dy),
+            KernelArg::Write(&mut partial),
+            KernelArg::Read(tables),
+            KernelArg::params(&params),
+        ];
+        let kernel = format!("{}_{}", typed("taps_weight_sums", x.dtype())?, tiling.results);
+        gpu.launch(&kernel, tiled_size(tiling, block_splits * channels), &mut arguments)?;
+        let mut arguments = [
+            KernelArg::Read(Values::all(&partial, count)?),
+            KernelArg::Write(&mut dw),
+            KernelArg::Write(&mut db),
+            KernelArg::Read(tables),
+            KernelArg::params(&params),
+        ];
+        let size = LaunchSize::over(channels * (k + 1));
+        gpu.launch(&typed("taps_weight_finish", x.dtype())?, size, &mut arguments)?;
         Ok([dw, db])
     }
 
-    /// The tiled kernel of forward pass and input gradient; the third argument is read only with a bias.
+    /// The kernel with tiles of forward pass and input gradient.
     fn convolve(
         &self,
         gpu: &Gpu,
-        plan: &Plan,
-        [x, w, bias]: [Values; 3],
-        call: Call,
-        count: usize,
+        plan: &PassPlan,
+        tiling: &Tiling,
+        [source, w, bias]: [Values; 3],
+        call: PassCall,
     ) -> candle_core::Result<Storage> {
-        let Some(tiling) = &plan.tiling else { return Err(candle_core::Error::Msg("a plan without tiles".into())) };
-        let mut y = gpu.alloc(x.dtype(), count)?;
-        let tables = plan.tables.on(gpu)?;
-        let params = self.params(plan, call);
-        let (down, across) = tiling.tiles(&plan.planes);
-        let blocks_of_images = call.images.div_ceil(tiling.images.min(call.images));
-        let launch = Launch { grid: down * across * self.table.channels() * blocks_of_images, ..blocks(tiling) };
-        let tables = Values::all(&tables, plan.tables.len())?;
-        let mut arguments =
-            [Arg::Read(x), Arg::Read(w), Arg::Read(bias), Arg::Write(&mut y), Arg::Read(tables), Arg::Words(&params)];
-        let kernel = format!("{}_{}", name("taps_convolve", x.dtype())?, tiling.results);
-        gpu.launch(&kernel, launch, &mut arguments)?;
-        Ok(y)
+        let channels = self.table.channels();
+        let mut result = gpu.alloc(source.dtype(), call.images * channels * plan.shape.result.count())?;
+        let (tables, params) = (plan.tables.on(gpu)?, self.params(plan, &plan.shape, call));
+        let image_blocks = call.images.div_ceil(tiling.images.min(call.images));
+        let size = tiled_size(tiling, tiling.tiles(&plan.shape).count() * channels * image_blocks);
+        let mut arguments = [
+            KernelArg::Read(source),
+            KernelArg::Read(w),
+            KernelArg::Read(bias),
+            KernelArg::Write(&mut result),
+            KernelArg::Read(Values::all(&tables, plan.tables.len())?),
+            KernelArg::params(&params),
+        ];
+        let kernel = format!("{}_{}", typed("taps_convolve", source.dtype())?, tiling.results);
+        gpu.launch(&kernel, size, &mut arguments)?;
+        Ok(result)
     }
 
-    /// The words of the kernels' `Params`.
-    fn params(&self, plan: &Plan, call: Call) -> Vec<i32> {
-        let Planes { source, result, source_stride, result_stride } = plan.planes;
-        let (tile, images_per_block, layout, parts) = match &plan.tiling {
-            Some(t) => (t.tile, t.images.min(call.images), t.layout, t.parts),
-            None => (plan.planes.cells(), 1, Default::default(), 1),
+    fn params(&self, plan: &PassPlan, shape: &PassShape, call: PassCall) -> TapParams {
+        let PassShape { source, result, source_stride, result_stride } = *shape;
+        let (tile, images_per_block, regions, warp_splits) = match &plan.tiling {
+            Some(tiling) => (tiling.tile, tiling.images.min(call.images), tiling.regions, tiling.warp_splits),
+            None => (shape.cells(), 1, SharedRegions::default(), 1),
         };
-        let (down, across) = (plan.planes.cells().0.div_ceil(tile.0), plan.planes.cells().1.div_ceil(tile.1));
-        let together =
-            |plane: (usize, usize), strided: bool, even: bool| match &plan.tiling {
-                Some(tiling) if !strided && tiling.whole_rows(&plan.planes, plane) => {
-                    if even && plane.1.is_multiple_of(2) { 2 } else { 1 }
-                }
-                _ => 0,
-            };
-        let at_once = [together(source, plan.planes.phases() > 1, call.even[0]), together(result, false, call.even[1])];
-        let mut words: Vec<i32> = Vec::with_capacity(70);
-        let mut push = |numbers: &[usize]| words.extend(numbers.iter().map(|&number| number as i32));
-        push(&[call.images, self.table.channels(), self.table.weights_per_channel()]);
-        push(&[source.0, source.1, result.0, result.1]);
-        push(&[source_stride.0, source_stride.1, result_stride.0, result_stride.1]);
-        words.extend(Division::by(source_stride.0).words());
-        words.extend(Division::by(source_stride.1).words());
-        let mut push = |numbers: &[usize]| words.extend(numbers.iter().map(|&number| number as i32));
-        push(&[tile.0, tile.1, down, across, images_per_block, call.images.div_ceil(images_per_block)]);
-        push(&[usize::from(call.residual), usize::from(call.with_bias)]);
-        push(&[layout.weights, layout.chunks, layout.places, layout.source, layout.results]);
-        push(&[layout.result_pitch, layout.result_image]);
-        words.extend(Division::by(tile.1 * result_stride.1).words());
-        words.extend(Division::by(tile.0 * result_stride.0).words());
-        words.extend(at_once.map(|pixels| pixels as i32));
-        words.extend(Division::by(source.1 / at_once[0].max(1)).words());
-        words.extend(Division::by(result.1 / at_once[1].max(1)).words());
-        let height = result.0.min(tile.0 * result_stride.0);
-        words.extend(Division::by(if down == 1 { height } else { 1 << 30 }).words());
-        let mut push = |numbers: &[usize]| words.extend(numbers.iter().map(|&number| number as i32));
-        push(&[0, plan.group_of_channel]);
-        push(&[parts, call.splits, plan.most_taps + 1]);
-        words
-    }
-}
-
-impl Plan {
-    /// The same for parameters alone.
-    fn without_tables(&self) -> Plan {
-        Plan {
-            planes: self.planes,
-            tiling: None,
-            tables: Tables::default(),
-            group_of_channel: self.group_of_channel,
-            most_taps: self.most_taps,
+        let tiles = shape.cells().div_ceil(tile);
+        let vector = |plane: Size, strided: bool, is_even: bool| match &plan.tiling {
+            Some(tiling) if !strided && tiling.has_whole_rows(shape, plane) => {
+                if is_even && plane.cols.is_multiple_of(2) { 2 } else { 1 }
+            }
+            _ => 0,
+        };
+        let source_vector = vector(source, shape.phases() > 1, call.source_is_even);
+        let result_vector = vector(result, false, call.result_is_even);
+        // Where a plane has several tiles, a block has one image, and the quotient must be 0.
+        let height = if tiles.rows == 1 { result.rows.min(tile.rows * result_stride.rows) } else { 1 << 30 };
+        let int = |number: usize| number as i32;
+        TapParams {
+            images: int(call.images),
+            channels: int(self.table.channels()),
+            weights_per_channel: int(self.table.weights_per_channel()),
+            source_rows: int(source.rows),
+            source_cols: int(source.cols),
+            result_rows: int(result.rows),
+            result_cols: int(result.cols),
+            source_stride_rows: int(source_stride.rows),
+            source_stride_cols: int(source_stride.cols),
+            result_stride_rows: int(result_stride.rows),
+            result_stride_cols: int(result_stride.cols),
+            by_stride_rows: FastDivisor::new(source_stride.rows),
+            by_stride_cols: FastDivisor::new(source_stride.cols),
+            tile_rows: int(tile.rows),
+            tile_cols: int(tile.cols),
+            tiles_down: int(tiles.rows),
+            tiles_across: int(tiles.cols),
+            images_per_block: int(images_per_block),
+            image_blocks: int(call.images.div_ceil(images_per_block)),
+            residual: i32::from(call.residual),
+            with_bias: i32::from(call.with_bias),
+            weights_at: int(regions.weights),
+            chunks_at: int(regions.chunks),
+            places_at: int(regions.places),
+            source_at: int(regions.source),
+            results_at: int(regions.results),
+            result_pitch: int(regions.result_pitch),
+            result_image_words: int(regions.result_image_words),
+            by_result_cols: FastDivisor::new(tile.cols * result_stride.cols),
+            by_result_rows: FastDivisor::new(tile.rows * result_stride.rows),
+            source_vector: int(source_vector),
+            result_vector: int(result_vector),
+            by_source_vectors: FastDivisor::new(source.cols / source_vector.max(1)),
+            by_result_vectors: FastDivisor::new(result.cols / result_vector.max(1)),
+            by_result_height: FastDivisor::new(height),
+            groups_at: int(plan.groups_at),
+            group_of_channel_at: int(plan.group_of_channel_at),
+            warp_splits: int(warp_splits),
+            block_splits: int(call.block_splits),
+            partial_stride: int(plan.most_taps + 1),
         }
     }
 }
 
-fn blocks(tiling: &Tiling) -> Launch {
-    Launch { grid: 1, threads: tiling.threads, shared: 4 * tiling.layout.words }
-}
-
-fn name(kernel: &str, dtype: DType) -> candle_core::Result<String> {
-    Ok(format!("{kernel}_{}", suffix(dtype)?))
+fn tiled_size(tiling: &Tiling, blocks: usize) -> LaunchSize {
+    LaunchSize { blocks, threads: tiling.threads, shared_bytes: 4 * tiling.regions.words }
 }

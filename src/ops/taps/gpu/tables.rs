@@ -1,16 +1,36 @@
-//! The tables that the kernels read: `Group` and `Params` of `kernels/taps.cuh`, word by word.
+//! The tables that the kernels read: a `GroupParams` for every tap group, the group of every channel, and lists.
 
-use super::cells::{Cell, Direction, Extent, MOST_CHUNK, Pass, Planes};
-use super::division::{Area, Division, Order};
-use super::squares::{self, Square};
-use super::tiling::{Pattern, Tiling, per_bundle};
-use crate::ops::gpu;
+use super::chunks::{ChunkedTaps, LinePlace, MOST_TAPS, chunks_per_pack};
+use super::layout::{GroupLayout, LaneOrder, SharedTile};
+use super::phases::{Pass, PassShape, PhaseTap, Size};
+use super::tiling::Tiling;
+use super::toeplitz::{ToeplitzBlock, block_words, toeplitz_blocks};
+use crate::ops::gpu::FastDivisor;
+use crate::ops::gpu::params::{GroupParams, TileLayout};
 use crate::ops::taps::{TapGroup, TapTable};
 
-/// Words of the kernels' `Group`.
-pub(super) const GROUP_WORDS: usize = 74;
+/// Words of a group.
+const GROUP_WORDS: usize = size_of::<GroupParams>() / size_of::<i32>();
 
-/// Lists behind the groups; a place is a word of the whole tables.
+/// Tables, and what is where in them.
+pub(super) struct TapTables {
+    pub words: Vec<i32>,
+    pub groups_at: usize,
+    pub group_of_channel_at: usize,
+    /// Distinct taps of the group that has most.
+    pub most_taps: usize,
+}
+
+/// A pass with tiles.
+pub(super) struct TiledPass<'a> {
+    pub pass: Pass,
+    pub shape: PassShape,
+    pub tiling: &'a Tiling,
+    /// The taps of every group along its direction.
+    pub groups: Vec<&'a ChunkedTaps>,
+}
+
+/// Lists behind the groups; what is returned for one is its index in the whole tables.
 struct Lists {
     start: usize,
     words: Vec<i32>,
@@ -18,204 +38,254 @@ struct Lists {
 
 impl Lists {
     fn add(&mut self, words: impl IntoIterator<Item = i32>) -> i32 {
-        let place = self.start + self.words.len();
+        let index = self.start + self.words.len();
         self.words.extend(words);
-        place as i32
+        index as i32
     }
 }
 
-/// Tables: all groups, the group of every channel, lists.
-pub(super) struct Built {
-    pub words: Vec<i32>,
-    pub group_of_channel: usize,
-    pub most_taps: usize,
-}
-
-/// The tables of a tiled pass, or without `tiling`, of the kernels without tiles.
-pub(super) fn build(table: &TapTable, tiled: Option<(&Tiling, &[Vec<Pattern>], Planes, Pass)>) -> Built {
+/// The tables of a pass with tiles, or without `tiled`, of the kernels without tiles.
+pub(super) fn build(table: &TapTable, tiled: Option<&TiledPass>) -> TapTables {
     let groups = table.groups();
-    let group_of_channel = groups.len() * GROUP_WORDS;
-    let mut lists = Lists { start: group_of_channel + table.channels(), words: Vec::new() };
-    let mut words = Vec::with_capacity(group_of_channel);
+    let group_of_channel_at = groups.len() * GROUP_WORDS;
+    let mut lists = Lists { start: group_of_channel_at + table.channels(), words: Vec::new() };
+    let mut words = Vec::with_capacity(group_of_channel_at);
     for (index, group) in groups.iter().enumerate() {
-        let before = words.len();
-        match tiled {
-            Some((tiling, patterns, planes, pass)) => {
-                let pattern = &patterns[index][tiling.patterns[index]];
-                push_tiled(&mut words, &mut lists, (group, pattern), tiling, (planes, pass));
-            }
-            None => words.resize(before + GROUP_WORDS - 4, 0),
-        }
-        let live = |slot: usize| {
-            let tiled = tiled.map(|(tiling, patterns, ..)| &patterns[index][tiling.patterns[index]]);
-            tiled.is_none_or(|pattern| pattern.chunks.iter().flatten().flatten().any(|cell| cell.slot == slot))
+        let params = match tiled {
+            Some(tiled) => tiled_group(&mut lists, group, tiled.groups[index], tiled),
+            None => GroupParams::default(),
         };
-        let live: Vec<bool> = (0..group.taps().len()).map(live).collect();
-        let slots = lists.add(group.slots().iter().map(|&slot| if live[slot] { slot as i32 } else { -1 }));
+        let is_read = |slot: usize| tiled.is_none_or(|tiled| tiled.groups[index].taps().any(|tap| tap.slot == slot));
+        let is_read: Vec<bool> = (0..group.taps().len()).map(is_read).collect();
+        let slots_at = lists.add(group.slots().iter().map(|&slot| if is_read[slot] { slot as i32 } else { -1 }));
         let taps = group.slots().iter().map(|&slot| group.taps()[slot]);
-        let offsets = lists.add(taps.flat_map(|tap| [tap.dh, tap.dw]));
-        words.extend([group.taps().len() as i32, slots, offsets, group.slots().len() as i32]);
-        debug_assert_eq!(words.len(), before + GROUP_WORDS);
+        let offsets_at = lists.add(taps.flat_map(|tap| [tap.dh, tap.dw]));
+        let (taps, weights) = (group.taps().len() as i32, group.slots().len() as i32);
+        let params = GroupParams { taps, slots_at, offsets_at, weights, ..params };
+        words.extend_from_slice(bytemuck::cast_slice::<GroupParams, i32>(&[params]));
     }
     words.extend(table.group_of_channel().iter().map(|&group| group as i32));
     words.extend(lists.words);
     let most_taps = groups.iter().map(|group| group.taps().len()).max().unwrap_or(0);
-    Built { words, group_of_channel, most_taps }
+    TapTables { words, groups_at: 0, group_of_channel_at, most_taps }
 }
 
-fn push_tiled(
-    words: &mut Vec<i32>,
-    lists: &mut Lists,
-    (group, pattern): (&TapGroup, &Pattern),
-    tiling: &Tiling,
-    (planes, pass): (Planes, Pass),
-) {
-    let division = Division::new(pattern, tiling.tile, tiling.results, tiling.order);
-    // Phases that no tap reads are not staged, but for a single one.
-    let mut phase_words = vec![if planes.phases() == 1 { 0 } else { -1 }; planes.phases()];
-    for cell in pattern.chunks.iter().flatten().flatten() {
-        phase_words[cell.phase] = 0;
-    }
-    let mut image = 0;
-    for word in phase_words.iter_mut().filter(|word| **word == 0) {
-        *word = image;
-        image += division.source.words() as i32;
-    }
-    let entry = |chunk: &[Cell]| entry(chunk, pattern, &division.source, &phase_words);
-    let Extent { rows: (first_row, _), cols: (first_col, _) } = division.extent;
-    let phases_at = lists.add(phase_words.iter().copied());
-    words.extend([pattern.direction as i32, first_row, first_col]);
-    push_area(words, &division.source, planes.source_stride);
-    // Rows between the first one and the last one that are in the image.
-    let (first, rows) = (first_row, planes.source.0 as i32);
-    let height = (first + division.source.rows as i32).min(rows) - first.max(0);
-    // Where a block has several images, it has whole planes.
-    let several = tiling.tiles(&planes).0 == 1;
-    words.extend(gpu::Division::by(if several { height.max(1) as usize } else { 1 << 30 }).words());
-    debug_assert!(image <= division.source_words as i32);
-    words.extend([division.source_words as i32, phases_at]);
-    push_area(words, &division.results, (1, 1));
-    let numbers = [division.result_words, division.strips, division.lines, division.live];
-    words.extend(numbers.map(|number| number as i32));
-    words.extend(gpu::Division::by(division.lines).words());
-    words.extend(gpu::Division::by(division.strips * division.lines).words());
-    let bands = division.bands().count();
-    words.extend([if let Order::Bands { band } = division.order { band as i32 } else { -1 }, bands as i32]);
-    words.extend(gpu::Division::by(bands).words());
-    words.extend(gpu::Division::by(bands * division.strips).words());
-    words.extend([division.lines_inside().0, division.lines_inside().1]);
-    let in_squares = if bands > 0 { pattern.squares(tiling.results, division.strips) } else { Vec::new() };
+/// A group of a pass with tiles, but for what groups without tiles have as well.
+fn tiled_group(lists: &mut Lists, group: &TapGroup, taps: &ChunkedTaps, tiled: &TiledPass) -> GroupParams {
+    let TiledPass { pass, shape, tiling, .. } = tiled;
+    let layout = GroupLayout::new(taps, tiling.tile, tiling.results, tiling.order);
+    let phase_words = phase_words(taps, &layout, shape.phases());
+    let (first_row, first_col) = (layout.extent.rows.first, layout.extent.cols.first);
+    let phase_words_at = lists.add(phase_words.iter().copied());
+    // Rows from the first staged one to the last that are in the image. Where a block has several images, it has whole
+    // planes; otherwise the quotient must be 0.
+    let end_row = (first_row + layout.source.rows as i32).min(shape.source.rows as i32);
+    let height = if tiling.tiles(shape).rows == 1 { (end_row - first_row.max(0)).max(1) as usize } else { 1 << 30 };
 
-    // Weights and chunks, program by program.
-    let (mut order, mut programs, mut entries) = (Vec::new(), Vec::new(), Vec::new());
-    for chunks in pattern.chunks.iter().take(if bands > 0 { 0 } else { usize::MAX }) {
-        let counts = (1..=MOST_CHUNK).rev().map(|length| chunks.iter().filter(|chunk| chunk.len() == length).count());
-        programs.extend(counts.map(|count| count as i32));
-        programs.extend([entries.len() as i32 / 2, order.len() as i32]);
-        for chunk in chunks {
-            entries.extend(entry(chunk));
-            order.extend(chunk.iter().map(|cell| Some(cell.slot)));
-            order.resize(order.len().next_multiple_of(4), None);
+    let line_blocks = layout.line_blocks().count();
+    let blocks = if line_blocks > 0 { toeplitz_blocks(taps, tiling.results, layout.strips) } else { Vec::new() };
+    let entry = |chunk: &[PhaseTap]| chunk_entry(chunk, taps, &layout.source, &phase_words);
+    let work = if line_blocks > 0 {
+        ListedWork::of_blocks(&blocks, &layout, tiling.results)
+    } else {
+        ListedWork::of_chunks(taps, entry)
+    };
+    let weight_lists_at = add_weight_lists(lists, &work.weight_slots, group);
+    let zero = group.taps().iter().position(|tap| (tap.dh, tap.dw) == (0, 0));
+    let center = work.weight_slots.iter().position(|slot| slot.is_some() && *slot == zero);
+    let chunk_list_at = lists.add(work.entries);
+    let output_phases_at = lists.add(work.output_phases);
+    let packs = match pass {
+        Pass::WeightGrad if line_blocks > 0 => {
+            let none = lists.add([0; MOST_TAPS + 1]);
+            Packs { count: 0, counts_at: none, list_at: chunk_list_at, taps_at: none }
         }
+        Pass::WeightGrad => add_packs(lists, taps, entry),
+        Pass::Forward | Pass::InputGrad => Packs::default(),
+    };
+    let toeplitz_taps_at = lists.add(toeplitz_places(&blocks, group.taps().len(), tiling.results));
+
+    let int = |number: usize| number as i32;
+    GroupParams {
+        direction: taps.direction as i32,
+        first_row,
+        first_col,
+        source: tile_layout(&layout.source, shape.source_stride),
+        by_height: FastDivisor::new(height),
+        image_words: int(layout.source_words),
+        phase_words_at,
+        results: tile_layout(&layout.results, Size { rows: 1, cols: 1 }),
+        result_words: int(layout.result_words),
+        strips: int(layout.strips),
+        lines: int(layout.lines),
+        active_lines: int(layout.active_lines),
+        by_lines: FastDivisor::new(layout.lines),
+        by_positions: FastDivisor::new(layout.strips * layout.lines),
+        warp_lines_log2: match layout.order {
+            LaneOrder::AcrossImages { lines_log2 } => lines_log2 as i32,
+            LaneOrder::WithinImage { .. } => -1,
+        },
+        line_blocks: int(line_blocks),
+        by_line_blocks: FastDivisor::new(line_blocks),
+        by_warps: FastDivisor::new(line_blocks * layout.strips),
+        first_line: layout.lines_inside().start,
+        end_line: layout.lines_inside().end,
+        weight_words: int(work.weight_slots.len()),
+        weight_lists_at,
+        center: center.map_or(-1, int),
+        chunks: int(work.chunks),
+        chunk_list_at,
+        output_phases_at,
+        packs: packs.count,
+        pack_counts_at: packs.counts_at,
+        pack_list_at: packs.list_at,
+        pack_taps_at: packs.taps_at,
+        toeplitz_blocks: int(blocks.len()),
+        toeplitz_taps_at,
+        ..GroupParams::default()
     }
-    if bands > 0 {
-        programs = vec![0; MOST_CHUNK + 2];
+}
+
+/// Where each phase starts within an image. Phases that no tap reads are not staged, unless there is only one: -1.
+fn phase_words(taps: &ChunkedTaps, layout: &GroupLayout, phases: usize) -> Vec<i32> {
+    let mut is_read = vec![phases == 1; phases];
+    taps.taps().for_each(|tap| is_read[tap.phase] = true);
+    let mut next = 0;
+    let place = |is_read: bool| {
+        let place = if is_read { next } else { -1 };
+        next += if is_read { layout.source.words() as i32 } else { 0 };
+        place
+    };
+    is_read.into_iter().map(place).collect()
+}
+
+/// What threads go through: chunks or Toeplitz blocks.
+#[derive(Default)]
+struct ListedWork {
+    /// Two words each: how far it is across the lines, and along them.
+    entries: Vec<i32>,
+    /// How many of them are chunks.
+    chunks: usize,
+    /// For every word of weights the tap that it belongs to, or none where chunks and blocks are padded.
+    weight_slots: Vec<Option<usize>>,
+    /// Per output phase: chunks of every length from the longest on, the first chunk, and its first word of weights.
+    output_phases: Vec<i32>,
+}
+
+impl ListedWork {
+    fn of_chunks(taps: &ChunkedTaps, entry: impl Fn(&[PhaseTap]) -> [i32; 2]) -> Self {
+        let mut work = ListedWork::default();
+        for chunks in &taps.output_phases {
+            let count = |length: usize| chunks.iter().filter(|chunk| chunk.len() == length).count() as i32;
+            work.output_phases.extend((1..=MOST_TAPS).rev().map(count));
+            work.output_phases.extend([work.chunks as i32, work.weight_slots.len() as i32]);
+            for chunk in chunks {
+                work.entries.extend(entry(chunk));
+                work.weight_slots.extend(chunk.iter().map(|tap| Some(tap.slot)));
+                work.weight_slots.resize(work.weight_slots.len().next_multiple_of(4), None);
+            }
+            work.chunks += chunks.len();
+        }
+        work
     }
-    let chunks = entries.len() as i32 / 2;
-    for square in &in_squares {
-        let step = |lines: i32| lines * division.source.pitch as i32;
-        // A line relative to the results' is relative to the first staged one here.
-        entries.extend([step(square.across + division.lines_inside().0), square.strips * tiling.results as i32]);
-        let end = order.len() + squares::words(tiling.results);
-        order.extend(square.slots.iter().copied());
-        order.resize(end, None);
+
+    fn of_blocks(blocks: &[ToeplitzBlock], layout: &GroupLayout, results: usize) -> Self {
+        // One output phase without chunks.
+        let mut work = ListedWork { output_phases: vec![0; MOST_TAPS + 2], ..ListedWork::default() };
+        for block in blocks {
+            // A line relative to that of the results is relative to the first staged one here.
+            let lines = block.across + layout.lines_inside().start;
+            work.entries.extend([lines * layout.source.pitch as i32, block.strips * results as i32]);
+            let end = work.weight_slots.len() + block_words(results);
+            work.weight_slots.extend(block.slots.iter().copied());
+            work.weight_slots.resize(end, None);
+        }
+        work
     }
-    // The weights of each place: a list from its start to that of the next.
+}
+
+/// Adds, for every word of weights, the list of the weights that it is the sum of: all lists one after the other, and then
+/// where each starts, and the end of the last. The index of the starts.
+fn add_weight_lists(lists: &mut Lists, weight_slots: &[Option<usize>], group: &TapGroup) -> i32 {
     let mut weights_of = vec![Vec::new(); group.taps().len()];
     group.slots().iter().enumerate().for_each(|(weight, &slot)| weights_of[slot].push(weight as i32));
-    let of = |place: &Option<usize>| place.map_or(&[][..], |slot| &weights_of[slot]);
-    let flat = lists.add(order.iter().flat_map(|place| of(place).iter().copied()));
-    let starts = order.iter().scan(flat, |start, place| {
-        let this = *start;
-        *start += of(place).len() as i32;
-        Some(this)
+    let of = |slot: &Option<usize>| slot.map_or(&[][..], |slot| &weights_of[slot]);
+    let first = lists.add(weight_slots.iter().flat_map(|slot| of(slot).iter().copied()));
+    let starts = weight_slots.iter().scan(first, |next, slot| {
+        let start = *next;
+        *next += of(slot).len() as i32;
+        Some(start)
     });
     let starts: Vec<i32> = starts.collect();
-    let end = flat + order.iter().map(|place| of(place).len() as i32).sum::<i32>();
-    let weight_lists = lists.add(starts.into_iter().chain([end]));
-    let zero = group.taps().iter().position(|tap| (tap.dh, tap.dw) == (0, 0));
-    let centre = order.iter().position(|place| place.is_some() && *place == zero).map_or(-1, |at| at as i32);
-    words.extend([order.len() as i32, weight_lists, centre, chunks]);
-    let entries = lists.add(entries);
-    words.push(entries);
-    words.push(lists.add(programs));
-    if pass == Pass::WeightGrad && bands > 0 {
-        let none = lists.add([0; MOST_CHUNK + 1]);
-        words.extend([0, none, entries, none]);
-    } else if pass == Pass::WeightGrad {
-        push_bundles(words, lists, pattern, entry);
-    } else {
-        words.extend([0; 4]);
-    }
-    let places = square_places(&in_squares, group.taps().len(), tiling.results);
-    words.extend([in_squares.len() as i32, lists.add(places)]);
+    let end = first + weight_slots.iter().map(|slot| of(slot).len() as i32).sum::<i32>();
+    lists.add(starts.into_iter().chain([end]))
 }
 
-/// Where each tap has its sums: places in up to two squares, or -1.
-fn square_places(squares: &[Square], taps: usize, results: usize) -> Vec<i32> {
+/// The packs of the weight gradient.
+#[derive(Default)]
+struct Packs {
+    count: i32,
+    counts_at: i32,
+    list_at: i32,
+    taps_at: i32,
+}
+
+/// Adds the packs of chunks of one length each, the last padded by repetition.
+fn add_packs(lists: &mut Lists, taps: &ChunkedTaps, entry: impl Fn(&[PhaseTap]) -> [i32; 2]) -> Packs {
+    let (mut entries, mut tap_of_sum) = (Vec::new(), Vec::new());
+    for length in (1..=MOST_TAPS).rev() {
+        let of_length = |chunk: &&Vec<PhaseTap>| chunk.len() == length;
+        let chunks: Vec<&Vec<PhaseTap>> = taps.output_phases[0].iter().filter(of_length).collect();
+        for pack in chunks.chunks(chunks_per_pack(length)) {
+            let last = pack[pack.len() - 1];
+            for chunk in pack.iter().copied().chain(std::iter::repeat(last)).take(chunks_per_pack(length)) {
+                entries.extend(entry(chunk));
+            }
+            let before = tap_of_sum.len();
+            tap_of_sum.extend(pack.iter().copied().flatten().map(|tap| tap.slot as i32));
+            tap_of_sum.resize(before + MOST_TAPS, -1);
+        }
+    }
+    let counts = (1..=MOST_TAPS).rev().map(|length| taps.packs(length) as i32);
+    let counts_at = lists.add(counts.chain([entries.len() as i32 / 2]));
+    let (list_at, taps_at) = (lists.add(entries), lists.add(tap_of_sum));
+    Packs { count: taps.pack_count() as i32, counts_at, list_at, taps_at }
+}
+
+/// Where each tap has its sums: places in up to two Toeplitz blocks, or -1.
+fn toeplitz_places(blocks: &[ToeplitzBlock], taps: usize, results: usize) -> Vec<i32> {
     let mut places = vec![-1; 2 * taps];
-    for (index, square) in squares.iter().enumerate() {
-        for (distance, slot) in square.slots.iter().enumerate() {
+    for (index, block) in blocks.iter().enumerate() {
+        for (diagonal, slot) in block.slots.iter().enumerate() {
             let Some(slot) = *slot else { continue };
             let free = usize::from(places[2 * slot] >= 0);
-            places[2 * slot + free] = (index * squares::words(results) + distance) as i32;
+            places[2 * slot + free] = (index * block_words(results) + diagonal) as i32;
         }
     }
     places
 }
 
-/// The bundles of the weight gradient: chunks of a length together, the last filled up by repetition.
-fn push_bundles(words: &mut Vec<i32>, lists: &mut Lists, pattern: &Pattern, entry: impl Fn(&[Cell]) -> [i32; 2]) {
-    let (mut entries, mut taps) = (Vec::new(), Vec::new());
-    let counts = pattern.bundles();
-    for length in (1..=MOST_CHUNK).rev() {
-        let chunks: Vec<&Vec<Cell>> = pattern.chunks[0].iter().filter(|chunk| chunk.len() == length).collect();
-        for bundle in chunks.chunks(per_bundle(length)) {
-            let last = bundle[bundle.len() - 1];
-            for chunk in bundle.iter().copied().chain(std::iter::repeat(last)).take(per_bundle(length)) {
-                entries.extend(entry(chunk));
-            }
-            let before = taps.len();
-            taps.extend(bundle.iter().copied().flatten().map(|cell| cell.slot as i32));
-            taps.resize(before + MOST_CHUNK, -1);
-        }
-    }
-    let total = counts.iter().sum::<usize>() as i32;
-    let counts = (1..=MOST_CHUNK).rev().map(|length| counts[length] as i32);
-    let counts = lists.add(counts.chain([entries.len() as i32 / 2]));
-    words.extend([total, counts]);
-    words.push(lists.add(entries));
-    words.push(lists.add(taps));
-}
-
 /// Where a chunk is relative to a thread's first result: words across the lines, and words along them.
-fn entry(chunk: &[Cell], pattern: &Pattern, area: &Area, phase_words: &[i32]) -> [i32; 2] {
+fn chunk_entry(chunk: &[PhaseTap], taps: &ChunkedTaps, tile: &SharedTile, phase_words: &[i32]) -> [i32; 2] {
     let first = chunk[0];
-    let (row, col) = (first.row - pattern.extent.rows.0, first.col - pattern.extent.cols.0);
-    let lines = area.lines as i32;
-    let (across, along) = match pattern.direction {
-        Direction::AlongRows => (row, col),
-        Direction::AlongColumns => (col, row),
-        Direction::DownRight => ((col - row).rem_euclid(lines), row),
-        Direction::DownLeft => ((col + row).rem_euclid(lines), row),
-    };
-    [across * area.pitch as i32, phase_words[first.phase] + along]
+    let (row, col) = (first.row - taps.extent.rows.first, first.col - taps.extent.cols.first);
+    let LinePlace { across, along } = taps.direction.place(row, col);
+    // Only diagonals wrap around.
+    let line = if taps.direction.is_diagonal() { across.rem_euclid(tile.lines as i32) } else { across };
+    [line * tile.pitch as i32, phase_words[first.phase] + along]
 }
 
-fn push_area(words: &mut Vec<i32>, area: &Area, stride: (usize, usize)) {
-    let numbers = [area.rows, area.cols, area.pitch, area.lines, area.bias, area.words()];
-    words.extend(numbers.map(|number| number as i32));
-    words.extend(gpu::Division::by(area.cols * stride.1).words());
-    words.extend(gpu::Division::by(area.rows * stride.0).words());
-    words.extend(gpu::Division::by(area.lines).words());
+fn tile_layout(tile: &SharedTile, stride: Size) -> TileLayout {
+    let int = |number: usize| number as i32;
+    TileLayout {
+        rows: int(tile.rows),
+        cols: int(tile.cols),
+        pitch: int(tile.pitch),
+        lines: int(tile.lines),
+        wrap_bias: int(tile.wrap_bias),
+        words: int(tile.words()),
+        by_cols: FastDivisor::new(tile.cols * stride.cols),
+        by_rows: FastDivisor::new(tile.rows * stride.rows),
+        by_lines: FastDivisor::new(tile.lines),
+    }
 }

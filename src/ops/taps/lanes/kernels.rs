@@ -176,6 +176,10 @@ impl Ahead {
         Ahead { planes: None, lines: 0, per_row: 0, plane: 0, line: 0 }
     }
 
+    /// Fetches what belongs to one row of a tile.
+    ///
+    /// # Safety
+    /// The machine has the instructions.
     #[inline(always)]
     unsafe fn advance<V: Vector>(&mut self) {
         let Some(planes) = &self.planes else { return };
@@ -183,8 +187,8 @@ impl Ahead {
             if self.plane == V::LANES {
                 return;
             }
-            // SAFETY: the planes have that many lines; a fetch never faults anyway.
-            unsafe { V::fetch(planes[self.plane].add(self.line * Self::LINE)) };
+            // SAFETY: the caller answers for the instructions. Nothing is read: a fetch of any address is allowed.
+            unsafe { V::fetch(planes[self.plane].wrapping_add(self.line * Self::LINE)) };
             self.line += 1;
             if self.line == self.lines {
                 (self.line, self.plane) = (0, self.plane + 1);
@@ -493,7 +497,7 @@ unsafe fn add_ones<V: Vector, const WIDTH: usize>(
     }
 }
 
-/// A function that adds runs of neighbouring taps: `sums[j] += sum_i w[i] * source[offset + i + j]`. The values of an
+/// A function that adds runs of neighboring taps: `sums[j] += sum_i w[i] * source[offset + i + j]`. The values of an
 /// output stay in registers for the next one, so that each is loaded once. Written out per length: in a generic loop the
 /// compiler keeps the sums in memory.
 macro_rules! add_runs {
@@ -582,18 +586,19 @@ unsafe fn correlate_strip<V: Vector, const TAPS: usize, const STEP: usize>(
     sums: *mut f32,
 ) {
     let step = if STEP == 0 { stride.1 } else { STEP } * V::LANES;
-    // SAFETY: the strip's taps are taps of the chunk, its rows and columns inside dy's sheet; offsets lead from the
-    // source pixel, which may lie beyond x's sheet, into the sheet or its margin.
+    // The strip's taps are taps of the chunk.
+    let (offsets, taps) = (&chunk.offsets[strip.first..], &chunk.taps[strip.first..]);
+    let (Some(offsets), Some(taps)) = (offsets.first_chunk::<TAPS>(), taps.first_chunk::<TAPS>()) else { return };
+    // SAFETY: the strip's rows and columns are inside dy's sheet; offsets lead from the source pixel, which may lie
+    // beyond x's sheet, into the sheet or its margin; the taps have vectors among the sums.
     unsafe {
-        let offsets: &[isize; TAPS] = &*chunk.offsets.as_ptr().add(strip.first).cast();
-        let taps: &[u32; TAPS] = &*chunk.taps.as_ptr().add(strip.first).cast();
         let mut totals = [V::zero(); TAPS];
         for p in strip.rows.0..strip.rows.1 {
             let mut dy = dy.add(dy_sheet.index(p, strip.cols.0) * V::LANES);
             let mut from = x.wrapping_add(x_sheet.index(p * stride.0, 0) * V::LANES + strip.cols.0 * step);
             let mut cols = strip.cols.1 - strip.cols.0;
             if V::MANY_REGISTERS && STEP == 1 && strip.neighbours {
-                // Neighbouring taps read neighbouring values: of four outputs, each value is loaded once.
+                // Neighboring taps read neighboring values: of four outputs, each value is loaded once.
                 while cols >= 4 {
                     let gradient = |j: usize| V::load_line(dy.add(j * V::LANES));
                     let (g0, g1, g2, g3) = (gradient(0), gradient(1), gradient(2), gradient(3));

@@ -23,7 +23,7 @@ const CACHE_SETS: usize = 64;
 const CACHE_LINES: usize = 6 * CACHE_SETS;
 const MOST_SPREAD: usize = 8;
 
-/// Neighbouring taps of a row that share their loads.
+/// Neighboring taps of a row that share their loads.
 pub(super) const MAX_RUN: usize = 4;
 
 /// Most taps that one pass of the weight gradient accumulates.
@@ -61,6 +61,12 @@ impl Sheet {
         self.halo + self.rows * self.pitch()
     }
 
+    /// Floats in all, for vectors of `lanes` values. What does not fit into memory is never less than what does.
+    pub fn floats(&self, lanes: usize) -> usize {
+        let rows = self.cols.saturating_add(self.halo).saturating_mul(self.rows);
+        rows.saturating_add(self.halo).saturating_mul(lanes)
+    }
+
     /// Floats from a pixel to where a tap reads.
     pub fn offset(&self, tap: Tap, lanes: usize) -> isize {
         (tap.dh as isize * self.pitch() as isize + tap.dw as isize) * lanes as isize
@@ -72,7 +78,7 @@ impl Sheet {
     }
 }
 
-/// Neighbouring taps of a row: where the first reads relative to a tile's first source pixel, and which weights they
+/// Neighboring taps of a row: where the first reads relative to a tile's first source pixel, and which weights they
 /// have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
@@ -100,7 +106,7 @@ pub(super) struct Tile {
     pub pairs: Option<Pairs>,
 }
 
-/// Taps of two neighbouring rows of outputs: what the upper row reads with one tap, the lower one reads with another,
+/// Taps of two neighboring rows of outputs: what the upper row reads with one tap, the lower one reads with another,
 /// which lies one row higher and at most one column aside. Offsets lead from the source pixel of the upper row.
 #[derive(Debug)]
 pub(super) struct Pairs<R = Runs> {
@@ -201,7 +207,7 @@ impl Outline {
 
     fn tile_starts(&self, width: usize) -> impl Iterator<Item = usize> {
         let last = self.grid.1 - width;
-        // The last tile overlaps its neighbour where the width does not divide the row.
+        // The last tile overlaps its neighbor where the width does not divide the row.
         (0..self.grid.1).step_by(width).map(move |first| first.min(last))
     }
 
@@ -344,7 +350,7 @@ impl Outline {
         }
     }
 
-    /// Two rows at a time, if most taps then share their loads and neighbours in a row would not.
+    /// Two rows at a time, if most taps then share their loads and neighbors in a row would not.
     fn pair_up(&self, taps: &[Numbered]) -> Option<Pairs<Vec<Unresolved>>> {
         if self.stride != (1, 1) || self.grid.0 < 2 {
             return None;
@@ -391,7 +397,7 @@ impl Outline {
         })
     }
 
-    /// The gather for a source sheet; with `runs`, neighbouring taps share their loads.
+    /// The gather for a source sheet; with `runs`, neighboring taps share their loads.
     pub(super) fn resolve(&self, sheet: &Sheet, lanes: usize, runs: bool) -> Gather {
         let runs = runs && self.stride.1 == 1;
         let tiles = self.tile_starts(self.width).flat_map(|first| {
@@ -415,7 +421,7 @@ impl Outline {
     }
 }
 
-/// Cuts sorted taps into runs of up to four neighbours whose weights are evenly spaced; lists by length.
+/// Cuts sorted taps into runs of up to four neighbors whose weights are evenly spaced; lists by length.
 fn split_runs(taps: &[Numbered], runs: bool) -> [Vec<Unresolved>; MAX_RUN] {
     let mut by_length: [Vec<_>; MAX_RUN] = Default::default();
     let mut rest = taps;
@@ -443,7 +449,7 @@ fn whole_row(row: &[Numbered], first: usize) -> Unresolved {
     (Tap { dh: row[0].0.dh, dw }, index(dw), index(dw + 1))
 }
 
-/// Whether the second of two taps is the right neighbour of the first.
+/// Whether the second of two taps is the right neighbor of the first.
 fn follows(pair: &[Numbered]) -> bool {
     pair[1].0 == Tap { dh: pair[0].0.dh, dw: pair[0].0.dw + 1 }
 }
@@ -473,7 +479,7 @@ pub(super) struct Strip {
     pub count: usize,
     pub rows: (usize, usize),
     pub cols: (usize, usize),
-    /// Whether the taps are neighbours in one row.
+    /// Whether the taps are neighbors in one row.
     pub neighbours: bool,
 }
 

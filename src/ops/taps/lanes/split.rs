@@ -17,7 +17,7 @@
 use super::kernels::{self, Ahead, Buffers, Planes, Targets};
 use super::plan::{Chunk, Chunks, Gather, Numbered, Outline, Sheet};
 use super::vector::{Stored, Task, Vector};
-use super::{Aligned, InstructionSet, reading};
+use super::{Aligned, Supported, reading};
 use crate::ops::taps::{Geometry, Tap};
 use std::collections::BTreeMap;
 
@@ -141,11 +141,11 @@ pub(super) struct Places {
 impl SplitSums {
     /// The sum over `taps` of pixels of `geometry.input`, for outputs `geometry.output`, in the parts that take the least
     /// time by estimate; none if that is the direct sum, or strides are not 1.
-    pub fn new(set: InstructionSet, taps: &[Numbered], geometry: &Geometry) -> Option<Self> {
+    pub fn new(set: Supported, taps: &[Numbered], geometry: &Geometry) -> Option<Self> {
         Some(Self::of(set, Choice::best(taps, geometry, COMBINED)?, geometry))
     }
 
-    fn of(set: InstructionSet, choice: Choice, geometry: &Geometry) -> Self {
+    fn of(set: Supported, choice: Choice, geometry: &Geometry) -> Self {
         let lanes = set.lanes();
         choice.resolve(geometry, |taps, part| {
             let many = set.has_many_registers();
@@ -214,11 +214,11 @@ impl SplitSums {
 
 impl SplitCorrelations {
     /// The weight gradient of the sum over `taps`, as [`SplitSums::new`].
-    pub fn new(set: InstructionSet, taps: &[Numbered], geometry: &Geometry) -> Option<Self> {
+    pub fn new(set: Supported, taps: &[Numbered], geometry: &Geometry) -> Option<Self> {
         Some(Self::of(set, Choice::best(taps, geometry, COMBINED_FOR_WEIGHTS)?, geometry))
     }
 
-    fn of(set: InstructionSet, choice: Choice, geometry: &Geometry) -> Self {
+    fn of(set: Supported, choice: Choice, geometry: &Geometry) -> Self {
         choice.resolve(geometry, |taps, part| {
             let chunks = Chunks::new(taps, part);
             let sheet = Sheet { halo: chunks.halo(), ..Sheet::bare(part.input) };
@@ -273,9 +273,10 @@ impl SplitCorrelations {
 impl<W> Split<W> {
     /// Values at each of the [`Places`].
     pub fn floats(&self, lanes: usize) -> [usize; 4] {
-        let source = self.source.len() + 2 * self.source.pitch();
-        let part = self.parts.iter().map(|part| part.sheet.len()).max().unwrap_or(0);
-        [source, self.target.len(), part, self.results.len()].map(|vectors| vectors * lanes)
+        // With a row above and one below.
+        let source = Sheet { rows: self.source.rows + 2, ..self.source };
+        let part = self.parts.iter().map(|part| part.sheet.floats(lanes)).max().unwrap_or(0);
+        [source.floats(lanes), self.target.floats(lanes), part, self.results.floats(lanes)]
     }
 
     /// The layout of the source, and how many values of its place are before it.
@@ -423,7 +424,8 @@ impl Task for SplitCorrelateTask<'_> {
     unsafe fn run<V: Vector>(self) {
         let SplitCorrelateTask { split, maps: [x, dy], places, sums } = self;
         let (sheet, start) = split.source(V::LANES);
-        // SAFETY: as above; the sums have one vector per tap and one more.
+        // SAFETY: whoever made the task gave planes and places of the plan's sizes, and sums with one vector per tap and one
+        // more.
         unsafe {
             split.clear_around::<V>(places[0]);
             kernels::copy_in::<V, f32>(&x, sheet, places[0].add(start));
@@ -566,7 +568,7 @@ mod tests {
             let (x, dy) = (pixels(1, input), pixels(500, output));
             let w: Vec<f32> = (0..taps.len()).map(|i| value(i + 77)).collect();
             let [y, dw] = expected(taps, &geometry, [&x, &dy, &w]);
-            for set in InstructionSet::available() {
+            for set in Supported::all() {
                 let what = format!("{taps:?} on {geometry:?}, split {axes:?}, {set}");
                 let numbered: Vec<Numbered> = taps.iter().copied().zip(0..).collect();
                 let choice = || Choice::new(&numbered, &geometry, axes);
@@ -584,7 +586,7 @@ mod tests {
     }
 
     /// Starts are a quarter, which is taken off again.
-    fn sums(set: InstructionSet, split: &SplitSums, [x, w]: [&[f32]; 2], outputs: usize) -> Vec<f32> {
+    fn sums(set: Supported, split: &SplitSums, [x, w]: [&[f32]; 2], outputs: usize) -> Vec<f32> {
         let lanes = set.lanes();
         let mut weights = Aligned::zeros(w.len() * lanes);
         weights.as_mut().chunks_exact_mut(lanes).zip(w).for_each(|(to, &w)| to.fill(w));
@@ -601,7 +603,7 @@ mod tests {
             let starts = starts.each_ref().map(|start| start.0.as_ptr());
             let places = Places { places, weights: weights.as_ptr(), starts };
             let maps = ([x.as_ptr(); MAX_LANES], targets);
-            // SAFETY: the set is available; planes and places have the sizes of the plan.
+            // SAFETY: planes and places have the sizes of the plan, and the weights are merged for it.
             unsafe { dispatch(set, SplitTask::<f32> { split, maps, places, ahead: Ahead::nothing() }) };
         });
         for lane in &results[1..lanes] {
@@ -610,12 +612,12 @@ mod tests {
         results.swap_remove(0).into_iter().map(|y| y - 0.25).collect()
     }
 
-    fn gradients(set: InstructionSet, split: &SplitCorrelations, [x, dy]: [&[f32]; 2], taps: usize) -> Vec<f32> {
+    fn gradients(set: Supported, split: &SplitCorrelations, [x, dy]: [&[f32]; 2], taps: usize) -> Vec<f32> {
         let lanes = set.lanes();
         let mut sums = Aligned::zeros((taps + 1) * lanes);
         with_room(split.floats(lanes), |places| {
             let maps = [x, dy].map(|map| [map.as_ptr(); MAX_LANES]);
-            // SAFETY: as above.
+            // SAFETY: planes and places have the sizes of the plan, and there is a vector of sums for each tap and one more.
             unsafe { dispatch(set, SplitCorrelateTask { split, maps, places, sums: sums.as_mut() }) };
         });
         sums.as_ref().iter().step_by(lanes).copied().collect()

@@ -20,10 +20,13 @@
 use super::plan::{Chunk, Chunks, Gather, Numbered, Outline, Sheet};
 use super::scratch::{Owner, with_buffers};
 use super::vector::{MAX_LANES, Task, Vector, dispatch};
-use super::{Ahead, Aligned, Buffers, InstructionSet, Planes, Results, STREAM_BYTES, Start, Targets, kernels, reading};
+use super::{Ahead, Aligned, Buffers, Planes, STREAM_BYTES, Start, Supported, Targets, kernels, reading};
+use crate::ops::fill::Filled;
+use crate::ops::taps::output::UnfilledPlanes;
 use crate::ops::taps::{Geometry, Tap, TapTable};
+use crate::{Error, Result};
 use rayon::prelude::*;
-use std::mem::MaybeUninit;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -86,21 +89,21 @@ impl Cut {
         Cut { plane, lot, above: Some(above), rows: above + plane.0.max(covered + below) }
     }
 
-    /// Values of one plane.
+    /// Values of one plane. What does not fit into memory is never less than what does, here and below.
     fn len(&self) -> usize {
-        self.rows * self.plane.1
+        self.rows.saturating_mul(self.plane.1)
     }
 
-    /// Room for the planes of all images.
+    /// Values of the planes of all images.
     fn room(&self) -> usize {
-        self.lot.images * self.len()
+        self.lot.images.saturating_mul(self.len())
     }
 
     /// Copies the planes of each image between the rows of zeros, for strips that begin `above` rows above each strip of
     /// outputs. An image that is missing is zero.
     ///
     /// # Safety
-    /// `padded` has [`Cut::room`], and `to` has room for the sheet. What is in `padded` was zero or written here.
+    /// `padded` has [`Cut::room`] values that nothing else uses. They were zero or written here.
     unsafe fn fill<'a>(
         &self,
         image: impl Fn(usize) -> Option<&'a [f32]>,
@@ -121,7 +124,8 @@ impl Cut {
             if let Some(from) = from.filter(|_| self.rows == self.plane.0) {
                 return from.as_ptr();
             }
-            // SAFETY: the plane's rows are among those of the padded one.
+            // SAFETY: `m` is below the number of images, so `of_image` has `len` values. The plane's rows are among them,
+            // from `first` on, and `from` has as many values.
             unsafe {
                 let rows = of_image.add(first * self.plane.1);
                 match from {
@@ -222,7 +226,7 @@ struct Sums {
 
 impl Sums {
     fn new(
-        (set, images): (InstructionSet, usize),
+        (set, images): (Supported, usize),
         taps: &[Vec<Numbered>],
         source: (usize, usize),
         target: (usize, usize),
@@ -242,10 +246,10 @@ impl Sums {
             Some((list.above, sheet, outline.resolve(&sheet, lanes, many)))
         };
         let groups: Vec<_> = shifted.iter().zip(outlines).map(resolve).collect();
-        let sheet = groups.iter().flatten().map(|(_, sheet, _)| sheet.len()).max().unwrap_or(0);
+        let sheet = groups.iter().flatten().map(|(_, sheet, _)| sheet.floats(lanes)).max().unwrap_or(0);
         let weights = taps.iter().flatten().map(|&(_, index)| index as usize + 1).max().unwrap_or(0);
         let cut = Cut::new(source, reach(&shifted, lot), lot);
-        Sums { owner: Owner::new(), cut, target, groups, floats: [sheet * lanes, weights * lanes] }
+        Sums { owner: Owner::new(), cut, target, groups, floats: [sheet, weights * lanes] }
     }
 }
 
@@ -261,7 +265,7 @@ struct Correlations {
 }
 
 impl Correlations {
-    fn new((set, images): (InstructionSet, usize), taps: &[Vec<Numbered>], geometry: &Geometry) -> Self {
+    fn new((set, images): (Supported, usize), taps: &[Vec<Numbered>], geometry: &Geometry) -> Self {
         let lanes = set.lanes();
         let lot = Lot::new(images, geometry.output.0, lanes);
         let shifted: Vec<_> = taps.iter().map(|taps| Shifted::new(taps, lot, geometry.input.0)).collect();
@@ -281,7 +285,7 @@ impl Correlations {
             owner: Owner::new(),
             x: Cut::new(geometry.input, reach(&shifted, lot), lot),
             dy: Cut::new(geometry.output, (0, 0), lot),
-            floats: groups.iter().flatten().map(|(_, sheet, _)| sheet.len()).max().unwrap_or(0) * lanes,
+            floats: groups.iter().flatten().map(|(_, sheet, _)| sheet.floats(lanes)).max().unwrap_or(0),
             groups,
         }
     }
@@ -290,12 +294,14 @@ impl Correlations {
 /// The channels of a table that are in no block.
 #[derive(Debug)]
 pub(in crate::ops::taps) struct Strips {
-    set: InstructionSet,
+    set: Supported,
     /// Images that share a vector.
     shared: usize,
     table: Arc<TapTable>,
     geometry: Geometry,
     channels: Vec<usize>,
+    /// For each channel of the table, whether it is among them.
+    computed: Vec<bool>,
     forward: OnceLock<Sums>,
     input_grad: OnceLock<Sums>,
     weight_grad: OnceLock<Correlations>,
@@ -304,13 +310,16 @@ pub(in crate::ops::taps) struct Strips {
 impl Strips {
     /// Plans for `channels`, with vectors that `shared` images share; the stride is 1.
     pub fn new(
-        (set, shared): (InstructionSet, usize),
+        (set, shared): (Supported, usize),
         table: Arc<TapTable>,
         geometry: Geometry,
         channels: Vec<usize>,
     ) -> Self {
+        let mut computed = vec![false; table.channels()];
+        // Units of work write the planes of their channels, so no channel may be there twice.
+        assert!(channels.iter().all(|&channel| !std::mem::replace(&mut computed[channel], true)));
         let (forward, input_grad, weight_grad) = Default::default();
-        Strips { set, shared, table, geometry, channels, forward, input_grad, weight_grad }
+        Strips { set, shared, table, geometry, channels, computed, forward, input_grad, weight_grad }
     }
 
     /// The taps of each group that has a channel here and that ever read inside the image.
@@ -325,12 +334,18 @@ impl Strips {
         taps
     }
 
-    /// Writes the planes of the channels into `y`, which has room for all channels of the table. `weights` has one value
-    /// per distinct tap of every channel.
+    /// Writes the planes of the channels, which `y` must be. `weights` has one value per distinct tap of every channel of
+    /// the table.
     ///
-    /// # Panics
-    /// If a buffer is too short.
-    pub fn forward(&self, x: &[f32], weights: &[&[f32]], bias: &[f32], y: &mut [MaybeUninit<f32>]) {
+    /// # Errors
+    /// If a buffer has another size.
+    pub fn forward<'a>(
+        &self,
+        x: &[f32],
+        weights: &[Cow<[f32]>],
+        bias: &[f32],
+        y: UnfilledPlanes<'a, '_, f32>,
+    ) -> Result<Filled<'a>> {
         let Geometry { input, output, .. } = self.geometry;
         let sums = self.forward.get_or_init(|| {
             let taps = self.planned_taps();
@@ -347,71 +362,91 @@ impl Strips {
             );
             sums
         });
-        self.apply(sums, x, weights, bias, y);
+        self.apply(sums, x, weights, bias, y)
     }
 
-    /// Writes the gradients of the channels' input into `dx`, as [`Strips::forward`].
+    /// Writes the gradients of the channels' input, as [`Strips::forward`].
     ///
-    /// # Panics
-    /// If a buffer is too short.
-    pub fn input_grad(&self, dy: &[f32], weights: &[&[f32]], dx: &mut [MaybeUninit<f32>]) {
+    /// # Errors
+    /// If a buffer has another size.
+    pub fn input_grad<'a>(
+        &self,
+        dy: &[f32],
+        weights: &[Cow<[f32]>],
+        dx: UnfilledPlanes<'a, '_, f32>,
+    ) -> Result<Filled<'a>> {
         let sums = self.input_grad.get_or_init(|| {
             let backwards = |(tap, index): Numbered| (Tap { dh: -tap.dh, dw: -tap.dw }, index);
             let taps: Vec<Vec<_>> =
                 self.planned_taps().into_iter().map(|taps| taps.into_iter().map(backwards).collect()).collect();
             Sums::new((self.set, self.shared), &taps, self.geometry.output, self.geometry.input)
         });
-        self.apply(sums, dy, weights, &vec![0.0; self.table.channels()], dx);
+        self.apply(sums, dy, weights, &vec![0.0; self.table.channels()], dx)
     }
 
-    fn apply(&self, sums: &Sums, x: &[f32], weights: &[&[f32]], start: &[f32], y: &mut [MaybeUninit<f32>]) {
+    /// Checks that maps are whole images of planes of a size.
+    fn images(&self, maps: &[f32], plane: (usize, usize)) -> Result<usize> {
+        let image = self.table.channels() * plane.0 * plane.1;
+        if maps.len().is_multiple_of(image) {
+            return Ok(maps.len() / image);
+        }
+        Err(Error::argument("maps", format!("{} values", maps.len()), format!("whole images of {image}")))
+    }
+
+    fn apply<'a>(
+        &self,
+        sums: &Sums,
+        x: &[f32],
+        weights: &[Cow<[f32]>],
+        start: &[f32],
+        y: UnfilledPlanes<'a, '_, f32>,
+    ) -> Result<Filled<'a>> {
         let lanes = self.set.lanes();
         let (in_len, out_len) = (sums.cut.plane.0 * sums.cut.plane.1, sums.target.0 * sums.target.1);
-        let images = x.len() / (self.table.channels() * in_len);
-        assert_eq!(y.len(), images * self.table.channels() * out_len);
-        let total = y.len();
-        let results = Results(y.as_mut_ptr().cast::<f32>());
+        let images = self.images(x, sums.cut.plane)?;
+        y.check(images, &self.computed, out_len)?;
         let lot = sums.cut.lot;
         let strip_len = lot.step * sums.target.1;
         // Whole strips; the rest of the outputs, if any, is part of a strip.
         let (whole, rest) = (out_len / strip_len, out_len % strip_len);
-        let aligned = results.0.addr().is_multiple_of(64) && strip_len.is_multiple_of(lanes) && rest == 0;
-        let stream = aligned && total * size_of::<f32>() >= STREAM_BYTES;
+        let aligned = y.start().addr().is_multiple_of(64) && strip_len.is_multiple_of(lanes) && rest == 0;
+        let stream = aligned && y.total() * size_of::<f32>() >= STREAM_BYTES;
         let target = Sheet::bare((lot.step, sums.target.1));
         // For each image, the strip that is not whole, or those of an image that is missing.
         let part_len = strip_len.next_multiple_of(MAX_LANES);
         let spread_len = sums.floats[1] + lot.images * part_len;
-        let floats = [sums.cut.room(), sums.floats[0], strip_len * lanes, spread_len];
+        let floats = [sums.cut.room(), sums.floats[0], target.floats(lanes), spread_len];
         let vectors = images.div_ceil(lot.images);
         // The images of a channel follow each other, since they share the plan of their group.
         (0..self.channels.len() * vectors).into_par_iter().for_each(|unit| {
             let (channel, first) = (self.channels[unit / vectors], unit % vectors * lot.images);
-            let plane = |m: usize| (first + m < images).then(|| (first + m) * self.table.channels() + channel);
-            let results = &results;
-            // SAFETY: the plane is inside the results, whose length was checked, and no other unit has it.
-            let to = |m: usize| plane(m).map(|plane| unsafe { results.0.add(plane * out_len) });
+            // None where an image is missing.
+            let to = |m: usize| y.plane(first + m, channel);
             let Some((above, sheet, gather)) = &sums.groups[self.table.group_of_channel()[channel]] else {
                 for to in (0..lot.images).filter_map(to) {
-                    // SAFETY: as above.
-                    unsafe { std::slice::from_raw_parts_mut(to, out_len) }.fill(start[channel]);
+                    // SAFETY: the plane has `out_len` places for values, which no other unit writes.
+                    (0..out_len).for_each(|i| unsafe { to.add(i).write(start[channel]) });
                 }
                 return;
             };
             with_buffers(sums.owner, floats, |[padded, source, strips, spread]| {
                 let of_tap = &weights[channel][..weights[channel].len().min(sums.floats[1] / lanes)];
                 for (tap, &weight) in of_tap.iter().enumerate() {
-                    // SAFETY: there is room for that many weights.
+                    // SAFETY: `spread` begins with a vector for each of so many weights, which have values.
                     unsafe { std::slice::from_raw_parts_mut(spread.add(tap * lanes), lanes) }.fill(weight);
                 }
                 let part = |m: usize| spread.wrapping_add(sums.floats[1] + m * part_len);
-                let of_image = |m: usize| Some(&x[plane(m)? * in_len..][..in_len]);
+                let of_image = |m: usize| {
+                    let plane = (first + m) * self.table.channels() + channel;
+                    (first + m < images).then(|| &x[plane * in_len..][..in_len])
+                };
                 let of_lane = |lane: usize| match (to(lot.image(lane)), lot.strip(lane)) {
                     (Some(to), strip) if strip < whole => to.wrapping_add(strip * strip_len),
                     _ => part(lot.image(lane)),
                 };
                 let bias = Start([start[channel]; MAX_LANES]);
                 let task = SumsTask {
-                    // SAFETY: the buffers have room for the padded planes and the sheet, and nothing else writes them.
+                    // SAFETY: the owner's first buffer has room for the padded planes, and only this line writes it.
                     from: unsafe { sums.cut.fill(of_image, padded, *above, (sheet, source)) },
                     gather,
                     target: &target,
@@ -422,28 +457,42 @@ impl Strips {
                         stream,
                     },
                 };
-                // SAFETY: the instruction set is available; the buffers have the sizes of the sheets, the strips of the
-                // source are inside the padded planes, and those of the results inside the planes or the buffer.
-                unsafe {
-                    dispatch(self.set, task);
-                    for m in (0..lot.images).filter(|_| rest > 0) {
-                        if let Some(to) = to(m) {
-                            to.add(whole * strip_len).copy_from_nonoverlapping(part(m), rest);
-                        }
-                    }
+                // SAFETY: the strips of the source are inside the padded planes, whose rows go as far as the last strip's
+                // taps reach. The gather was made for the sheet, which the second buffer has room for and stays zero
+                // outside of; the third has room for a strip's results in vectors. Strips of results are inside of
+                // this channel's planes, which no other unit writes, or have room in the fourth buffer; there are as many
+                // lanes of them as `count`, since `whole` strips and one for the rest are at most `lot.strips`.
+                unsafe { dispatch(self.set, task) };
+                for (m, to) in (0..lot.images).filter(|_| rest > 0).filter_map(|m| Some((m, to(m)?))) {
+                    // SAFETY: the last `rest` places of the plane lie behind its whole strips, and the part is a strip in
+                    // a buffer of this thread.
+                    unsafe { to.add(whole * strip_len).copy_from_nonoverlapping(part(m), rest) };
                 }
             });
         });
+        // SAFETY: there was a unit for every channel and image, and each has written its planes: as one value, or in whole
+        // strips and the rest. The channels are those that were checked to be `y`'s.
+        Ok(unsafe { y.assume_filled() })
     }
 
     /// The gradients of the channels' weights: for every channel of the table one sum per distinct tap, or nothing where
     /// it is not computed here.
-    pub fn weight_grad(&self, x: &[f32], dy: &[f32]) -> Vec<Vec<f32>> {
+    ///
+    /// # Errors
+    /// If a buffer has another size.
+    pub fn weight_grad(&self, x: &[f32], dy: &[f32]) -> Result<Vec<Vec<f32>>> {
         let plan = self
             .weight_grad
             .get_or_init(|| Correlations::new((self.set, self.shared), &self.planned_taps(), &self.geometry));
         let channels = self.table.channels();
-        let images = x.len() / (channels * plan.x.plane.0 * plan.x.plane.1);
+        let images = self.images(x, plan.x.plane)?;
+        if self.images(dy, plan.dy.plane)? != images {
+            return Err(Error::argument(
+                "gradient",
+                format!("{} values", dy.len()),
+                format!("those of {images} images"),
+            ));
+        }
         let vectors = images.div_ceil(self.shared);
         let of_unit = |unit: usize| {
             let first = unit % vectors * self.shared;
@@ -458,7 +507,7 @@ impl Strips {
             }
             of_channels[channel] = total;
         }
-        of_channels
+        Ok(of_channels)
     }
 
     /// The sums of a channel of some images.
@@ -476,7 +525,7 @@ impl Strips {
         };
         let mut sums = Aligned::zeros(taps * lanes);
         let dy_sheet = Sheet::bare((plan.dy.lot.step, plan.dy.plane.1));
-        let floats = [plan.x.room(), plan.floats, plan.dy.room(), dy_sheet.len() * lanes];
+        let floats = [plan.x.room(), plan.floats, plan.dy.room(), dy_sheet.floats(lanes)];
         with_buffers(plan.owner, floats, |[x_padded, x_strips, dy_padded, dy_strips]| {
             let of_image = |values, (height, width): (usize, usize), m: usize| {
                 let image = images.clone().nth(m)?;
@@ -485,13 +534,14 @@ impl Strips {
             };
             let task = CorrelateTask {
                 chunks,
-                // SAFETY: the buffers have room for the padded planes and the sheets, and nothing else writes them.
+                // SAFETY: the owner's first buffer has room for the padded planes of x, and only this line writes it.
                 x: unsafe { plan.x.fill(|m| of_image(x, plan.x.plane, m), x_padded, *above, (sheet, x_strips)) },
-                // SAFETY: as above.
+                // SAFETY: the owner's third buffer has room for the padded planes of dy, and only this line writes it.
                 dy: unsafe { plan.dy.fill(|m| of_image(dy, plan.dy.plane, m), dy_padded, 0, (&dy_sheet, dy_strips)) },
                 sums: sums.as_mut(),
             };
-            // SAFETY: the instruction set is available, and the buffers have the sizes of the sheets.
+            // SAFETY: the strips are inside the padded planes. The chunks were made for the sheets, which the second and
+            // fourth buffer have room for and stay zero outside of, and there is a vector of sums for each tap.
             unsafe { dispatch(self.set, task) };
         });
         sums.as_ref().chunks_exact(lanes).map(|lanes| lanes.iter().sum()).collect()

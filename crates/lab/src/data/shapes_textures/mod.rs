@@ -107,6 +107,9 @@ impl ShapesTexturesConfig {
     }
 
     /// Renders the training and the validation set, both with shape and texture in agreement.
+    ///
+    /// # Errors
+    /// If the size or a count is out of range.
     pub fn generate(&self) -> Result<(ShapesTextures, ShapesTextures)> {
         let train = ShapesTextures::generate(self.size, self.train, self.seed, Cue::Both, TRAIN_SPLIT)?;
         Ok((train, self.generate_val()?))
@@ -133,6 +136,9 @@ impl ShapesTextures {
     ///
     /// Classes take turns (`index % 8`), for [`Cue::Conflict`] all 56 ordered pairs of different classes do. Sets with
     /// different `split` numbers share no random choice.
+    ///
+    /// # Errors
+    /// If the size or a count is out of range.
     pub fn generate(size: usize, count: usize, seed: u64, cue: Cue, split: u64) -> Result<Self> {
         check_size(size)?;
         if count == 0 {
@@ -201,7 +207,6 @@ fn cues(cue: Cue, index: usize) -> (Option<usize>, Option<usize>) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use std::collections::BTreeMap;
 

@@ -99,6 +99,9 @@ impl Augment {
     }
 
     /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first field out of range, by name.
     pub fn check(&self) -> Result<()> {
         let [low, high] = self.scale;
         if !(low > 0.0 && low <= high && high <= 1.0) {
@@ -144,6 +147,9 @@ impl TrainTransform {
     }
 
     /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first field out of range, by name.
     pub fn check(&self) -> Result<()> {
         check_side("size", self.size)?;
         self.augment.check()?;
@@ -194,7 +200,6 @@ fn choose_crop(image: &Image, augment: &Augment, rng: &mut ChaCha8Rng) -> [usize
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use kernelscope::rng::stream;

@@ -40,6 +40,9 @@ impl EvalTransform {
     }
 
     /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first field out of range, by name.
     pub fn check(&self) -> Result<()> {
         check_side("size", self.size)?;
         if !(self.crop_pct > 0.0 && self.crop_pct <= 1.0) {
@@ -90,7 +93,6 @@ fn resize_shorter(image: &Image, shorter: usize, filter: Filter) -> Image {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -71,7 +71,6 @@ pub(super) fn translate_y(image: &Image, share: f32, fill: [u8; 3]) -> Image {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

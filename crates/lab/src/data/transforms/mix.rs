@@ -37,6 +37,9 @@ impl MixConfig {
     }
 
     /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first field out of range, by name.
     pub fn check(&self) -> Result<()> {
         for (name, alpha) in [("mixup", self.mixup), ("cutmix", self.cutmix)] {
             if !(alpha >= 0.0 && alpha.is_finite()) {
@@ -82,6 +85,9 @@ enum Kind {
 /// Cutmix pastes a rectangle of the partner; its share is corrected to the area that the rectangle really covers.
 ///
 /// `images` has the shape `shape` = (n, 3, height, width); there is one label, below `classes`, per image.
+///
+/// # Errors
+/// If the batch and its labels do not fit each other.
 pub fn mix_batch(
     images: &mut [f32],
     shape: (usize, usize, usize, usize),
@@ -183,7 +189,6 @@ pub(crate) fn soft_targets(labels: &[usize], classes: usize, share: f64, smoothi
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use kernelscope::rng::stream;

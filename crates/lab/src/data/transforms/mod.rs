@@ -40,6 +40,9 @@ impl Transform {
     }
 
     /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first field out of range, by name.
     pub fn check(&self) -> Result<()> {
         match self {
             Transform::Train(t) => t.check(),

@@ -22,6 +22,9 @@ impl Normalize {
     pub const HALF: Normalize = Normalize { mean: [0.5; 3], std: [0.5; 3] };
 
     /// Checks that the standard deviations are positive and everything is finite.
+    ///
+    /// # Errors
+    /// The first field out of range, by name.
     pub fn check(&self) -> Result<()> {
         let good = self.mean.iter().all(|m| m.is_finite()) && self.std.iter().all(|s| s.is_finite() && *s > 0.0);
         match good {

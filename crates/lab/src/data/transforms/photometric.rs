@@ -133,7 +133,6 @@ pub(super) fn sharpness(image: &Image, factor: f32) -> Image {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

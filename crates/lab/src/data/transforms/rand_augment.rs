@@ -79,6 +79,9 @@ const OPS: [Op; 15] = [
 
 impl RandAugment {
     /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first field out of range, by name.
     pub fn check(&self) -> Result<()> {
         if !(0.0..=MAX_LEVEL).contains(&self.magnitude) {
             return Err(Error::argument("rand_augment.magnitude", self.magnitude, "0 to 10"));
@@ -141,7 +144,6 @@ impl RandAugment {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use kernelscope::rng::stream;

@@ -17,53 +17,62 @@ pub(super) unsafe fn run(task: impl Task) {
     unsafe { task.run::<Avx512>() }
 }
 
-// SAFETY (of every block): the trait's contract; the machine has the instructions and the pointers are valid.
+// SAFETY: vectors of 16 values. Methods use no instructions but those that `run` enables, and no memory but the lanes that the contract names.
 unsafe impl Vector for Avx512 {
     const LANES: usize = 16;
     const MANY_REGISTERS: bool = true;
 
     #[inline(always)]
     unsafe fn load_line(from: *const f32) -> Self {
+        // SAFETY: the caller answers for the instructions, and for 16 values at `from`, aligned to the vector.
         unsafe { Avx512(_mm512_load_ps(from)) }
     }
 
     #[inline(always)]
     unsafe fn store_line(self, to: *mut f32) {
+        // SAFETY: the caller answers for the instructions, and for 16 places at `to`, aligned to the vector.
         unsafe { _mm512_store_ps(to, self.0) }
     }
 
     #[inline(always)]
     unsafe fn zero() -> Self {
+        // SAFETY: the caller answers for the instructions.
         unsafe { Avx512(_mm512_setzero_ps()) }
     }
 
     #[inline(always)]
     unsafe fn multiply_add(self, by: Self, to: Self) -> Self {
+        // SAFETY: the caller answers for the instructions.
         unsafe { Avx512(_mm512_fmadd_ps(self.0, by.0, to.0)) }
     }
 
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller answers for the instructions.
         unsafe { Avx512(_mm512_add_ps(self.0, other.0)) }
     }
 
     #[inline(always)]
     unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: the caller answers for the instructions.
         unsafe { Avx512(_mm512_sub_ps(self.0, other.0)) }
     }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller answers for the instructions, and for 16 values at `from`, which may lie anywhere.
         unsafe { Avx512(_mm512_loadu_ps(from)) }
     }
 
     #[inline(always)]
     unsafe fn load_f16(from: *const f16) -> Self {
+        // SAFETY: the caller answers for the instructions, and for 16 values of 16 bits at `from`.
         unsafe { Avx512(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
     }
 
     #[inline(always)]
     unsafe fn load_bf16(from: *const bf16) -> Self {
+        // SAFETY: the caller answers for the instructions, and for 16 values of 16 bits at `from`.
         unsafe {
             let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
             Avx512(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
@@ -72,16 +81,19 @@ unsafe impl Vector for Avx512 {
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller answers for the instructions, and for 16 places at `to`, which may lie anywhere.
         unsafe { _mm512_storeu_ps(to, self.0) }
     }
 
     #[inline(always)]
     unsafe fn store_f16(self, to: *mut f16) {
+        // SAFETY: the caller answers for the instructions, and for 16 places of 16 bits at `to`.
         unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0)) }
     }
 
     #[inline(always)]
     unsafe fn store_bf16(self, to: *mut bf16) {
+        // SAFETY: the caller answers for the instructions, and for 16 places of 16 bits at `to`.
         unsafe {
             // To the nearest, ties to even; a NaN stays one because its quiet bit is set first.
             let bits = _mm512_castps_si512(self.0);
@@ -95,11 +107,13 @@ unsafe impl Vector for Avx512 {
 
     #[inline(always)]
     unsafe fn stream(self, to: *mut f32) {
+        // SAFETY: the caller answers for the instructions, and for 16 places at `to`, aligned to the vector.
         unsafe { _mm512_stream_ps(to, self.0) }
     }
 
     #[inline(always)]
     unsafe fn move_lanes(self, by: i32) -> Self {
+        // SAFETY: the caller answers for the instructions.
         unsafe {
             let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
             let from = _mm512_add_epi32(lanes, _mm512_set1_epi32(by));
@@ -111,6 +125,7 @@ unsafe impl Vector for Avx512 {
 
     #[inline(always)]
     unsafe fn transpose(rows: &mut [Self; MAX_LANES]) {
+        // SAFETY: the caller answers for the instructions.
         unsafe {
             // Pairs, then fours of rows within each quarter of the vectors; then the quarters.
             let mut fours = *rows;
@@ -139,11 +154,13 @@ unsafe impl Vector for Avx512 {
 
     #[inline(always)]
     unsafe fn fetch(line: *const u8) {
+        // SAFETY: the caller answers for the instructions; a prefetch reads nothing, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
     }
 
     #[inline(always)]
     unsafe fn fence() {
+        // SAFETY: the caller answers for the instructions.
         unsafe { _mm_sfence() };
     }
 }

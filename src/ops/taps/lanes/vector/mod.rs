@@ -184,18 +184,46 @@ impl InstructionSet {
         *BEST.get_or_init(|| Self::available()[0])
     }
 
+    /// The set, if this machine has it.
+    pub(in crate::ops::taps) fn supported(self) -> Option<Supported> {
+        Self::available().contains(&self).then_some(Supported(self))
+    }
+}
+
+/// An instruction set that this machine has: what may be compiled for it may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ops::taps) struct Supported(InstructionSet);
+
+impl fmt::Display for Supported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Supported {
+    /// All of them, the widest first.
+    #[cfg(test)]
+    pub fn all() -> impl Iterator<Item = Self> {
+        InstructionSet::available().into_iter().map(Supported)
+    }
+
+    /// The widest.
+    pub fn best() -> Self {
+        Supported(InstructionSet::best())
+    }
+
     /// [`Vector::MANY_REGISTERS`] of its vectors.
-    pub(super) fn has_many_registers(self) -> bool {
-        match self {
+    pub fn has_many_registers(self) -> bool {
+        match self.0 {
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx512 => Avx512::MANY_REGISTERS,
             _ => false,
         }
     }
 
-    /// Channels per vector.
-    pub(in crate::ops::taps) fn lanes(self) -> usize {
-        match self {
+    /// Values of a vector.
+    pub fn lanes(self) -> usize {
+        match self.0 {
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx512 => Avx512::LANES,
             #[cfg(target_arch = "x86_64")]
@@ -211,18 +239,19 @@ pub(in crate::ops::taps) trait Task {
     /// function that calls them.
     ///
     /// # Safety
-    /// The machine has the instructions of `V`.
+    /// The machine has the instructions of `V`, and the pointers among the task's fields are what the task says of them.
     unsafe fn run<V: Vector>(self);
 }
 
 /// Runs a task with the vectors of an instruction set.
 ///
 /// # Safety
-/// The machine has the instruction set: it is one of [`InstructionSet::available`].
-pub(in crate::ops::taps) unsafe fn dispatch(set: InstructionSet, task: impl Task) {
-    // SAFETY: the caller's promise.
+/// The pointers among the task's fields are what the task says of them.
+pub(in crate::ops::taps) unsafe fn dispatch(set: Supported, task: impl Task) {
+    // SAFETY: the machine has the instructions, since a set that it does not have is never `Supported`; the caller
+    // answers for the task's pointers.
     unsafe {
-        match set {
+        match set.0 {
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx512 => avx512::run(task),
             #[cfg(target_arch = "x86_64")]
@@ -250,11 +279,11 @@ mod tests {
                 // SAFETY: a chunk has V::LANES values, and the machine has the instructions.
                 *row = unsafe { V::load(from.as_ptr()) };
             }
-            // SAFETY: as above.
+            // SAFETY: the machine has the instructions.
             unsafe { V::transpose(&mut rows) };
             self.to.resize(V::LANES * V::LANES, 0.0);
             for (row, to) in rows.iter().zip(self.to.chunks_exact_mut(V::LANES)) {
-                // SAFETY: as above.
+                // SAFETY: a chunk has V::LANES values, and the machine has the instructions.
                 unsafe { row.store(to.as_mut_ptr()) };
             }
         }
@@ -262,11 +291,11 @@ mod tests {
 
     #[test]
     fn transposing_swaps_rows_and_columns() {
-        for set in InstructionSet::available() {
+        for set in Supported::all() {
             let lanes = set.lanes();
             let from: Vec<f32> = (0..MAX_LANES * MAX_LANES).map(|i| i as f32).collect();
             let mut to = Vec::new();
-            // SAFETY: the set is available.
+            // SAFETY: the task has no pointers.
             unsafe { dispatch(set, Transpose { from: &from, to: &mut to }) };
             let expected: Vec<f32> = (0..lanes * lanes).map(|i| from[i % lanes * lanes + i / lanes]).collect();
             assert_eq!(to, expected, "{set}");
@@ -290,9 +319,9 @@ mod tests {
     #[test]
     fn moved_lanes_leave_zeros_behind() {
         let from = std::array::from_fn(|i| i as f32 + 1.0);
-        for (set, by) in InstructionSet::available().into_iter().flat_map(|set| (-20..=20).map(move |by| (set, by))) {
+        for (set, by) in Supported::all().flat_map(|set| (-20..=20).map(move |by| (set, by))) {
             let mut to = [f32::NAN; MAX_LANES];
-            // SAFETY: the set is available.
+            // SAFETY: the task has no pointers.
             unsafe { dispatch(set, MoveLanes { by, from: &from, to: &mut to }) };
             for (lane, &value) in to.iter().enumerate().take(set.lanes()) {
                 let expected = usize::try_from(lane as i32 + by).ok().filter(|&lane| lane < set.lanes());
@@ -322,7 +351,7 @@ mod tests {
         }
     }
 
-    /// Every value of the type, the ties between two neighbours, values just beside the ties, and all NaNs' high bits.
+    /// Every value of the type, the ties between two neighbors, values just beside the ties, and all NaNs' high bits.
     fn check_conversions<T: Stored + fmt::Debug>(zero: T, to_bits: impl Fn(T) -> u16, values: impl Fn(u16) -> f32) {
         let mut from = Vec::new();
         for bits in 0..=u16::MAX {
@@ -331,9 +360,9 @@ mod tests {
             from.extend([value, tie, f32::from_bits(tie.to_bits() ^ 1), f32::from_bits(tie.to_bits().wrapping_add(1))]);
         }
         from.resize(from.len().next_multiple_of(MAX_LANES), 0.0);
-        for set in InstructionSet::available() {
+        for set in Supported::all() {
             let (mut stored, mut loaded) = (vec![zero; from.len()], vec![0.0; from.len()]);
-            // SAFETY: the set is available.
+            // SAFETY: the task has no pointers.
             unsafe { dispatch(set, Convert { from: &from, stored: &mut stored, loaded: &mut loaded }) };
             for ((&from, &stored), &loaded) in from.iter().zip(&stored).zip(&loaded) {
                 if from.is_nan() {

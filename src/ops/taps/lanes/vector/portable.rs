@@ -14,17 +14,20 @@ impl Portable {
     }
 }
 
-// SAFETY (of every block): the trait's contract; the pointers are valid. No special instructions are needed.
+// SAFETY: vectors of 8 values. Methods need no special instructions, and use no memory but the lanes that the contract
+// names.
 unsafe impl Vector for Portable {
     const LANES: usize = 8;
 
     #[inline(always)]
     unsafe fn load_line(from: *const f32) -> Self {
+        // SAFETY: the caller answers for 8 values at `from`, aligned to the vector.
         unsafe { Self::load(from) }
     }
 
     #[inline(always)]
     unsafe fn store_line(self, to: *mut f32) {
+        // SAFETY: the caller answers for 8 places at `to`, aligned to the vector.
         unsafe { self.store(to) }
     }
 
@@ -61,27 +64,32 @@ unsafe impl Vector for Portable {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller answers for 8 values at `from`, which may lie anywhere.
         unsafe { Portable(from.cast::<[f32; 8]>().read_unaligned()) }
     }
 
     #[inline(always)]
     unsafe fn load_f16(from: *const f16) -> Self {
+        // SAFETY: the caller answers for 8 values of 16 bits at `from`.
         Self::from_fn(|i| unsafe { *from.add(i) }.to_f32())
     }
 
     #[inline(always)]
     unsafe fn load_bf16(from: *const bf16) -> Self {
+        // SAFETY: the caller answers for 8 values of 16 bits at `from`.
         Self::from_fn(|i| unsafe { *from.add(i) }.to_f32())
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller answers for 8 places at `to`, which may lie anywhere.
         unsafe { to.cast::<[f32; 8]>().write_unaligned(self.0) }
     }
 
     #[inline(always)]
     unsafe fn store_f16(self, to: *mut f16) {
         for (i, lane) in self.0.into_iter().enumerate() {
+            // SAFETY: the caller answers for 8 places of 16 bits at `to`.
             unsafe { *to.add(i) = f16::from_f32(lane) }
         }
     }
@@ -89,12 +97,14 @@ unsafe impl Vector for Portable {
     #[inline(always)]
     unsafe fn store_bf16(self, to: *mut bf16) {
         for (i, lane) in self.0.into_iter().enumerate() {
+            // SAFETY: the caller answers for 8 places of 16 bits at `to`.
             unsafe { *to.add(i) = bf16::from_f32(lane) }
         }
     }
 
     #[inline(always)]
     unsafe fn stream(self, to: *mut f32) {
+        // SAFETY: the caller answers for 8 places at `to`, aligned to the vector.
         unsafe { self.store(to) }
     }
 

@@ -1,21 +1,20 @@
-//! What needs the network to run.
+//! Work that runs the network.
 
-use super::{Link, Report};
-use crate::state::{BiasResult, ErfKey, ErfResult, Images};
+use super::link::{Link, Report};
+use crate::state::{BiasKey, BiasResult, ErfKey, ErfResult, Images, Progress};
 use kernelscope::analysis::erf::{Erf, Probe};
-use kernelscope::open::Subject;
-use kernelscope::report::{ErfInputs, Stimuli};
-use kernelscope::run::{DataConfig, DataSource};
+use kernelscope_lab::open::Subject;
+use kernelscope_lab::report::{ErfInputs, Stimuli};
+use kernelscope_lab::run::{DataConfig, DataSource};
 use kernelscope::zoo::Network;
 use kernelscope::{Error, Result};
-use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What is computed.
+/// What to compute.
 pub struct ErfTask {
     /// The network.
     pub subject: Arc<Subject>,
-    /// Everything that the map follows from.
+    /// Everything that determines the map.
     pub key: ErfKey,
     /// What the map is called.
     pub label: String,
@@ -51,13 +50,13 @@ pub fn erf(task: &ErfTask, link: &Link) -> Result<()> {
     let mut first = None;
     for index in 0..inputs.len() {
         link.check()?;
-        link.send(Report::Progress(index, inputs.len()));
+        link.send(Report::Progress(Progress { done: index, all: inputs.len() }));
         let image = inputs.image(index)?;
         erf.add(&inputs.tensor(&image)?)?;
         let image = first.get_or_insert_with(|| Arc::new(image)).clone();
         let mut map = erf.map()?;
         map.model.clone_from(&task.label);
-        // The number of a map must differ from that of the map over fewer images.
+        // Each map needs a number of its own, also the one over fewer images.
         let version = (link.job() << 20) + index as u64;
         let key = task.key.clone();
         let mut result = ErfResult::new(key, map, inputs.len(), image, erf.stage_size(), version);
@@ -67,19 +66,17 @@ pub fn erf(task: &ErfTask, link: &Link) -> Result<()> {
     Ok(())
 }
 
-/// What is asked.
+/// What to ask.
 pub struct BiasTask {
     /// The network.
     pub subject: Arc<Subject>,
-    /// Number of built-in images.
-    pub images: usize,
-    /// Folder of stimuli; built-in images without.
-    pub stimuli: Option<PathBuf>,
+    /// Everything that determines the answers.
+    pub key: BiasKey,
     /// What the network is called.
     pub label: String,
 }
 
-/// Answers between reports.
+/// Number of answers between two reports.
 const BLOCK: usize = 16;
 
 /// Asks a network about cue-conflict images, and reports the answers in blocks.
@@ -88,15 +85,15 @@ const BLOCK: usize = 16;
 /// If there are no images for the network, or one cannot be read.
 pub fn bias(task: &BiasTask, link: &Link) -> Result<()> {
     let network = network(&task.subject)?;
-    let stimuli = match &task.stimuli {
+    let stimuli = match &task.key.stimuli {
         Some(folder) => Stimuli::folder(folder, task.subject.transform.clone())?,
         None => {
             let classes = network.spec().config.classes();
             let allowed = "a stimulus folder, or a network trained on the built-in set";
-            if classes != kernelscope::data::shapes_textures::CLASSES {
+            if classes != kernelscope_lab::data::shapes_textures::CLASSES {
                 return Err(Error::argument("stimuli", format!("none, for a network of {classes} classes"), allowed));
             }
-            let found = Stimuli::builtin(&data(&task.subject)?, task.images)?;
+            let found = Stimuli::builtin(&data(&task.subject)?, task.key.images)?;
             found.ok_or_else(|| Error::argument("stimuli", "none, for this run's data", allowed))?
         }
     };
@@ -106,7 +103,7 @@ pub fn bias(task: &BiasTask, link: &Link) -> Result<()> {
         link.check()?;
         answered.push(stimuli.answer(network, index)?);
         if (index + 1) % BLOCK == 0 || index + 1 == stimuli.len() {
-            link.send(Report::Progress(index + 1, stimuli.len()));
+            link.send(Report::Progress(Progress { done: index + 1, all: stimuli.len() }));
             let report = stimuli.report(&task.label, &answered);
             let version = (link.job() << 20) + index as u64;
             let result = BiasResult { stimuli: stimuli.clone(), answered: answered.clone(), report, version };

@@ -1,4 +1,5 @@
-//! How things are shown, as options of the command; read and written here, so that a copied command shows the same.
+//! How things are shown, as options of the command. They are read and written here, so that a copied command shows the
+//! same thing.
 
 use crate::state::{Arrangement, BiasLook, Camera, ErfLook, KernelLook, KernelSort, Look, Transfer, XAxis};
 
@@ -8,7 +9,7 @@ pub struct LookArgs {
     /// Stage of the receptive field, counted from 0; the last if left out
     #[arg(long)]
     pub stage: Option<usize>,
-    /// Row and column in the stage's feature map; its centre if left out
+    /// Row and column in the stage's feature map; its center if left out
     #[arg(long, value_name = "ROW,COL", value_parser = parse_position)]
     pub position: Option<(usize, usize)>,
     /// Side of the receptive field's images in pixels
@@ -17,22 +18,22 @@ pub struct LookArgs {
     /// Number of the receptive field's images
     #[arg(long)]
     pub images: Option<usize>,
-    /// Colours of the receptive field: log, linear, or power:EXPONENT
+    /// Colors of the receptive field: log, linear, or power:EXPONENT
     #[arg(long, value_parser = parse_transfer)]
-    pub transfer: Option<Transferred>,
-    /// Four shares of the contribution whose squares and contours are shown
+    pub transfer: Option<TransferChoice>,
+    /// Four shares of the contribution for which squares and contours are shown
     #[arg(long, value_name = "T,T,T,T", value_parser = parse_thresholds)]
     pub thresholds: Option<[f64; 4]>,
     /// Draw contours at the thresholds
     #[arg(long)]
     pub contours: bool,
-    /// Draw no squares
+    /// Do not draw squares
     #[arg(long)]
     pub no_squares: bool,
-    /// Show the input image in place of the field
+    /// Show the input image instead of the field
     #[arg(long)]
     pub show_input: bool,
-    /// One colour range for all receptive fields
+    /// Use one color range for all receptive fields
     #[arg(long)]
     pub shared_range: bool,
     /// How several receptive fields are shown: side, swipe, or difference
@@ -41,34 +42,40 @@ pub struct LookArgs {
     /// Border of the swipe, 0 to 1
     #[arg(long, value_name = "SHARE", value_parser = parse_share)]
     pub swipe: Option<f32>,
-    /// Part of the image that is seen: its centre as shares of the width and height, and the magnification
+    /// Part of the image to show: its center as shares of the width and height, and the magnification
     #[arg(long, value_name = "X,Y,ZOOM", value_parser = parse_camera)]
     pub camera: Option<Camera>,
     /// Order of kernels: channel, norm, anisotropy, or orientation
     #[arg(long, value_name = "ORDER", value_parser = parse_sort)]
     pub sort: Option<KernelSort>,
-    /// Kernels of the form for inference
+    /// Show the kernels of the form for inference
     #[arg(long)]
     pub merged: bool,
-    /// A colour range for each kernel
+    /// Use a separate color range for each kernel
     #[arg(long)]
     pub own_ranges: bool,
     /// Number of built-in cue-conflict images
     #[arg(long, value_name = "COUNT")]
     pub conflicts: Option<usize>,
-    /// Category whose cue-conflict images are shown, counted from 0
+    /// Category of the cue-conflict images to show, counted from 0
     #[arg(long)]
     pub category: Option<usize>,
-    /// Cue-conflict image that is shown large, counted from 0
+    /// Cue-conflict image to show enlarged, counted from 0
     #[arg(long)]
     pub conflict: Option<usize>,
-    /// Training curves over epoch or step
+    /// Draw training curves over epoch or step
     #[arg(long, value_name = "AXIS", value_parser = ["epoch", "step"])]
     pub x_axis: Option<String>,
 }
 
-/// Colours and the exponent of the power law.
-pub type Transferred = (Transfer, Option<f64>);
+/// Colors of receptive fields.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TransferChoice {
+    /// How contributions become colors.
+    pub transfer: Transfer,
+    /// Exponent of the power law.
+    pub exponent: Option<f64>,
+}
 
 fn parse_position(text: &str) -> Result<(usize, usize), String> {
     let number = |part: &str| part.trim().parse().ok();
@@ -77,12 +84,12 @@ fn parse_position(text: &str) -> Result<(usize, usize), String> {
         .ok_or("allowed: ROW,COL".into())
 }
 
-fn parse_transfer(text: &str) -> Result<Transferred, String> {
+fn parse_transfer(text: &str) -> Result<TransferChoice, String> {
     let exponent = |text: &str| text.parse::<f64>().ok().filter(|e| (0.05..=3.0).contains(e));
     match (text, text.strip_prefix("power:").and_then(exponent)) {
-        ("log", _) => Ok((Transfer::Log, None)),
-        ("linear", _) => Ok((Transfer::Linear, None)),
-        (_, Some(exponent)) => Ok((Transfer::Power, Some(exponent))),
+        ("log", _) => Ok(TransferChoice { transfer: Transfer::Log, exponent: None }),
+        ("linear", _) => Ok(TransferChoice { transfer: Transfer::Linear, exponent: None }),
+        (_, Some(exponent)) => Ok(TransferChoice { transfer: Transfer::Power, exponent: Some(exponent) }),
         _ => Err("allowed: log, linear, or power: and an exponent from 0.05 to 3".into()),
     }
 }
@@ -101,7 +108,7 @@ fn parse_thresholds(text: &str) -> Result<[f64; 4], String> {
 fn parse_camera(text: &str) -> Result<Camera, String> {
     let found = numbers(text)
         .filter(|[x, y, zoom]| [x, y].iter().all(|share| (0.0..=1.0).contains(*share)) && (1.0..=64.0).contains(zoom));
-    let camera = found.map(|[x, y, zoom]| Camera { centre: (x as f32, y as f32), zoom: zoom as f32 });
+    let camera = found.map(|[x, y, zoom]| Camera { center: (x as f32, y as f32), zoom: zoom as f32 });
     camera.ok_or("allowed: two numbers from 0 to 1 and one from 1 to 64".into())
 }
 
@@ -123,14 +130,14 @@ fn parse_sort(text: &str) -> Result<KernelSort, String> {
 }
 
 impl LookArgs {
-    /// Puts what was given into a look.
+    /// Applies the options that were given to a look.
     pub fn apply(&self, look: &mut Look) {
         let erf = &mut look.erf;
         erf.stage = self.stage.or(erf.stage);
         erf.position = self.position.or(erf.position);
-        erf.size = self.size.unwrap_or(erf.size).clamp(1, kernelscope::data::MAX_SIDE);
+        erf.size = self.size.unwrap_or(erf.size).clamp(1, kernelscope_lab::data::MAX_SIDE);
         erf.images = self.images.unwrap_or(erf.images).max(1);
-        if let Some((transfer, exponent)) = self.transfer {
+        if let Some(TransferChoice { transfer, exponent }) = self.transfer {
             erf.transfer = transfer;
             erf.gamma = exponent.unwrap_or(erf.gamma);
         }
@@ -156,14 +163,23 @@ impl LookArgs {
     }
 }
 
-/// The options that make a fresh look this one, with their values.
-pub fn words(look: &Look) -> Vec<(&'static str, Option<String>)> {
+/// An option of the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// Its name, without the dashes.
+    pub name: &'static str,
+    /// Its value; flags have none.
+    pub value: Option<String>,
+}
+
+/// The options that turn a default look into this one.
+pub fn words(look: &Look) -> Vec<Word> {
     let (erf, kernels, bias) = (&look.erf, &look.kernels, &look.bias);
     let (no_erf, no_kernels, no_bias) = (ErfLook::default(), KernelLook::default(), BiasLook::default());
     let mut words = Vec::new();
     let mut value = |name: &'static str, differs: bool, value: Option<String>| {
         if let Some(value) = value.filter(|_| differs) {
-            words.push((name, Some(value)));
+            words.push(Word { name, value: Some(value) });
         }
     };
     value("stage", true, erf.stage.map(|stage| stage.to_string()));
@@ -181,7 +197,7 @@ pub fn words(look: &Look) -> Vec<(&'static str, Option<String>)> {
     let arrangement = ARRANGEMENTS.iter().find(|(known, _)| *known == erf.arrangement);
     value("arrange", erf.arrangement != no_erf.arrangement, arrangement.map(|(_, name)| name.to_string()));
     value("swipe", erf.arrangement == Arrangement::Swipe && erf.swipe != no_erf.swipe, Some(erf.swipe.to_string()));
-    let Camera { centre: (x, y), zoom } = erf.camera;
+    let Camera { center: (x, y), zoom } = erf.camera;
     value("camera", erf.camera != no_erf.camera, Some(format!("{x},{y},{zoom}")));
     value("sort", kernels.sort != no_kernels.sort, Some(kernels.sort.name().to_string()));
     value("conflicts", bias.images != no_bias.images, Some(bias.images.to_string()));
@@ -196,6 +212,6 @@ pub fn words(look: &Look) -> Vec<(&'static str, Option<String>)> {
         ("merged", kernels.merged),
         ("own-ranges", kernels.own_range),
     ];
-    words.extend(flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, None)));
+    words.extend(flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| Word { name, value: None }));
     words
 }

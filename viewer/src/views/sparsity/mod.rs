@@ -1,18 +1,20 @@
-//! What is pruned: densities, groups of shift-wise layers, taps of parallel kernels, and all of it over training.
+//! What is pruned: densities, groups of shift-wise layers, taps of parallel kernels, and their course over training.
 
-use super::current;
-use super::sparsity_maps::{self, Place};
+mod maps;
+
+use super::scene::{Scene, current};
 use crate::command::{Command, Commands};
 use crate::state::{Entry, State};
-use crate::widgets::{self, Textures, accent, colour, faint, heading, percent, series_colour, share_bar, short_count};
+use crate::widgets::{self, Textures, accent, color, faint, heading, percent, series_color, share_bar, short_count};
 use eframe::egui::{self, Align2, Color32, ColorImage, FontId, Rect, RichText, Sense, TextureOptions, pos2, vec2};
 use egui_plot::{Bar, BarChart, Legend, Line, LineStyle, Plot, PlotPoints};
 use kernelscope::analysis::report::{Granularity, GroupHistogram, KeptTaps, SparsityReport};
 use kernelscope::analysis::sparsity::stage_means;
 use kernelscope::analysis::tree::Address;
-use kernelscope::plot::Colormap;
+use kernelscope_lab::plot::Colormap;
 
-pub fn ui(ui: &mut egui::Ui, state: &State, textures: &mut Textures, out: &mut Commands) {
+pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
+    let state = scene.state;
     let Some(entry) = current(ui, state) else { return };
     let report = match &entry.sparsity {
         Some(Ok(report)) => report.clone(),
@@ -28,19 +30,18 @@ pub fn ui(ui: &mut egui::Ui, state: &State, textures: &mut Textures, out: &mut C
     };
     head(ui, entry, &report);
     egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
-        let mut place = Place { state, entry, textures: &mut *textures, out: &mut *out };
-        sparsity_maps::shifts(ui, &report, &mut place);
-        sparsity_maps::groups(ui, &report, &mut place);
+        maps::shifts(ui, scene, entry, &report);
+        maps::groups(ui, scene, entry, &report);
         if !report.histograms.is_empty() {
             histograms(ui, &report.histograms);
         }
         let pruned: Vec<&KeptTaps> =
             report.taps.iter().filter(|map| map.share.iter().flatten().any(|&share| share < 1.0)).collect();
         if !pruned.is_empty() {
-            taps(ui, entry, &pruned, textures, out);
+            taps(ui, scene, entry, &pruned);
         }
-        over_training(ui, state, entry, textures);
-        densities(ui, state, &report, out);
+        over_training(ui, state, entry, scene.textures);
+        densities(ui, state, &report, scene.out);
     });
 }
 
@@ -96,7 +97,7 @@ fn histograms(ui: &mut egui::Ui, histograms: &[GroupHistogram]) {
 }
 
 /// Which taps of large kernels are kept, averaged over the channels.
-fn taps(ui: &mut egui::Ui, entry: &Entry, pruned: &[&KeptTaps], textures: &mut Textures, out: &mut Commands) {
+fn taps(ui: &mut egui::Ui, scene: &mut Scene, entry: &Entry, pruned: &[&KeptTaps]) {
     heading(ui, "Taps of the sum of parallel kernels: share of the channels that keep each");
     let side = 132.0;
     ui.horizontal_wrapped(|ui| {
@@ -109,12 +110,12 @@ fn taps(ui: &mut egui::Ui, entry: &Entry, pruned: &[&KeptTaps], textures: &mut T
                         .truncate(),
                 );
                 let key = ("taps", entry.id.0, entry.generation, &map.path);
-                let texture = textures.get(ui.ctx(), key, TextureOptions::NEAREST, || {
-                    let colour_of = |share: &Option<f32>| match share {
-                        Some(share) => colour(Colormap::Viridis.at(f64::from(*share))),
+                let texture = scene.textures.get(ui.ctx(), key, TextureOptions::NEAREST, || {
+                    let color_of = |share: &Option<f32>| match share {
+                        Some(share) => color(Colormap::Viridis.at(f64::from(*share))),
                         None => Color32::from_gray(96),
                     };
-                    ColorImage::new([map.width, map.height], map.share.iter().map(colour_of).collect())
+                    ColorImage::new([map.width, map.height], map.share.iter().map(color_of).collect())
                 });
                 let longest = map.height.max(map.width).max(1) as f32;
                 let size = vec2(side * map.width as f32 / longest, side * map.height as f32 / longest);
@@ -122,7 +123,7 @@ fn taps(ui: &mut egui::Ui, entry: &Entry, pruned: &[&KeptTaps], textures: &mut T
                 let uv = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
                 ui.painter().image(texture.id(), rect, uv, Color32::WHITE);
                 if response.clicked() {
-                    out.push(Command::GoTo(Some(Address::layer(map.path.clone()))));
+                    scene.out.push(Command::GoTo(Address::layer(map.path.clone())));
                 }
                 if let Some(point) = response.hover_pos() {
                     let offset = (point - rect.min) / rect.size();
@@ -151,11 +152,11 @@ fn over_training(ui: &mut egui::Ui, state: &State, entry: &Entry, textures: &mut
                 .width(width)
                 .height(170.0)
                 .allow_scroll(false)
-                .x_axis_label("optimiser steps")
+                .x_axis_label("optimizer steps")
                 .y_axis_label(label);
             plot.show(ui, |plot| {
                 for (index, curve) in curves.iter().enumerate() {
-                    let ink = series_colour(index, dark);
+                    let ink = series_color(index, dark);
                     let of = |get: &dyn Fn(&kernelscope::analysis::report::MaskPoint) -> Option<f64>| {
                         let points = curve.points.iter();
                         points.filter_map(|p| Some([p.step as f64, 100.0 * get(p)?])).collect::<Vec<[f64; 2]>>()
@@ -198,7 +199,7 @@ fn densities(ui: &mut egui::Ui, state: &State, report: &SparsityReport, out: &mu
             let painter = ui.painter_at(area);
             painter.text(area.left_center(), Align2::LEFT_CENTER, module, FontId::proportional(11.5), ink);
             if response.on_hover_text(&layer.name).clicked() {
-                out.push(Command::GoTo(Some(Address::layer(module))));
+                out.push(Command::GoTo(Address::layer(module)));
             }
             let width = (ui.available_width() - 10.0).clamp(60.0, 260.0);
             let text = match merged {

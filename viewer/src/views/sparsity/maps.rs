@@ -1,14 +1,15 @@
 //! Which small kernels and which shifts of shift-wise layers are kept, channel by channel.
 
-use crate::command::{Command, Commands};
-use crate::state::{Entry, State};
-use crate::widgets::{Textures, colour, faint, heading, percent};
+use super::super::scene::Scene;
+use crate::command::Command;
+use crate::state::Entry;
+use crate::widgets::{color, faint, heading, percent};
 use eframe::egui::{
     self, Color32, ColorImage, FontId, Rect, RichText, Sense, Stroke, StrokeKind, TextureOptions, pos2, vec2,
 };
 use kernelscope::analysis::report::{Direction, KeptGroups, KeptShifts, SparsityReport};
 use kernelscope::analysis::tree::Address;
-use kernelscope::plot::Colormap;
+use kernelscope_lab::plot::Colormap;
 
 /// Room for the names of the lowest and the highest row, left of a map.
 const NAMES: f32 = 44.0;
@@ -17,44 +18,36 @@ const NAMES: f32 = 44.0;
 struct Map<'a> {
     /// Module path of the layer.
     path: &'a str,
-    /// Further text of its title.
+    /// More text for its title.
     title: String,
-    /// Tells the maps of a layer apart.
+    /// Distinguishes the maps of a layer.
     kind: u8,
     channels: usize,
     rows: usize,
     /// Row by row of each channel, channel by channel.
     counts: &'a [u16],
-    /// The largest count there can be.
+    /// The largest possible count.
     most: usize,
     /// Names of the first and the last row.
     ends: [String; 2],
 }
 
-/// Where something is drawn, and what a click there does.
-pub struct Place<'a> {
-    pub state: &'a State,
-    pub entry: &'a Entry,
-    pub textures: &'a mut Textures,
-    pub out: &'a mut Commands,
-}
-
-/// Colour of a count between 0 and `most`.
-fn count_colour(count: u16, most: usize, dark: bool) -> Color32 {
+/// Color of a count between 0 and `most`.
+fn count_color(count: u16, most: usize, dark: bool) -> Color32 {
     if count == 0 {
         return if dark { Color32::from_gray(52) } else { Color32::from_gray(222) };
     }
     let share = f64::from(count) / most.max(1) as f64;
-    colour(Colormap::Viridis.at(0.2 + 0.7 * share))
+    color(Colormap::Viridis.at(0.2 + 0.7 * share))
 }
 
-/// The colours of the counts, with what is counted: "path" or "shuffle".
+/// The colors of the counts, with what is counted: "path" or "shuffle".
 fn legend(ui: &mut egui::Ui, most: usize, by: &str) {
     let dark = ui.visuals().dark_mode;
     ui.horizontal_wrapped(|ui| {
         for count in 0..=most.min(6) as u16 {
             let (rect, _) = ui.allocate_exact_size(vec2(12.0, 12.0), Sense::hover());
-            ui.painter().rect_filled(rect.shrink(1.0), 1.0, count_colour(count, most, dark));
+            ui.painter().rect_filled(rect.shrink(1.0), 1.0, count_color(count, most, dark));
             let text = match count {
                 0 => "pruned".to_string(),
                 1 if most == 1 => "kept".to_string(),
@@ -66,8 +59,8 @@ fn legend(ui: &mut egui::Ui, most: usize, by: &str) {
     });
 }
 
-/// One map per layer of which small kernel of which channel is kept by how many paths.
-pub fn groups(ui: &mut egui::Ui, report: &SparsityReport, place: &mut Place) {
+/// One map per layer: by how many paths each small kernel of each channel is kept.
+pub fn groups(ui: &mut egui::Ui, scene: &mut Scene, entry: &Entry, report: &SparsityReport) {
     if report.groups.is_empty() {
         return;
     }
@@ -86,14 +79,14 @@ pub fn groups(ui: &mut egui::Ui, report: &SparsityReport, place: &mut Place) {
             most: *paths,
             ends: ["0".into(), groups.saturating_sub(1).to_string()],
         };
-        draw(ui, &map, place, &|channel, group, count| {
+        draw(ui, scene, entry, &map, &|channel, group, count| {
             format!("channel {channel}, group {group}: kept by {count} of {paths} paths")
         });
     }
 }
 
-/// One map per layer and axis of which shift of which channel survives.
-pub fn shifts(ui: &mut egui::Ui, report: &SparsityReport, place: &mut Place) {
+/// One map per layer and axis: which shifts of each channel survive.
+pub fn shifts(ui: &mut egui::Ui, scene: &mut Scene, entry: &Entry, report: &SparsityReport) {
     if report.shifts.is_empty() {
         return;
     }
@@ -111,15 +104,16 @@ pub fn shifts(ui: &mut egui::Ui, report: &SparsityReport, place: &mut Place) {
             most: *shuffles,
             ends: [name(offsets.first()), name(offsets.last())],
         };
-        draw(ui, &map, place, &|channel, row, count| {
+        draw(ui, scene, entry, &map, &|channel, row, count| {
             let offset = offsets.get(row).copied().unwrap_or(0);
             format!("channel {channel}, shift {offset:+} pixels: kept in {count} of {shuffles} shuffles")
         });
     }
 }
 
-fn draw(ui: &mut egui::Ui, map: &Map, place: &mut Place, text: &dyn Fn(usize, usize, u16) -> String) {
-    let Place { state, entry, textures, out } = place;
+/// Draws a map. `text` says what a channel, a row and their count mean.
+fn draw(ui: &mut egui::Ui, scene: &mut Scene, entry: &Entry, map: &Map, text: &dyn Fn(usize, usize, u16) -> String) {
+    let Scene { state, textures, out } = scene;
     let chosen = state.look.address.as_ref().is_some_and(|address| address.holds(map.path));
     let title = RichText::new(format!("{}   {}", map.path, map.title)).small();
     ui.label(if chosen { title.strong() } else { title });
@@ -130,7 +124,7 @@ fn draw(ui: &mut egui::Ui, map: &Map, place: &mut Place, text: &dyn Fn(usize, us
         for (index, count) in map.counts.iter().enumerate() {
             let (channel, row) = (index / map.rows.max(1), index % map.rows.max(1));
             if let Some(pixel) = image.pixels.get_mut(row * map.channels + channel) {
-                *pixel = count_colour(*count, map.most, dark);
+                *pixel = count_color(*count, map.most, dark);
             }
         }
         image
@@ -154,7 +148,7 @@ fn draw(ui: &mut egui::Ui, map: &Map, place: &mut Place, text: &dyn Fn(usize, us
     let row = ((offset.y * map.rows as f32) as usize).min(map.rows.saturating_sub(1));
     let count = map.counts.get(channel * map.rows + row).copied().unwrap_or(0);
     if response.clicked() {
-        out.push(Command::GoTo(Some(Address::layer(map.path))));
+        out.push(Command::GoTo(Address::layer(map.path)));
     }
     response.on_hover_text_at_pointer(text(channel, row, count));
 }
