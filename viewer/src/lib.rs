@@ -36,3 +36,5 @@ pub mod widgets;
 pub mod window;
 
 pub use app::Viewer;
+
+pub use cli::run_in as run;

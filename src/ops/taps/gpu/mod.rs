@@ -107,7 +107,7 @@ impl GpuPlans {
         let largest = [input.0, input.1, output.0, output.1].into_iter().max().unwrap_or(0);
         if largest >= 1 << 24 || self.table.channels() >= 1 << 24 {
             let given = format!("{} channels of {}x{} pixels", self.table.channels(), input.0, input.1);
-            return Err(Error::argument("input", given, "fewer than 2^24 channels, rows and columns on a GPU").into());
+            return Err(Error::argument("input", given, "fewer than 2^24 channels, rows, and columns on a GPU").into());
         }
         // Only Toeplitz blocks depend on the number of images, and these need planes of one size.
         let same = input == output && stride == (1, 1);
