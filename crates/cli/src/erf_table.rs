@@ -121,12 +121,18 @@ pub fn run(job: &Job, items: &[Item], images: &[PathBuf], stop: &AtomicBool) -> 
     if job.json {
         return print_json(&result);
     }
-    say(table(&HEADER, rows(&result)))?;
+    say(table(&header(), rows(&result)))?;
     say(footnote(job))?;
     say(job.output.display())
 }
 
-const HEADER: [&str; 8] = ["network", "source", "size/px", "images", "r at 20 %", "30 %", "50 %", "99 %"];
+/// Columns of the table: one per threshold at the end.
+fn header() -> Vec<String> {
+    let mut header: Vec<String> = ["network", "source", "size/px", "images"].map(String::from).to_vec();
+    let percent = THRESHOLDS.map(|threshold| format!("{:.0} %", 100.0 * threshold));
+    header.extend(percent.into_iter().enumerate().map(|(i, text)| if i == 0 { format!("r at {text}") } else { text }));
+    header
+}
 
 fn rows(result: &ErfTable) -> Vec<Vec<String>> {
     let row = |row: &kernelscope_lab::report::erf_table::ErfRow| {
@@ -163,7 +169,7 @@ fn save(job: &Job, result: &ErfTable, measured: &[Measured]) -> Result<()> {
     let json = serde_json::to_string_pretty(result)
         .map_err(|e| Error::argument("table", e, "values that JSON can represent"))?;
     write_atomically(&place("erf-table.json"), |file| file.write_all(json.as_bytes()))?;
-    let text = format!("{}\n{}\n", markdown(&HEADER, &rows(result)), footnote(job));
+    let text = format!("{}\n{}\n", markdown(&header(), &rows(result)), footnote(job));
     write_atomically(&place("erf-table.md"), |file| file.write_all(text.as_bytes()))?;
     for (page, part) in measured.chunks(MOST_MAPS).enumerate() {
         let of = |m: &Measured| {

@@ -69,8 +69,7 @@ pub fn run(args: &Args) -> Result<()> {
         save::sparsity(dir, &report)?;
         let mut text = format!("# What is left of {}\n", report.model);
         for (title, header, rows) in &tables {
-            let header: Vec<&str> = header.iter().map(String::as_str).collect();
-            text.push_str(&format!("\n## {title}\n\n{}", markdown(&header, rows)));
+            text.push_str(&format!("\n## {title}\n\n{}", markdown(header, rows)));
         }
         text.push_str(&format!("\n{}\n", remarks.join("\n")));
         write_atomically(&dir.join("sparsity.md"), |file| file.write_all(text.as_bytes()))?;
@@ -84,7 +83,6 @@ pub fn run(args: &Args) -> Result<()> {
         return print_json(&report);
     }
     for (_, header, rows) in tables {
-        let header: Vec<&str> = header.iter().map(String::as_str).collect();
         say(table(&header, rows))?;
     }
     remarks.iter().try_for_each(say)

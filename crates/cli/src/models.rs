@@ -113,7 +113,7 @@ fn published_tables(name: &str, args: &Args) -> Result<()> {
         }
         say(format_args!("{}\n\n{}\n", found.title, found.about.join("\n\n")))?;
         let header = found.header();
-        say(table(&header.iter().map(String::as_str).collect::<Vec<_>>(), found.cells()))?;
+        say(table(&header, found.cells()))?;
         found.differences().iter().try_for_each(say)?;
     }
     Ok(())

@@ -31,10 +31,10 @@ pub fn note(line: impl Display) {
 }
 
 /// A table whose first column is text and whose others are numbers.
-pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
+pub fn table(header: &[impl AsRef<str>], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header.iter().map(Cell::new));
+    table.set_header(header.iter().map(|name| Cell::new(name.as_ref())));
     for row in rows {
         table.add_row(row.into_iter().enumerate().map(|(i, text)| {
             let numeric = i > 0 && text.chars().next().is_none_or(|c| c.is_ascii_digit() || "-+.–".contains(c));
@@ -45,10 +45,10 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
 }
 
 /// The same table in Markdown.
-pub fn markdown(header: &[&str], rows: &[Vec<String>]) -> String {
+pub fn markdown(header: &[impl AsRef<str>], rows: &[Vec<String>]) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let cell = |text: &str| text.replace('|', "\\|").replace(['\n', '\r'], " ");
-    let names: Vec<String> = header.iter().map(|name| cell(name)).collect();
+    let names: Vec<String> = header.iter().map(|name| cell(name.as_ref())).collect();
     let rules: Vec<String> = (0..header.len()).map(|i| if i == 0 { "---" } else { "---:" }.to_string()).collect();
     let mut text = line(&names) + &line(&rules);
     for row in rows {

@@ -22,7 +22,7 @@ pub struct PublishedErf {
     /// Its name in the paper.
     pub printed: &'static str,
     /// Area ratios in percent, one per threshold of [`THRESHOLDS`].
-    pub percent: [f64; 4],
+    pub percent: [f64; THRESHOLDS.len()],
 }
 
 /// Number of images behind the published figures.
