@@ -1,6 +1,7 @@
 //! The tests of the operators with the kernels for GPUs in place of the CPU's engines: on a GPU with
 //! `KERNELSCOPE_TEST_DEVICE=cuda` (feature `cuda`), else emulated.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the largest errors, captured by the test harness, are worth quoting")]
 #![allow(clippy::duplicate_mod, reason = "the golden tests are a program of their own too, with the same helpers")]
 
 #[path = "../common/mod.rs"]
