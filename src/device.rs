@@ -29,7 +29,7 @@ pub fn open(name: &str) -> Result<Device> {
     };
     match number {
         Some(number) => open_cuda(name, number),
-        None => Err(Error::argument("device", name, "cpu, cuda or cuda:N")),
+        None => Err(Error::argument("device", name, "cpu, cuda, or cuda:N")),
     }
 }
 
@@ -43,13 +43,13 @@ fn open_cuda(name: &str, number: usize) -> Result<Device> {
         Err(_) => "the driver cannot be used".to_string(),
     };
     let given = format!("{name}, but there is no usable NVIDIA GPU ({reason})");
-    Err(Error::argument("device", given, "a GPU that is there, or cpu"))
+    Err(Error::argument("device", given, "an existing GPU, or cpu"))
 }
 
 #[cfg(not(feature = "cuda"))]
 fn open_cuda(name: &str, _number: usize) -> Result<Device> {
     let allowed = "cpu; a GPU needs the feature `cuda` (docs/cuda.md)";
-    Err(Error::argument("device", format!("{name}, which this program was built without"), allowed))
+    Err(Error::argument("device", format!("{name}, but this program was built without support for it"), allowed))
 }
 
 /// The name of the device to take where none is named: the GPU, if the program was built for one.

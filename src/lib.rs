@@ -21,7 +21,7 @@
 //! | [`device`] | the CPU, or the GPU of this process |
 //! | [`files`] | files that appear complete or not at all |
 //! | [`ops`] | operators: oriented and dense depthwise convolution, norms, pointwise maps |
-//! | [`nn`] | layers, named parameters, seeded initialisation |
+//! | [`nn`] | layers, named parameters, seeded initialization |
 //! | [`zoo`] | networks and their registry |
 //! | [`weights`] | safetensors and PyTorch files in, safetensors out |
 //! | [`analysis`] | receptive fields, orientations, shape bias, sparsity, costs |

@@ -57,7 +57,7 @@ impl fmt::Display for Mismatch {
         let parts = [
             list(&self.missing, "missing", |name| short_name(name)),
             list(&self.unexpected, "unexpected", |name| short_name(name)),
-            list(&self.wrong_shape, "of wrong shape", WrongShape::to_string),
+            list(&self.wrong_shape, "with a wrong shape", WrongShape::to_string),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         write!(f, "weights in {file} do not fit the network: {}", parts.join(", "))

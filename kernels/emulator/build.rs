@@ -6,7 +6,7 @@ fn main() {
         .cpp(true)
         .std("c++17")
         .define("KS_EMULATOR", None)
-        // Fibres leave functions by longjmp, which the checks of glibc take for an attack.
+        // Fibers leave functions by longjmp, which the checks of glibc take for an attack.
         .flag("-U_FORTIFY_SOURCE")
         .flag("-Wno-unknown-pragmas")
         // A product and a sum are a multiply-add only where a kernel says so.

@@ -37,7 +37,7 @@ impl Confusion {
         for (label, answer) in pairs {
             for (name, class) in [("label", label), ("answer", answer)] {
                 if class >= n {
-                    return Err(Error::argument(name, class, format!("below {n}, the number of classes")));
+                    return Err(Error::argument(name, class, format!("less than {n}, the number of classes")));
                 }
             }
             counts[label * n + answer] += 1;

@@ -3,7 +3,7 @@
 //! ```text
 //! F = feature map of a stage       c = F[:, :, h' div 2, w' div 2]       L = sum(relu(c))
 //! G = dL / dimage                  S = sum over channels of relu(G)      A = mean of S over images
-//! D = log10(A + 1) / max           r(t) = ((2i+1)/h) * ((2i+1)/w) of the smallest centred square with share > t
+//! D = log10(A + 1) / max           r(t) = ((2i+1)/h) * ((2i+1)/w) of the smallest centered square with share > t
 //! ```
 //!
 //! Negative gradients are dropped per channel before summing. The paper's text sums over images where its script takes
@@ -64,7 +64,7 @@ impl Definition {
 pub struct Probe {
     /// Stage counted from 0; the last if `None`.
     pub stage: Option<usize>,
-    /// Row and column in the stage's feature map; its centre if `None`.
+    /// Row and column in the stage's feature map; its center if `None`.
     pub position: Option<(usize, usize)>,
 }
 
@@ -86,7 +86,7 @@ impl<'a> Erf<'a> {
         Erf { network, probe, size: None, found: (0, (0, 0)), stage_size: (0, 0), sum: Vec::new(), images: 0 }
     }
 
-    /// Adds one image (1, 3, H, W), normalised as the network expects. Returns its contribution map S, row-major.
+    /// Adds one image (1, 3, H, W), normalized as the network expects. Returns its contribution map S, row-major.
     ///
     /// # Errors
     /// If the image has another size than those before, the stage or position does not exist, or a value is not
@@ -99,7 +99,11 @@ impl<'a> Erf<'a> {
         if let Some((h, w)) = self.size
             && (h, w) != (height, width)
         {
-            return Err(Error::argument("image", format!("{height}x{width}"), format!("{h}x{w} like the first")));
+            return Err(Error::argument(
+                "image",
+                format!("{height}x{width}"),
+                format!("{h}x{w}, like the first image"),
+            ));
         }
         let place = || format!("image {} of the receptive field", self.images + 1);
         let sum = image.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
@@ -190,11 +194,11 @@ pub enum Measure {
     /// The share of D = log10(A + 1), as in the RepLKNet script and the published tables.
     #[default]
     Log,
-    /// The share of A itself, in which the centre weighs far more.
+    /// The share of A itself, in which the center weighs far more.
     Raw,
 }
 
-/// The share of the contribution in every centred square, from which the square of any threshold can be read at once.
+/// The share of the contribution in every centered square, from which the square of any threshold can be read at once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Squares {
     size: (usize, usize),
@@ -203,7 +207,7 @@ pub struct Squares {
 }
 
 impl Squares {
-    /// Adds up a map ring by ring. Squares have sides 2i+1 for i from 1 to `min(h, w) div 2 - 1`, centred on pixel
+    /// Adds up a map ring by ring. Squares have sides 2i+1 for i from 1 to `min(h, w) div 2 - 1`, centered on pixel
     /// (h div 2, w div 2). A map that has not `height * width` values has no squares.
     pub fn new(map: &ErfMap, measure: Measure) -> Self {
         let values = match measure {
@@ -237,7 +241,7 @@ impl Squares {
     }
 }
 
-/// The smallest centred squares that hold more than each threshold's share of D ([`Squares`]).
+/// The smallest centered squares that hold more than each threshold's share of D ([`Squares`]).
 ///
 /// ```
 /// use kernelscope::analysis::{erf::area_ratios, report::ErfMap};
@@ -252,7 +256,7 @@ pub fn area_ratios(map: &ErfMap, thresholds: &[f64]) -> Vec<AreaRatio> {
 }
 
 /// The lines along which a map of values (row-major, `width` columns) crosses `level`, as segments between points
-/// (x, y) in pixels; the centre of the first pixel is (0.5, 0.5). Marching squares with linear interpolation; the two
+/// (x, y) in pixels; the center of the first pixel is (0.5, 0.5). Marching squares with linear interpolation; the two
 /// cases that are ambiguous keep the high corners apart.
 ///
 /// ```
@@ -298,7 +302,7 @@ pub fn contour(values: &[f64], width: usize, level: f64) -> Vec<[(f32, f32); 2]>
 pub fn difference(a: &[f64], b: &[f64]) -> Result<Vec<f64>> {
     if a.len() != b.len() {
         let given = format!("{} and {} values", a.len(), b.len());
-        return Err(Error::argument("maps", given, "two maps of one size"));
+        return Err(Error::argument("maps", given, "two maps of the same size"));
     }
     Ok(a.iter().zip(b).map(|(a, b)| a - b).collect())
 }
@@ -319,7 +323,7 @@ pub fn read_npy(path: &Path) -> Result<ErfMap> {
     if let Some(index) = contribution.iter().position(|value| !value.is_finite() || *value < 0.0) {
         let (row, column, value) = (index / width, index % width, contribution[index]);
         let place = format!("has the value {value} at row {row}, column {column}");
-        return Err(Error::file(path, format!("{place}, allowed: finite contributions that are not negative")));
+        return Err(Error::file(path, format!("{place}, allowed: finite, nonnegative contributions")));
     }
     let model = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     Ok(ErfMap { model, stage: 0, position: (0, 0), height, width, images: 1, contribution })
@@ -402,7 +406,7 @@ mod tests {
 
     #[test]
     fn an_unreached_threshold_is_none() {
-        // All contribution in a corner that no centred square inside the image touches.
+        // All contribution in a corner that no centered square inside the image touches.
         let corner = map(16, 16, |r, c| if r == 0 && c == 0 { 1.0 } else { 0.0 });
         assert_eq!(area_ratios(&corner, &[0.2])[0], AreaRatio { threshold: 0.2, side: None, ratio: None });
         assert_eq!(area_ratios(&map(16, 16, |_, _| 0.0), &[0.2])[0].side, None);

@@ -42,7 +42,7 @@ impl KernelLayer {
         }
     }
 
-    /// Offsets of one channel's taps from the centre, in the order of its weights; none for a channel without an angle.
+    /// Offsets of one channel's taps from the center, in the order of its weights; none for a channel without an angle.
     pub fn offsets(&self, channel: usize) -> Vec<Tap> {
         match &self.shape {
             KernelShape::Oriented { taps, theta } => theta.get(channel).map_or(Vec::new(), |&t| tap_offsets(t, *taps)),

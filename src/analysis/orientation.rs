@@ -1,6 +1,6 @@
 //! Orientation of kernels: as built, and as learned.
 //!
-//! With energy `e_i = w_i^2` at tap position `(x_i, y_i) = (dw_i, -dh_i)` (y upwards), normalised to sum 1, and second
+//! With energy `e_i = w_i^2` at tap position `(x_i, y_i) = (dw_i, -dh_i)` (y upwards), normalized to sum 1, and second
 //! moments about the centroid `m_xx, m_yy, m_xy`:
 //!
 //! ```text
@@ -72,7 +72,7 @@ fn second_moments(points: &[(f64, f64, f64)], energy: f64) -> (Option<f64>, f64)
 /// Angles are computed from 32-bit numbers; this many degrees decide on which side of a border one falls.
 const TOLERANCE: f64 = 1e-3;
 
-/// Channels per bin of orientation: as built, and as learned, weighted by anisotropy. Bins are centred on multiples of
+/// Channels per bin of orientation: as built, and as learned, weighted by anisotropy. Bins are centered on multiples of
 /// their width, the first one on 0 degrees, which is also 180.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bins {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn bins_are_centred_and_wrap() {
+    fn bins_are_centered_and_wrap() {
         let channel = |built: f64, dominant: f64| ChannelOrientation {
             built: Some(built),
             dominant: Some(dominant),

@@ -28,7 +28,7 @@ pub struct ErfMap {
     pub contribution: Vec<f32>,
 }
 
-/// The smallest centred square that holds more than `threshold` of the log-scaled contribution.
+/// The smallest centered square that holds more than `threshold` of the log-scaled contribution.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct AreaRatio {
     /// Share of the total contribution, between 0 and 1.

@@ -68,7 +68,7 @@ impl Categories {
             return Err(Error::argument(
                 "classes",
                 format!("{} logits", logits.len()),
-                format!("a network of at least {needed} classes"),
+                format!("a network with at least {needed} classes"),
             ));
         }
         if let Some(bad) = logits.iter().find(|v| !v.is_finite()) {

@@ -66,8 +66,9 @@ impl FromStr for Address {
     /// ```
     fn from_str(text: &str) -> Result<Self> {
         let text = text.trim();
-        let wrong =
-            || Error::argument("address", format!("\"{text}\""), "PATH or PATH:CHANNEL, as stages.2.5.dwconv:17");
+        let wrong = || {
+            Error::argument("address", format!("\"{text}\""), "PATH or PATH:CHANNEL, for example stages.2.5.dwconv:17")
+        };
         let (path, channel) = match text.rsplit_once(':') {
             Some((path, channel)) => (path, Some(channel.parse().map_err(|_| wrong())?)),
             None => (text, None),
@@ -185,7 +186,7 @@ impl LayerTree {
         let channels = node.output.map_or(0, |output| output.channels);
         match address.channel {
             Some(channel) if channel >= channels => {
-                Err(Error::argument("channel", channel, format!("below {channels}, in {}", address.path)))
+                Err(Error::argument("channel", channel, format!("less than {channels}, in {}", address.path)))
             }
             _ => Ok(()),
         }

@@ -21,7 +21,7 @@ pub enum Init {
     /// width (LeCun et al., 1998).
     FanIn,
     /// Uniform between plus and minus `1 / sqrt(values per output)`: what PyTorch gives convolutions and linear maps,
-    /// and so what networks have whose code initialises nothing.
+    /// and so what networks have whose code initializes nothing.
     UniformFanIn,
     /// Uniform between plus and minus a bound.
     Uniform {
@@ -33,7 +33,7 @@ pub enum Init {
 }
 
 impl Init {
-    /// ConvNeXt's initialisation of weights: standard deviation 0.02, truncated at +-2.
+    /// ConvNeXt's initialization of weights: standard deviation 0.02, truncated at +-2.
     pub const WEIGHT: Init = Init::TruncatedNormal { std: 0.02, bound: 2.0 };
 
     /// The nearest initialization of candle's: it does not cut normal distributions off.
@@ -73,8 +73,8 @@ impl Init {
             Init::Uniform { bound } => return uniform(*bound, count, seed, name),
         };
         if !(std.is_finite() && std >= 0.0 && bound >= 0.0) {
-            let given = format!("a standard deviation of {std} cut off at {bound}");
-            return Err(Error::argument(format!("initial values of {name}"), given, "numbers that are not negative"));
+            let given = format!("a standard deviation of {std} truncated at {bound}");
+            return Err(Error::argument(format!("initial values of {name}"), given, "nonnegative numbers"));
         }
         let mut rng = rng::stream(seed, &[rng::hash_name(name)]);
         Ok((0..count).map(|_| truncated_normal(&mut rng, std, bound) as f32).collect())
@@ -85,7 +85,7 @@ impl Init {
 fn uniform(bound: f64, count: usize, seed: u64, name: &str) -> Result<Vec<f32>> {
     if !(bound.is_finite() && bound >= 0.0) {
         let given = format!("a bound of {bound}");
-        return Err(Error::argument(format!("initial values of {name}"), given, "a number that is not negative"));
+        return Err(Error::argument(format!("initial values of {name}"), given, "a nonnegative number"));
     }
     let mut rng = rng::stream(seed, &[rng::hash_name(name)]);
     Ok((0..count).map(|_| (bound * rng.random_range(-1.0..=1.0f64)) as f32).collect())

@@ -1,4 +1,4 @@
-//! Layers on the operators, the named parameters that they share, and seeded initialisation.
+//! Layers on the operators, the named parameters that they share, and seeded initialization.
 //!
 //! A network is built against a [`Scope`], which hands out parameters by name: fresh ones from a seed, or those of a
 //! checkpoint. So constructors always see final values (the angles of an oriented layer decide its taps), and what a

@@ -1,11 +1,11 @@
-//! Normalisation layers.
+//! Normalization layers.
 
 use super::{Init, Kind, Mode, Scope, Trace};
 use crate::ops::{Layout, batch_norm, grn, layer_norm};
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 
-/// Layer normalisation over channels with learned scale and shift (see [`crate::ops::layer_norm`]).
+/// Layer normalization over channels with learned scale and shift (see [`crate::ops::layer_norm`]).
 #[derive(Debug, Clone)]
 pub struct LayerNorm {
     path: String,
@@ -29,7 +29,7 @@ impl LayerNorm {
         })
     }
 
-    /// Normalises every position.
+    /// Normalizes every position.
     ///
     /// # Errors
     /// If the shape does not fit.
@@ -37,7 +37,7 @@ impl LayerNorm {
         layer_norm::layer_norm(x, &self.weight, &self.bias, layer_norm::EPS, self.layout)
     }
 
-    /// Weight and bias, for an operator that normalises as part of something larger.
+    /// Weight and bias, for an operator that normalizes as part of something larger.
     pub(super) fn parameters(&self) -> (&Tensor, &Tensor) {
         (&self.weight, &self.bias)
     }
@@ -48,7 +48,7 @@ impl LayerNorm {
     }
 }
 
-/// Batch normalisation over images and positions (Ioffe and Szegedy, 2015).
+/// Batch normalization over images and positions (Ioffe and Szegedy, 2015).
 ///
 /// ```text
 /// y = weight * (x - mean) / sqrt(var + 1e-5) + bias
@@ -89,7 +89,7 @@ impl BatchNorm {
         })
     }
 
-    /// Normalises `x` (N, C, H, W).
+    /// Normalizes `x` (N, C, H, W).
     ///
     /// # Errors
     /// If the shape does not fit, or a training batch has only one value per channel.
@@ -97,8 +97,8 @@ impl BatchNorm {
         if !mode.is_train() {
             let column = |t: &Tensor| t.reshape((1, self.channels, 1, 1));
             let scale = self.weight.div(&(&self.running_var + Self::EPS)?.sqrt()?)?;
-            let centred = x.broadcast_sub(&column(&self.running_mean)?)?;
-            return Ok(centred.broadcast_mul(&column(&scale)?)?.broadcast_add(&column(&self.bias)?)?);
+            let centered = x.broadcast_sub(&column(&self.running_mean)?)?;
+            return Ok(centered.broadcast_mul(&column(&scale)?)?.broadcast_add(&column(&self.bias)?)?);
         }
         let count = x.elem_count() / self.channels;
         if count < 2 {
@@ -135,7 +135,7 @@ impl BatchNorm {
     }
 }
 
-/// Global response normalisation (see [`crate::ops::grn`]) with `gamma` and `beta`, which start at zero: the identity.
+/// Global response normalization (see [`crate::ops::grn`]) with `gamma` and `beta`, which start at zero: the identity.
 #[derive(Debug, Clone)]
 pub struct ResponseNorm {
     path: String,
@@ -160,7 +160,7 @@ impl ResponseNorm {
         })
     }
 
-    /// Normalises (N, C, H, W).
+    /// Normalizes (N, C, H, W).
     ///
     /// # Errors
     /// If the shape does not fit.

@@ -32,7 +32,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether the optimiser may change it.
+    /// Whether the optimizer may change it.
     pub fn trainable(self) -> bool {
         matches!(self, Kind::Weight | Kind::NormWeight | Kind::Bias | Kind::Gamma)
     }
@@ -161,7 +161,7 @@ impl Params {
                 // A copy, since the given tensors may be this network's own, which cannot be written onto themselves.
                 values.push((&param.var, value.to_device(param.var.device())?.force_contiguous()?));
             } else if in_double(&value)? != in_double(&param.var)? {
-                return Err(Error::argument(name, "other angles", "those the network was built with"));
+                return Err(Error::argument(name, "other angles", "the angles that the network was built with"));
             }
         }
         values.into_iter().try_for_each(|(var, value)| Ok(var.set(&value)?))
@@ -336,7 +336,7 @@ impl Scope {
         self.shared.options.shapes_only
     }
 
-    /// The same place with another initialisation of weights, for it and its children.
+    /// The same place with another initialization of weights, for it and its children.
     pub fn with_init(&self, init: Init) -> Scope {
         Scope { init, ..self.clone() }
     }
@@ -371,7 +371,7 @@ impl Scope {
                 found => {
                     let found = found.map_or("none".into(), |param| format!("shape {:?}", param.var.dims()));
                     let given = format!("{found} for {name}");
-                    return Err(Error::argument("shared parameters", given, "those of the same network"));
+                    return Err(Error::argument("shared parameters", given, "the parameters of the same network"));
                 }
             },
             None => self.var(&name, &shape, kind, &init)?,
@@ -390,7 +390,7 @@ impl Scope {
         let count = shape.dims().iter().try_fold(1usize, |count, &side| count.checked_mul(side));
         let mut state = self.shared.lock();
         let Some(values) = count.and_then(|n| state.values.checked_add(n)).filter(|&n| n <= MAX_VALUES) else {
-            let allowed = format!("a network of at most {MAX_VALUES} values in all");
+            let allowed = format!("a network with at most {MAX_VALUES} values in total");
             return Err(Error::argument(format!("shape of {name}"), format!("{:?}", shape.dims()), allowed));
         };
         state.values = values;
@@ -431,7 +431,7 @@ impl Scope {
         Ok(Some(found.to_dtype(self.shared.options.dtype)?.reshape(shape)?.to_device(&self.shared.options.device)?))
     }
 
-    /// A convolution's or linear map's weight with the scope's initialisation ([`Init::WEIGHT`] unless changed).
+    /// A convolution's or linear map's weight with the scope's initialization ([`Init::WEIGHT`] unless changed).
     ///
     /// # Errors
     /// As [`Scope::param`].

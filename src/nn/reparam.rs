@@ -1,4 +1,4 @@
-//! Re-parameterisation: convolutions and batch norms that become one convolution, with the same results.
+//! Re-parameterization: convolutions and batch norms that become one convolution, with the same results.
 //!
 //! A batch norm in evaluation is a scale and a shift per channel, which the convolution before it can have taken in
 //! (Ding et al., RepVGG, CVPR 2021):
@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Parallel convolutions of one input add up to one; a smaller kernel is first padded with zeros on all sides, so that
-//! the centres meet. This holds at every stride at which both are padded by `k div 2`.
+//! the centers meet. This holds at every stride at which both are padded by `k div 2`.
 
 use super::BatchNorm;
 use crate::weights::TensorMap;
@@ -42,7 +42,7 @@ impl FoldedConv {
         let bias = (double("bias")? - (double("running_mean")? * &scale)?)?;
         let channels = scale.elem_count();
         if stored.dims().first() != Some(&channels) {
-            let allowed = format!("{channels} outputs, as {norm} has");
+            let allowed = format!("{channels} outputs, the same number as {norm}");
             return Err(Error::shape(format!("{conv}.weight"), stored.dims(), allowed));
         }
         let per_output: Vec<usize> = once(channels).chain(repeat_n(1, stored.rank() - 1)).collect();
@@ -53,15 +53,15 @@ impl FoldedConv {
     /// This convolution and a parallel one with a kernel that is not larger, both (O, I, kh, kw), as one.
     ///
     /// # Errors
-    /// If the smaller kernel has another number of channels, is larger, or cannot be centred on this one.
+    /// If the smaller kernel has another number of channels, is larger, or cannot be centered on this one.
     pub fn plus(&self, smaller: &FoldedConv) -> Result<Self> {
         let (large, small) = (self.weight.dims(), smaller.weight.dims());
         let (&[o, i, kh, kw], &[so, si, sh, sw]) = (large, small) else {
             let given = format!("weights of shapes {large:?} and {small:?}");
             return Err(Error::argument("parallel convolutions", given, "(outputs, inputs, height, width) for both"));
         };
-        if (so, si) != (o, i) || !is_centred(kh, sh) || !is_centred(kw, sw) {
-            let allowed = format!("({o}, {i}, height, width) with sides up to {kh}x{kw} that have the same centre");
+        if (so, si) != (o, i) || !is_centered(kh, sh) || !is_centered(kw, sw) {
+            let allowed = format!("({o}, {i}, height, width) with sides up to {kh}x{kw} and the same center");
             return Err(Error::shape("smaller kernel", small, allowed));
         }
         let padded = smaller.padded_to(kh, kw)?;
@@ -72,15 +72,15 @@ impl FoldedConv {
     /// This convolution with zeros on all sides of its kernel (O, I, kh, kw), to `height` rows and `width` columns.
     ///
     /// # Errors
-    /// If the kernel is larger, or cannot be centred on that size.
+    /// If the kernel is larger, or cannot be centered on that size.
     pub fn padded_to(&self, height: usize, width: usize) -> Result<Self> {
         let dims = self.weight.dims();
         let &[_, _, kh, kw] = dims else {
             let allowed = "(outputs, inputs, height, width)";
             return Err(Error::shape("kernel to pad", dims, allowed));
         };
-        if !is_centred(height, kh) || !is_centred(width, kw) {
-            let allowed = format!("sides up to {height}x{width} that have the same centre");
+        if !is_centered(height, kh) || !is_centered(width, kw) {
+            let allowed = format!("sides up to {height}x{width} and the same center");
             return Err(Error::shape("kernel to pad", dims, allowed));
         }
         let (rows, cols) = ((height - kh) / 2, (width - kw) / 2);
@@ -122,7 +122,7 @@ impl FoldedConv {
 }
 
 /// Whether zeros on both sides make `k` of a side `s`.
-fn is_centred(k: usize, s: usize) -> bool {
+fn is_centered(k: usize, s: usize) -> bool {
     s <= k && (k - s).is_multiple_of(2)
 }
 
@@ -144,13 +144,13 @@ mod tests {
     }
 
     #[test]
-    fn a_small_kernel_is_added_to_the_centre() {
+    fn a_small_kernel_is_added_to_the_center() {
         let sum = folded(&[2, 1, 5, 3]).plus(&folded(&[2, 1, 3, 1])).unwrap();
         // The scale is 2 / 4: a weight of 3 becomes 1.5, and every branch has the bias 1 - 4 / 2.
         let rows = sum.weight.get(1).unwrap().get(0).unwrap().to_vec2::<f64>().unwrap();
         for (i, row) in rows.iter().enumerate() {
-            let centre = if (1..4).contains(&i) { 3.0 } else { 1.5 };
-            assert_eq!(row, &[1.5, centre, 1.5], "row {i}");
+            let center = if (1..4).contains(&i) { 3.0 } else { 1.5 };
+            assert_eq!(row, &[1.5, center, 1.5], "row {i}");
         }
         let mut merged = TensorMap::new();
         sum.insert_into(&mut merged, "m").unwrap();

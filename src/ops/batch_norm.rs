@@ -1,4 +1,4 @@
-//! Batch normalisation in training (Ioffe and Szegedy, 2015): every channel by the statistics of its batch.
+//! Batch normalization in training (Ioffe and Szegedy, 2015): every channel by the statistics of its batch.
 //!
 //! ```text
 //! m = mean_{n,s} x        v = mean_{n,s} (x - m)^2        y = weight[c] * (x - m) / sqrt(v + eps) + bias[c]
@@ -87,7 +87,7 @@ fn per_channel<T: Element>(x: &[T], channels: usize, plane: usize, f: impl Fn(us
     totals
 }
 
-/// Normalises `x` (N, C, H, W) by its own batch `statistics`. Differentiable in x, weight and bias (both (C)); f32 and
+/// Normalizes `x` (N, C, H, W) by its own batch `statistics`. Differentiable in x, weight and bias (both (C)); f32 and
 /// f64.
 ///
 /// # Errors
@@ -96,7 +96,7 @@ pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, statistics: &Stati
     let (n, channels, h, w) = dims4("input", x)?;
     check_per_channel("weight", weight, channels)?;
     check_per_channel("bias", bias, channels)?;
-    storage::check_same("input, weight and bias", &[x, weight, bias])?;
+    storage::check_same("input, weight, and bias", &[x, weight, bias])?;
     let op = BatchNorm {
         channels,
         plane: h * w,

@@ -128,7 +128,7 @@ impl Element for f32 {
 }
 
 /// `exp(x)` for `x <= 0`, and 0 below -80: `2^n * 2^f` with a polynomial for `|f| <= 1/2` (relative error below 2e-7
-/// for moderate x). Without branches, and without conversions of types, so that it vectorises.
+/// for moderate x). Without branches, and without conversions of types, so that it vectorizes.
 #[inline(always)]
 fn exp_negative(x: f32) -> f32 {
     // Adding 1.5 * 2^23 rounds to an integer, and leaves it in the lowest bits.

@@ -1,4 +1,4 @@
-//! Global response normalisation (Woo et al., *ConvNeXt V2*, CVPR 2023, section 3.3): channels compete.
+//! Global response normalization (Woo et al., *ConvNeXt V2*, CVPR 2023, section 3.3): channels compete.
 //!
 //! ```text
 //! G[n,c] = sqrt(sum_s x[n,c,s]^2)        R[n,c] = G[n,c] / (mean_c G[n,c] + 1e-6)
@@ -24,7 +24,7 @@ use rayon::prelude::*;
 /// Added to the mean response.
 pub const EPS: f64 = 1e-6;
 
-/// Normalises `x` (N, C, H, W); `gamma` and `beta` are (C). Differentiable in all; f32 and f64.
+/// Normalizes `x` (N, C, H, W); `gamma` and `beta` are (C). Differentiable in all; f32 and f64.
 ///
 /// # Errors
 /// If shapes or dtypes do not fit.
@@ -42,7 +42,7 @@ pub fn grn(x: &Tensor, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
     let (_, channels, height, width) = dims4("input", x)?;
     check_per_channel("gamma", gamma, channels)?;
     check_per_channel("beta", beta, channels)?;
-    storage::check_same("input, gamma and beta", &[x, gamma, beta])?;
+    storage::check_same("input, gamma, and beta", &[x, gamma, beta])?;
     operator::apply(Grn { channels, positions: height * width }, [x, gamma, beta])
 }
 

@@ -42,7 +42,7 @@ impl MaxPool {
             }
         }
         if padding > kernel / 2 {
-            return Err(Error::argument("padding", padding, format!("at most {}, half the kernel", kernel / 2)));
+            return Err(Error::argument("padding", padding, format!("at most {} (half the kernel)", kernel / 2)));
         }
         Ok(MaxPool { kernel, stride, padding })
     }

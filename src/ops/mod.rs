@@ -10,12 +10,12 @@
 //! | [`depthwise2d`] | depthwise convolution with a rectangle | every 2-D network |
 //! | [`taplist`] | depthwise convolution with any list of taps per channel | pruned and merged kernels |
 //! | [`shiftwise`] | large kernels as sums of shifted small ones | Shift-wise networks |
-//! | [`layer_norm`] | normalisation over channels | ConvNeXt |
-//! | [`batch_norm`] | normalisation by the batch's statistics | ConvMixer, MobileNetV3, the small networks |
+//! | [`layer_norm`] | normalization over channels | ConvNeXt |
+//! | [`batch_norm`] | normalization by the batch's statistics | ConvMixer, MobileNetV3, the small networks |
 //! | [`pointwise`] | 1x1 convolution | every network |
 //! | [`gelu`] | `x * Phi(x)` | ConvNeXt, ConvMixer |
 //! | [`max_pool`] | maximum over windows | ResNet |
-//! | [`grn`] | global response normalisation | Shift-wise networks |
+//! | [`grn`] | global response normalization | Shift-wise networks |
 //! | [`relu6`] | `min(max(x, 0), 6)` | MobileNetV2 |
 //! | [`scale_residual`] | `x + s * gamma * f` | ConvNeXt blocks |
 //! | [`fused`] | layer norm or GELU with the pointwise convolution that follows | ConvNeXt blocks |
@@ -61,7 +61,7 @@ pub enum Layout {
 pub(crate) fn dims4(name: &str, tensor: &Tensor) -> Result<(usize, usize, usize, usize)> {
     match tensor.dims() {
         &[n, c, h, w] if n * c * h * w > 0 => Ok((n, c, h, w)),
-        dims => Err(Error::shape(name, dims, "four axes (N, C, H, W), none empty")),
+        dims => Err(Error::shape(name, dims, "four non-empty axes (N, C, H, W)")),
     }
 }
 

@@ -45,7 +45,7 @@ pub fn pointwise(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<T
         None => Tensor::zeros(outputs, x.dtype(), x.device())?,
     };
     check_per_channel("bias", &bias, outputs)?;
-    storage::check_same("input, weight and bias", &[x, weight, &bias])?;
+    storage::check_same("input, weight, and bias", &[x, weight, &bias])?;
     let op = Pointwise { n, channels, outputs, size: (height, width), biased };
     operator::apply(op, [x, weight, &bias])
 }
@@ -106,7 +106,7 @@ impl Pointwise {
     }
 }
 
-/// A sum in 16 independent lanes, so that it vectorises with the same rounding everywhere.
+/// A sum in 16 independent lanes, so that it vectorizes with the same rounding everywhere.
 fn lane_sum<T: Element>(values: &[T]) -> T {
     let mut lanes = [T::zero(); 16];
     let chunks = values.chunks_exact(16);

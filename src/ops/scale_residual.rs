@@ -39,7 +39,7 @@ use rayon::prelude::*;
 pub fn scale_residual(x: &Tensor, f: &Tensor, gamma: &Tensor, keep: &[f64]) -> Result<Tensor> {
     let (channels, positions) = check_branch(x, f, keep)?;
     check_per_channel("gamma", gamma, channels)?;
-    storage::check_same("input, branch and gamma", &[x, f, gamma])?;
+    storage::check_same("input, branch, and gamma", &[x, f, gamma])?;
     let op = ScaleResidual { keep: keep.to_vec(), channels, positions };
     operator::apply(op, [x, f, gamma])
 }

@@ -136,7 +136,7 @@ fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> candle_core::R
         (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
         _ => {
             let given = format!("dtype {dtype:?}, strides {:?}", layout.stride());
-            Err(Error::argument("target of an update", given, "contiguous f32").into())
+            Err(Error::argument("target of an update", given, "a contiguous f32 tensor").into())
         }
     }
 }
@@ -148,7 +148,7 @@ pub(crate) fn check_same(name: &str, tensors: &[&Tensor]) -> Result<()> {
             return Err(Error::argument(
                 name,
                 format!("dtypes {:?} and {:?}", tensors[0].dtype(), tensor.dtype()),
-                "one dtype for all arguments",
+                "the same dtype for all arguments",
             ));
         }
     }

@@ -52,12 +52,14 @@ fn read_header(source: &mut Source) -> Result<(u64, Metadata)> {
     let header_len = prefix.iter().rev().fold(0, |n, &b| (n << 8) | u64::from(b));
     if header_len > MAX_HEADER {
         return Err(source.fault(format!(
-            "is no safetensors file or a damaged one: its header length is {header_len}, allowed: up to {MAX_HEADER}"
+            "is not a safetensors file, or is damaged: its header length is {header_len}, allowed: up to {MAX_HEADER}"
         )));
     }
     let start = PREFIX + header_len;
     if start > len {
-        return Err(source.fault(format!("is truncated: its header ends at byte {start}, the file has {len} bytes")));
+        return Err(
+            source.fault(format!("is truncated: its header ends at byte {start}, but the file has {len} bytes"))
+        );
     }
     let header = source.read_at(PREFIX, header_len)?;
     // This also checks that the tensors' byte ranges fit their shapes and neither overlap nor leave gaps.
@@ -67,7 +69,7 @@ fn read_header(source: &mut Source) -> Result<(u64, Metadata)> {
         Some(end) if end == len => Ok((start, header)),
         Some(end) if end < len => Err(source.fault(format!("is damaged: {} bytes follow the last tensor", len - end))),
         _ => Err(source.fault(format!(
-            "is truncated: its tensors need {} bytes after byte {start}, the file has {len} bytes in all",
+            "is truncated: its tensors need {} bytes after byte {start}, but the file has {len} bytes in total",
             header.data_len()
         ))),
     }
@@ -110,11 +112,7 @@ pub fn save(path: &Path, tensors: &TensorMap, metadata: &BTreeMap<String, String
     let mut order: Vec<(&str, &Tensor, Dtype)> = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         if name == "__metadata__" {
-            return Err(Error::argument(
-                "tensor name",
-                name,
-                "any name but this one, which the format keeps for itself",
-            ));
+            return Err(Error::argument("tensor name", name, "any other name; the format reserves this one"));
         }
         let dtype = Dtype::from(tensor.dtype());
         element_type(dtype)

@@ -35,7 +35,7 @@ mod source;
 
 pub use crate::mismatch::{Mismatch, WrongShape};
 pub use flat::save;
-pub use kernel::centre_crop_kernel;
+pub use kernel::center_crop_kernel;
 
 use source::Source;
 
@@ -86,25 +86,22 @@ pub fn load_with(path: &Path, options: &LoadOptions) -> Result<Checkpoint> {
         }
         Kind::Safetensors => {
             if let Some(key) = &options.key {
-                return Err(source.fault(format!(
-                    "the entry {key} was asked for, but a safetensors file has no entries around its tensors"
-                )));
+                return Err(source
+                    .fault(format!("the entry {key} was requested, but a safetensors file has no nested entries")));
             }
             flat::read(&mut source)?
         }
         Kind::Legacy => {
             return Err(source.fault(
-                "is in PyTorch's old format from before zip files; load it with torch >= 1.6 and save it again with \
+                "is in PyTorch's old format, which is not a zip file; load it with torch >= 1.6 and save it again with \
                  torch.save",
             ));
         }
         Kind::Pointer => {
-            return Err(source.fault("is a Git LFS pointer instead of the weights; fetch the real file"));
+            return Err(source.fault("is a Git LFS pointer, not the weights; download the actual file"));
         }
         Kind::Other => {
-            return Err(
-                source.fault("is neither a safetensors file nor a PyTorch file saved by torch.save of torch >= 1.6")
-            );
+            return Err(source.fault("is neither a safetensors file nor a file saved by torch.save in torch >= 1.6"));
         }
     };
     Ok(Checkpoint { tensors, metadata, source: path.to_path_buf() })

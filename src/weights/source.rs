@@ -42,7 +42,7 @@ impl Source {
             Ok(size) if fits => size,
             _ => {
                 return Err(self.fault(format!(
-                    "is truncated or damaged: {len} bytes at {offset} are needed, the file has {}",
+                    "is truncated or damaged: {len} bytes at {offset} are needed, but the file has {}",
                     self.len
                 )));
             }

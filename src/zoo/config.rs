@@ -22,7 +22,7 @@ pub(super) fn check_count(name: &str, value: usize, most: usize) -> Result<()> {
     if (1..=most).contains(&value) { Ok(()) } else { Err(Error::argument(name, value, format!("1 to {most}"))) }
 }
 
-/// Refuses kernels that are too long, and even ones: they have no centre, so that a block could not add its output to
+/// Refuses kernels that are too long, and even ones: they have no center, so that a block could not add its output to
 /// its input.
 pub(super) fn check_kernel(name: &str, size: usize, oriented: bool) -> Result<()> {
     let most = if oriented { MAX_TAPS } else { MAX_SIDE };
@@ -194,7 +194,7 @@ impl KernelChoice {
 
 number_or_keyword!(KernelChoice, Taps, Replaced, "replaced");
 
-/// Replaces one field of a serialisable configuration, as `--set key=value` does. The value is read as TOML; a bare
+/// Replaces one field of a serializable configuration, as `--set key=value` does. The value is read as TOML; a bare
 /// comma-separated list is one too, and anything else is text.
 ///
 /// # Errors
@@ -209,7 +209,7 @@ number_or_keyword!(KernelChoice, Taps, Replaced, "replaced");
 /// # Ok::<(), kernelscope::Error>(())
 /// ```
 pub fn set_field<C: Serialize + for<'de> Deserialize<'de>>(config: &mut C, key: &str, value: &str) -> Result<()> {
-    let as_table = |e: toml::ser::Error| Error::argument("config", e, "a serialisable configuration");
+    let as_table = |e: toml::ser::Error| Error::argument("config", e, "a serializable configuration");
     let mut table = toml::Table::try_from(&*config).map_err(as_table)?;
     if !table.contains_key(key) {
         let keys: Vec<_> = table.keys().map(String::as_str).collect();

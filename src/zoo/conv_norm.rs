@@ -1,4 +1,4 @@
-//! A convolution and the batch norm after it, as torchvision's networks have them: the two are neighbours in the module
+//! A convolution and the batch norm after it, as torchvision's networks have them: the two are neighbors in the module
 //! tree, and their initial weights follow He et al. (2015).
 
 use crate::Result;

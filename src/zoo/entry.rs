@@ -25,11 +25,11 @@ pub struct Published {
 pub struct Preprocessing {
     /// Side of the input in pixels.
     pub size: usize,
-    /// Share of the resized shorter side that the centre crop keeps.
+    /// Share of the resized shorter side that the center crop keeps.
     pub crop_pct: f64,
-    /// Mean per colour channel, for values in [0, 1].
+    /// Mean per color channel, for values in [0, 1].
     pub mean: [f32; 3],
-    /// Standard deviation per colour channel.
+    /// Standard deviation per color channel.
     pub std: [f32; 3],
 }
 
@@ -47,10 +47,10 @@ impl Preprocessing {
     /// The metadata entry that stores this preprocessing in a checkpoint.
     ///
     /// # Errors
-    /// If it cannot be serialised.
+    /// If it cannot be serialized.
     pub fn metadata(&self) -> Result<(String, String)> {
         let text =
-            serde_json::to_string(self).map_err(|e| Error::argument("preprocessing", e, "serialisable values"))?;
+            serde_json::to_string(self).map_err(|e| Error::argument("preprocessing", e, "serializable values"))?;
         Ok((PREPROCESSING_KEY.to_string(), text))
     }
 
@@ -63,7 +63,7 @@ impl Preprocessing {
         let Some(text) = checkpoint.metadata.get(PREPROCESSING_KEY) else { return Ok(None) };
         let read = serde_json::from_str(text);
         read.map(Some).map_err(|e| {
-            Error::file(&checkpoint.source, format!("its stored preprocessing of images is not readable: {e}"))
+            Error::file(&checkpoint.source, format!("its stored preprocessing of images cannot be read: {e}"))
         })
     }
 }

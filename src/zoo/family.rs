@@ -149,7 +149,7 @@ pub trait Family: fmt::Debug + Clone + PartialEq + Serialize + DeserializeOwned 
     fn merge(&self, _tensors: &TensorMap, _how: Merge) -> Result<(Self, TensorMap)> {
         Err(Error::argument(
             "network",
-            "one without parallel kernels to merge",
+            "one that has no parallel kernels to merge",
             "a re-parameterizable network, as a RepLKNet is",
         ))
     }

@@ -1,4 +1,4 @@
-//! The normalisation of pooled features before a classifier, of either kind.
+//! The normalization of pooled features before a classifier, of either kind.
 
 use super::convnext::NormKind;
 use crate::Result;
@@ -6,7 +6,7 @@ use crate::nn::{BatchNorm, LayerNorm, Mode, Scope, Trace};
 use crate::ops::Layout;
 use candle_core::Tensor;
 
-/// What normalises the pooled features (N, C).
+/// What normalizes the pooled features (N, C).
 pub(super) enum HeadNorm {
     Layer(LayerNorm),
     Batch(BatchNorm),

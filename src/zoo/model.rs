@@ -23,7 +23,7 @@ impl Features {
 
 /// What every family implements.
 pub trait Model: Send + Sync {
-    /// Feature maps of all stages for images (N, 3, H, W), normalised as the network expects.
+    /// Feature maps of all stages for images (N, 3, H, W), normalized as the network expects.
     ///
     /// # Errors
     /// If the image size does not fit.

@@ -211,7 +211,7 @@ impl Network {
     fn check_images(&self, x: &Tensor) -> Result<()> {
         match x.dims() {
             &[n, 3, h, w] if n > 0 && h > 0 && w > 0 => Ok(()),
-            dims => Err(Error::shape("images", dims, "(N, 3, H, W), none of them 0")),
+            dims => Err(Error::shape("images", dims, "(N, 3, H, W) with no axis of length 0")),
         }
     }
 }

@@ -144,7 +144,7 @@ fn other(name: &'static str, paper: &'static str, config: fn() -> ModelConfig, p
 }
 
 const REPLK: &str = "Ding et al., Scaling Up Your Kernels to 31x31 (RepLKNet), CVPR 2022";
-const REPLK_WEIGHTS: &str = "links in the readme of the DingXiaoH/RepLKNet-pytorch repository";
+const REPLK_WEIGHTS: &str = "links in the README of the DingXiaoH/RepLKNet-pytorch repository";
 
 /// All RepLKNets of the paper.
 fn replknets() -> Vec<Entry> {
@@ -246,7 +246,7 @@ fn builtin() -> Vec<Entry> {
                 28.5,
                 4.4,
                 82.2,
-                "4.46 GMACs, cut off to 4.4 in Tables 3, 6 and 9 (Table 8 prints 4.5 for the same network)",
+                "4.46 GMACs, truncated to 4.4 in Tables 3, 6, and 9 (Table 8 prints 4.5 for the same network)",
             ),
         ),
         convnext("convnext-t-1dpp", || ConvNextConfig::tiny(Variant::OneDPlus).into(), published(29.2, 4.7, 82.4, "")),
@@ -301,7 +301,7 @@ fn builtin() -> Vec<Entry> {
                 params_m: None,
                 gmacs: None,
                 top1: None,
-                remark: "kernel not stated in the paper: the replaced sizes are kept",
+                remark: "the paper does not state the kernel sizes; those of the replaced kernels are kept",
             },
         ),
     ];

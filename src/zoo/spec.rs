@@ -39,14 +39,14 @@ impl Stored {
     fn of(checkpoint: &Checkpoint) -> Result<Option<Self>> {
         let Some(text) = checkpoint.metadata.get(SPEC_KEY) else { return Ok(None) };
         let unreadable = |e: &dyn std::fmt::Display| {
-            Error::file(&checkpoint.source, format!("its stored network configuration is not readable: {e}"))
+            Error::file(&checkpoint.source, format!("its stored network configuration cannot be read: {e}"))
         };
         let stored = serde_json::from_str::<Stored>(text).map_err(|e| unreadable(&e))?;
         match (&stored.checksum, Stored::checksum_of(&stored.spec).map_err(|e| unreadable(&e))?) {
             (Some(sum), Some(ours)) if *sum != ours => Err(unreadable(&Error::argument(
                 "checksum of the index tables",
                 sum,
-                format!("{ours}, that of its configuration"),
+                format!("{ours}, the checksum for its configuration"),
             ))),
             _ => Ok(Some(stored)),
         }
@@ -117,8 +117,8 @@ impl ModelSpec {
         match (sum, Stored::checksum_of(self)?) {
             (Some(sum), Some(ours)) if *sum != ours => {
                 return Err(misfit(format!(
-                    "it was trained with index tables of the checksum {sum}, and those of this configuration have {ours} \
-                     (reps is another number)"
+                    "it was trained with index tables whose checksum is {sum}, but the checksum for this configuration \
+                     is {ours} (reps differs)"
                 )));
             }
             _ => {}
@@ -138,10 +138,10 @@ impl ModelSpec {
     /// The metadata entry that stores this specification in a checkpoint.
     ///
     /// # Errors
-    /// If it cannot be serialised.
+    /// If it cannot be serialized.
     pub fn metadata(&self) -> Result<(String, String)> {
         let stored = Stored { spec: self.clone(), checksum: Stored::checksum_of(self)? };
-        let text = serde_json::to_string(&stored).map_err(|e| Error::argument("config", e, "serialisable values"))?;
+        let text = serde_json::to_string(&stored).map_err(|e| Error::argument("config", e, "serializable values"))?;
         Ok((SPEC_KEY.to_string(), text))
     }
 

@@ -261,7 +261,7 @@ fn sectors_and_conflicts_are_counted() {
             .unwrap();
     });
     let counts = launches[0].counts;
-    // Two warps write 32 neighbours, 8 apart and 32 words of one bank, and read the latter back.
+    // Two warps write 32 neighbors, 8 apart and 32 words of one bank, and read the latter back.
     assert_eq!((counts.global_writes, counts.sectors_written), (4, 2 * 4 + 2 * 32));
     assert_eq!((counts.shared_writes, counts.shared_write_cycles), (2, 2 * 32));
     assert_eq!((counts.shared_reads, counts.shared_read_cycles), (4, 2 * 32 + 2));

@@ -1,4 +1,4 @@
-//! Steps of the optimiser, averaged weights and masks with kernels: bit by bit what the CPU computes.
+//! Steps of the optimizer, averaged weights and masks with kernels: bit by bit what the CPU computes.
 
 use crate::common::{device, fill_signed, on_device, spec};
 use candle_core::backprop::GradStore;

@@ -115,7 +115,7 @@ fn only_what_can_be_merged_is_merged_in_a_mobilenet() {
 }
 
 #[test]
-fn checkpoints_of_every_mobilenet_form_are_recognised() {
+fn checkpoints_of_every_mobilenet_form_are_recognized() {
     let x = random("images", &[1, 3, 40, 40]);
     for (overrides, how) in [
         (&["kernel=9", "classes=5"][..], None),
@@ -254,8 +254,8 @@ impl Definition {
         let y = x.conv2d(weight, weight.dim(2).unwrap() / 2, stride, 1, 1).unwrap();
         let column = |leaf: &str| self.0[&format!("{norm}.{leaf}")].reshape((1, (), 1, 1)).unwrap();
         let scale = (column("weight") / (column("running_var") + 1e-5).unwrap().sqrt().unwrap()).unwrap();
-        let centred = y.broadcast_sub(&column("running_mean")).unwrap();
-        centred.broadcast_mul(&scale).unwrap().broadcast_add(&column("bias")).unwrap()
+        let centered = y.broadcast_sub(&column("running_mean")).unwrap();
+        centered.broadcast_mul(&scale).unwrap().broadcast_add(&column("bias")).unwrap()
     }
 
     fn logits(&self, image: &Tensor, depths: [usize; 4]) -> Tensor {

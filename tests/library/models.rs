@@ -1,5 +1,5 @@
 //! Every registered network: training passes, traces, checkpoints, seeds, configuration fields and published counts;
-//! and the layers whose behaviour differs between training and evaluation.
+//! and the layers whose behavior differs between training and evaluation.
 
 use crate::common::{bits, max_abs_diff, prints_as, random, values};
 use candle_core::{DType, Device, Tensor};
@@ -761,7 +761,7 @@ fn batch_norm_keeps_running_statistics() {
     let read = |name: &str| values(params.get(&format!("bn.{name}")).unwrap().var.as_tensor());
     params.get("bn.weight").unwrap().var.set(&Tensor::new(&[2f32, -1.0], &Device::Cpu).unwrap()).unwrap();
     params.get("bn.bias").unwrap().var.set(&Tensor::new(&[0.5f32, 3.0], &Device::Cpu).unwrap()).unwrap();
-    let normalised = |x: &[f64], stats: &[(f64, f64)]| -> Vec<f64> {
+    let normalized = |x: &[f64], stats: &[(f64, f64)]| -> Vec<f64> {
         let (weight, bias) = ([2.0, -1.0], [0.5, 3.0]);
         let channel = |i: usize| i / plane % channels;
         x.iter()
@@ -778,7 +778,7 @@ fn batch_norm_keeps_running_statistics() {
         let x = (x + f64::from(step)).unwrap();
         let stats = moments(&values(&x), n, channels, plane);
         let y = layer.forward(&x, Mode::Train { seed: 0 }).unwrap();
-        assert!(max_abs_diff(&values(&y), &normalised(&values(&x), &stats)) < 1e-4, "step {step}");
+        assert!(max_abs_diff(&values(&y), &normalized(&values(&x), &stats)) < 1e-4, "step {step}");
         let count = (n * plane) as f64;
         for c in 0..channels {
             mean[c] = 0.9 * mean[c] + 0.1 * stats[c].0;
@@ -791,7 +791,7 @@ fn batch_norm_keeps_running_statistics() {
     let x = random("evaluation", &[n, channels, 4, 5]);
     let y = layer.forward(&x, Mode::Eval).unwrap();
     let stats = [(mean[0], var[0]), (mean[1], var[1])];
-    assert!(max_abs_diff(&values(&y), &normalised(&values(&x), &stats)) < 1e-4);
+    assert!(max_abs_diff(&values(&y), &normalized(&values(&x), &stats)) < 1e-4);
     assert!(max_abs_diff(&read("running_mean"), &mean) < 1e-5, "evaluation changes nothing");
     let single = random("one", &[1, channels, 1, 1]);
     assert!(layer.forward(&single, Mode::Train { seed: 0 }).is_err(), "one value has no variance");

@@ -128,7 +128,7 @@ fn only_what_can_be_merged_is_merged_in_a_replknet() {
 }
 
 #[test]
-fn checkpoints_of_every_replknet_form_are_recognised() {
+fn checkpoints_of_every_replknet_form_are_recognized() {
     let x = random("images", &[1, 3, 48, 48]);
     for (overrides, how) in [
         (&["kernel=9,11,13,5", "small_kernel=3", "classes=5"][..], None),
@@ -191,7 +191,7 @@ fn a_replknet_loads_into_its_downstream_form() {
     for (ours, map) in stages(&merged, &x).iter().zip(&maps) {
         assert!(max_abs_diff(&values(ours), &values(map)) < 1e-4);
     }
-    // Norms on the maps, as RepLKNet-XL has them: what the next stage gets is not normalised.
+    // Norms on the maps, as RepLKNet-XL has them: what the next stage gets is not normalized.
     let normed = [&SMALL[..], &["backbone=true", "stage_norms=true"]].concat();
     let normed = filled(spec("replknet-31b", &normed), DType::F32);
     let names: Vec<&str> = normed.params().iter().map(|(name, _)| name).collect();
@@ -208,7 +208,7 @@ fn a_replknet_loads_into_its_downstream_form() {
         let expected = expected.broadcast_add(&read("bias")).unwrap();
         assert!(max_abs_diff(&values(ours), &values(&expected)) < 1e-4, "stage {stage}");
     }
-    assert!(load(normed.params().tensors()).is_ok(), "norms on the maps are recognised");
+    assert!(load(normed.params().tensors()).is_ok(), "norms on the maps are recognized");
 }
 
 #[test]

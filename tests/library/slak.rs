@@ -195,7 +195,7 @@ fn only_what_can_be_merged_is_merged_in_a_slak() {
 }
 
 #[test]
-fn checkpoints_of_every_slak_form_are_recognised() {
+fn checkpoints_of_every_slak_form_are_recognized() {
     let x = random("images", &[1, 3, 48, 48]);
     for (name, overrides, form) in [
         ("nano-slak", &["kernel=9,11,13,5", "small_kernel=3", "classes=5"][..], None),

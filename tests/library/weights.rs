@@ -8,7 +8,7 @@ use kernelscope::files::write_atomically;
 use kernelscope::rng::stream;
 use kernelscope::weights::keys::{strip_prefixes, unwrap_downstream};
 use kernelscope::weights::{
-    Checkpoint, LoadOptions, Mismatch, TensorMap, WrongShape, centre_crop_kernel, load, load_with, save,
+    Checkpoint, LoadOptions, Mismatch, TensorMap, WrongShape, center_crop_kernel, load, load_with, save,
 };
 use rand::RngExt;
 
@@ -432,9 +432,9 @@ fn downstream_names_become_those_of_the_classifier() {
 }
 
 #[test]
-fn kernels_are_cropped_and_padded_about_their_centre() {
+fn kernels_are_cropped_and_padded_about_their_center() {
     let weight = Tensor::arange(0f32, 10.0, &Device::Cpu).unwrap().reshape((2, 1, 1, 5)).unwrap();
-    let resized = |taps| centre_crop_kernel(&weight, taps).unwrap();
+    let resized = |taps| center_crop_kernel(&weight, taps).unwrap();
     assert_eq!(resized(3).dims(), [2, 1, 1, 3]);
     assert_eq!(resized(3).flatten_all().unwrap().to_vec1::<f32>().unwrap(), [1.0, 2.0, 3.0, 6.0, 7.0, 8.0]);
     assert_eq!(
@@ -443,7 +443,7 @@ fn kernels_are_cropped_and_padded_about_their_centre() {
     );
     let wide = resized(7).flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(wide[..7], [0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 0.0]);
-    assert!(centre_crop_kernel(&weight, 4).is_err() && centre_crop_kernel(&weight, 0).is_err());
-    assert!(centre_crop_kernel(&weight.narrow(3, 0, 4).unwrap(), 3).is_err());
-    assert!(centre_crop_kernel(&Tensor::new(0f32, &Device::Cpu).unwrap(), 3).is_err());
+    assert!(center_crop_kernel(&weight, 4).is_err() && center_crop_kernel(&weight, 0).is_err());
+    assert!(center_crop_kernel(&weight.narrow(3, 0, 4).unwrap(), 3).is_err());
+    assert!(center_crop_kernel(&Tensor::new(0f32, &Device::Cpu).unwrap(), 3).is_err());
 }

@@ -131,8 +131,9 @@ pub fn run(headless: bool) -> Result<String, String> {
         fill(&mut viewer);
         Box::new(Bench { viewer, frame: 0, last: None, times: Times::default(), done })
     })?;
-    let times =
-        times.recv_timeout(Duration::from_secs(1)).map_err(|_| "the window was closed too early".to_string())?;
+    let times = times
+        .recv_timeout(Duration::from_secs(1))
+        .map_err(|_| "the window was closed before the measurement was complete".to_string())?;
     Ok(times.report("In a window"))
 }
 

@@ -12,10 +12,10 @@ pub struct LookArgs {
     /// Row and column in the stage's feature map; its center if left out
     #[arg(long, value_name = "ROW,COL", value_parser = parse_position)]
     pub position: Option<(usize, usize)>,
-    /// Side of the receptive field's images in pixels
+    /// Side of the images of the receptive field, in pixels
     #[arg(long)]
     pub size: Option<usize>,
-    /// Number of the receptive field's images
+    /// Number of images of the receptive field
     #[arg(long)]
     pub images: Option<usize>,
     /// Colors of the receptive field: log, linear, or power:EXPONENT
@@ -39,13 +39,13 @@ pub struct LookArgs {
     /// How several receptive fields are shown: side, swipe, or difference
     #[arg(long, value_name = "HOW", value_parser = parse_arrangement)]
     pub arrange: Option<Arrangement>,
-    /// Border of the swipe, 0 to 1
+    /// Position of the swipe divider, from 0 to 1
     #[arg(long, value_name = "SHARE", value_parser = parse_share)]
     pub swipe: Option<f32>,
     /// Part of the image to show: its center as shares of the width and height, and the magnification
     #[arg(long, value_name = "X,Y,ZOOM", value_parser = parse_camera)]
     pub camera: Option<Camera>,
-    /// Order of kernels: channel, norm, anisotropy, or orientation
+    /// Order of the kernels: channel, norm, anisotropy, or orientation
     #[arg(long, value_name = "ORDER", value_parser = parse_sort)]
     pub sort: Option<KernelSort>,
     /// Show the kernels of the form for inference

@@ -44,7 +44,7 @@ pub fn cuda_check() -> Result<(), String> {
     if !output.status.success() {
         return Err(format!("--device cpu failed: {}", String::from_utf8_lossy(&output.stderr)));
     }
-    println!("with --device cpu it runs");
+    println!("with --device cpu, it runs");
     Ok(())
 }
 
@@ -86,7 +86,7 @@ pub fn gpu_check() -> Result<(), String> {
     let sanitizer = cuda::home().map(|home| home.join("bin/compute-sanitizer")).filter(|path| path.exists());
     let sanitizer = sanitizer.unwrap_or(PathBuf::from("compute-sanitizer"));
     if Command::new(&sanitizer).arg("--version").output().is_err() {
-        return Err(format!("the tests pass, but {} was not found: no races looked for", sanitizer.display()));
+        return Err(format!("the tests pass, but {} was not found, so races were not checked", sanitizer.display()));
     }
     for tool in ["memcheck", "racecheck", "initcheck", "synccheck"] {
         // A list, since a path may have spaces.
@@ -115,6 +115,10 @@ pub fn bundle() -> Result<(), String> {
     if bytes > MOST_BYTES {
         return Err(format!("{} has {bytes} bytes, more than {MOST_BYTES}", archive.display()));
     }
-    println!("{} has {:.1} MB; there, `gpu-bundle/run.sh`", archive.display(), bytes as f64 / 1e6);
+    println!(
+        "{} has {:.1} MB; on the machine with a GPU, run `gpu-bundle/run.sh`",
+        archive.display(),
+        bytes as f64 / 1e6
+    );
     Ok(())
 }

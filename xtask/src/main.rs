@@ -76,18 +76,28 @@ fn start(arguments: &[String]) -> Result<(), String> {
 fn test(arguments: &[String]) -> Result<(), String> {
     tidy::check(&root())?;
     if let Err(message) = packages::display() {
-        eprintln!("xtask: the viewer's window will not be tried: {message}");
+        eprintln!("xtask: the test of the viewer's window is skipped: {message}");
     }
     // The notebook kernel has a profile of its own.
     run(cargo().args(["test", "--release", "--workspace", "--exclude", "kernelscope-jupyter"]).args(arguments))?;
     if !arguments.is_empty() {
         return Ok(());
     }
+    outside()?;
     match packages::python().and_then(|()| cuda::toolchain(&cuda::usual_folder())) {
         Ok(()) => gpu::lint()?,
-        Err(message) => eprintln!("xtask: the feature cuda will not be compiled: {message}"),
+        Err(message) => eprintln!("xtask: compiling the feature cuda is skipped: {message}"),
     }
     notebooks::test()
+}
+
+/// Tests a crate outside of the workspace, as a user of the library has one: with the versions of the workspace, so that
+/// what both consist of is compiled once.
+fn outside() -> Result<(), String> {
+    let package = root().join("tests/outside");
+    files::write(&package.join("Cargo.lock"), &files::read(&root().join("Cargo.lock"))?)?;
+    let test = ["test", "--release", "--manifest-path"];
+    run(cargo().args(test).arg(package.join("Cargo.toml")).env("CARGO_TARGET_DIR", target()))
 }
 
 /// The root of the source tree.

@@ -56,7 +56,9 @@ pub fn test() -> Result<(), String> {
     let copies = copy_notebooks(&places, "run")?;
     execute(&places, &copies)?;
     if let Err(message) = packages::python() {
-        eprintln!("xtask: no Python 3 with venv ({message}): no tests with a Jupyter client, JupyterLab and nbconvert");
+        eprintln!(
+            "xtask: no Python 3 with venv ({message}); tests with a Jupyter client, JupyterLab, and nbconvert are skipped"
+        );
     } else {
         with_python(&places)?;
     }
@@ -66,7 +68,7 @@ pub fn test() -> Result<(), String> {
 /// The tests that need Python 3.
 fn with_python(places: &Places) -> Result<(), String> {
     if let Err(message) = packages::browser() {
-        eprintln!("xtask: no Chromium ({message}): JupyterLab will not be tried");
+        eprintln!("xtask: no Chromium ({message}); the test of JupyterLab is skipped");
     }
     let python = python::environment(&places.venv(), &PYTHON)?;
     run(places.command(places.kernel()).arg("install").arg("--prefix").arg(places.venv()))?;

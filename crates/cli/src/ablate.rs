@@ -20,30 +20,30 @@ use std::sync::atomic::{AtomicUsize, Ordering};
     kernelscope ablate ablations/oriented1d-table7.toml --out runs/table7 --table-only\n  \
     kernelscope ablate ablations/oriented1d-table7.toml --out runs/longer --base train.epochs=40 --seeds 0,1,2,3,4\n\n\
     Trains every variant of the grid with every seed, each as a run in OUT/runs, and writes OUT/ablation.csv,\n\
-    OUT/summary.csv, .md and .html, and OUT/figures. Ctrl-C stops it; the same command goes on where it stopped.")]
+    OUT/summary.csv, .md, and .html, and OUT/figures. Ctrl-C stops it; the same command resumes it.")]
 pub struct Args {
     /// Grid file (see `ablations/`)
     #[arg(value_name = "GRID.toml")]
     grid: PathBuf,
-    /// Folder of the runs, tables and figures
+    /// Folder for the runs, tables, and figures
     #[arg(long, value_name = "DIR", required_unless_present = "list")]
     out: Option<PathBuf>,
-    /// Runs trained at once; each gets its share of the threads. As many as threads, up to 8, if left out
+    /// Number of runs to train at once, each with its share of the threads; by default one per thread, up to 8
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
-    /// Train only this part of the runs: I/N, with I from 1 to N
+    /// Train only part I of N of the runs, with I from 1 to N
     #[arg(long, value_name = "I/N")]
     shard: Option<String>,
-    /// Print the runs with their parameters and multiply-adds, and how far they are; train nothing
+    /// List the runs with their parameters, multiply-adds, and progress; train nothing
     #[arg(long, visible_alias = "dry-run")]
     list: bool,
-    /// Make tables and figures from what is finished; train nothing (so that --jobs has no effect)
+    /// Make tables and figures from the finished runs; train nothing (--jobs has no effect)
     #[arg(long, conflicts_with_all = ["list", "shard"])]
     table_only: bool,
     /// Change a setting of the grid's base, for example train.epochs=40
     #[arg(long = "base", value_name = "KEY=VALUE")]
     base: Vec<String>,
-    /// Other seeds than the grid's
+    /// Use these seeds instead of the grid's
     #[arg(long, value_name = "SEEDS", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seeds: Option<Vec<u64>>,
     /// Print JSON
@@ -128,7 +128,7 @@ fn keep_grid(file: &Path, ablation: &Ablation) -> Result<()> {
 fn failed(ablation: &Ablation, failures: &[Failure], of: usize, written: Result<()>) -> Error {
     let each: Vec<String> = failures.iter().map(|failure| format!("{}: {}", failure.job, failure.error)).collect();
     let tables = match written {
-        Ok(()) => "the tables hold the others",
+        Ok(()) => "the tables contain the others",
         Err(_) => "there is no table yet",
     };
     let message = format!("{} of {of} runs failed ({}); {tables}", failures.len(), each.join("; "));

@@ -32,19 +32,19 @@ enum What {
 /// Arguments of both.
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// Number of threads; one per core, or RAYON_NUM_THREADS, if left out
+    /// Number of threads; by default RAYON_NUM_THREADS or one per core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
     threads: Option<u64>,
-    /// Repeat less often, for a first impression
+    /// Repeat each measurement fewer times, for a first impression
     #[arg(long)]
     quick: bool,
-    /// Go through everything so often and keep the shortest runs: for machines that others use too
+    /// Go through everything N times and keep the shortest runs, for machines that others use too
     #[arg(long, value_name = "N", default_value = "1")]
     rounds: NonZeroUsize,
-    /// Measure the same with another library, with as many threads
+    /// Also measure the same in another library, with as many threads
     #[arg(long, value_enum)]
     peer: Option<PeerName>,
-    /// The Python that has the other library
+    /// The Python interpreter that has the other library
     #[arg(long, value_name = "PATH", default_value = "python3", requires = "peer")]
     python: PathBuf,
     /// Print JSON
@@ -54,7 +54,7 @@ struct Common {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum PeerName {
-    /// PyTorch, in the faster of its layouts NCHW and channels_last
+    /// PyTorch, in the faster of its two layouts, NCHW and channels_last
     Torch,
 }
 
@@ -90,32 +90,33 @@ impl Common {
     kernelscope bench ops --quick --filter 56x56\n  \
     kernelscope bench ops --peer torch --rounds 3 --out results/\n  \
     kernelscope bench ops --list\n\n\
-    The machine's copy bandwidth and arithmetic peak are measured first. `roofline` is the share of the time that they\n\
-    alone would take: above 100 % the images stay in the cache between repetitions. Only multiply-adds that read inside\n\
-    the image count. `forward and gradients` are the operator's own passes; `through backward()` adds what candle does\n\
-    with gradients. PyTorch runs a row in place of an oriented kernel, and the whole square in place of a pruned one.\n\
-    With --device cuda every pass is timed by itself, by the GPU's clock, after a check against the CPU's result.\n\n\
-    The results also go to a CSV file, named after the machine; to one that ends in `-part` if not all cases were\n\
-    measured, or not as listed, or quickly. It is written at the end.")]
+    The machine's copy bandwidth and arithmetic peak are measured first. `roofline` is the least time that they\n\
+    allow, divided by the measured time; it exceeds 100% if images stay in the cache between repetitions. Only\n\
+    multiply-adds that read inside the image count. `forward and gradients` are the operator's own passes;\n\
+    `through backward()` adds what candle does with gradients. PyTorch runs a row in place of an oriented kernel, and\n\
+    the whole square in place of a pruned one. With --device cuda, every pass is timed by itself, by the GPU's clock,\n\
+    after its result has been checked against the CPU's.\n\n\
+    The results are also written to a CSV file named after the machine, at the end. Its name ends in `-part` if only\n\
+    some cases were measured, if they were changed, or with --quick.")]
 struct OpsArgs {
     /// Only cases whose name contains this (see --list)
     #[arg(long, value_name = "SUBSTR")]
     filter: Option<String>,
-    /// List the cases and measure nothing
+    /// List the cases without measuring them
     #[arg(long)]
     list: bool,
     #[command(flatten)]
     common: Common,
-    /// Folder for the CSV file
+    /// Folder for the CSV file of results
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
     /// Type of the values on a GPU
     #[arg(long, value_enum, default_value = "f32")]
     dtype: DtypeName,
-    /// Images per batch in every case, in place of 4, or of 64 on a GPU
+    /// Images per batch in every case, instead of 4, or 64 on a GPU
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     images: Option<u64>,
-    /// Channels in every case, in place of the papers'
+    /// Channels in every case, instead of the papers'
     #[arg(long, value_name = "C", value_parser = clap::value_parser!(u64).range(1..))]
     channels: Option<u64>,
 }
@@ -126,10 +127,10 @@ struct OpsArgs {
     kernelscope bench models convnext-t convnext-t-1d --train --peer torch\n  \
     kernelscope bench models convnext-t-1d --batch 1 --threads 1 --profile\n\n\
     Inference runs with frozen weights; a training step is a forward pass, the loss, all gradients and AdamW. PyTorch\n\
-    runs ConvNeXt, with rows in place of oriented kernels, RepLKNet, SLaK and the shift-wise networks, with whole rows\n\
-    and columns of kernels in place of small ones. Inference runs the merged forms, where there are such.")]
+    runs ConvNeXt (with rows in place of oriented kernels), RepLKNet, SLaK, and the shift-wise networks (with whole\n\
+    rows and columns of kernels in place of small ones). Inference runs the merged forms of networks that have one.")]
 struct ModelsArgs {
-    /// Registered networks (see `kernelscope models`)
+    /// Names of registered networks (see `kernelscope models`)
     #[arg(default_value = "convnext-t-1d")]
     names: Vec<String>,
     /// Side of the images in pixels
@@ -152,12 +153,14 @@ pub fn run(args: &Args, device: Option<&str>) -> Result<()> {
     // The CPU is measured unless a GPU is asked for.
     let device = kernelscope::device::open(device.unwrap_or("cpu"))?;
     match &args.what {
-        What::Ops(args) if device.is_cpu() && args.dtype != DtypeName::F32 => {
-            Err(Error::argument("--dtype", format!("{:?} on the CPU", args.dtype), "f32; others with --device cuda"))
-        }
+        What::Ops(args) if device.is_cpu() && args.dtype != DtypeName::F32 => Err(Error::argument(
+            "--dtype",
+            format!("{:?} on the CPU", args.dtype),
+            "f32; other types need --device cuda",
+        )),
         What::Ops(args) if !device.is_cpu() && args.common.rounds > NonZeroUsize::MIN => {
             let given = format!("{} on a GPU", args.common.rounds);
-            Err(Error::argument("--rounds", given, "1; others without --device cuda"))
+            Err(Error::argument("--rounds", given, "1; more rounds only without --device cuda"))
         }
         What::Ops(args) if device.is_cpu() => run_ops(args),
         What::Ops(args) => run_ops_on_gpu(args, device),
@@ -172,7 +175,7 @@ fn selected(args: &OpsArgs, mut cases: Vec<Case>) -> Result<Vec<Case>> {
     }
     if cases.is_empty() {
         let given = args.filter.as_deref().unwrap_or_default();
-        return Err(Error::argument("--filter", format!("\"{given}\""), "a part of a name that --list shows"));
+        return Err(Error::argument("--filter", format!("\"{given}\""), "part of a name that --list shows"));
     }
     Ok(cases)
 }
@@ -243,7 +246,7 @@ fn run_ops_on_gpu(args: &OpsArgs, device: candle_core::Device) -> Result<()> {
         ]
     };
     say(table(&header, report.measurements.iter().map(row).collect()))?;
-    say("\nTraining: all three passes; memory with input, weights and the gradient of the result")?;
+    say("\nTraining: all three passes; memory includes input, weights, and the gradient of the result")?;
     let header = ["case", "ms", "MB", "branches ms", "torch ms"];
     let row = |t: &gpu::Training| {
         let times = [number(t.peak_bytes.map(megabytes)), number(t.branches_min_ms), number(t.torch_min_ms)];
@@ -333,7 +336,7 @@ fn run_models(args: &ModelsArgs, device: candle_core::Device) -> Result<()> {
     say(models_table(&report))?;
     say(format_args!("Images of {0}x{0} per step: {1}; threads: {2}", args.size, args.batch, report.threads))?;
     if report.torch.is_some() && report.measurements.iter().any(|m| m.torch.is_none()) {
-        say("– : PyTorch is compared for ConvNeXt, RepLKNet, SLaK and shift-wise networks only")?;
+        say("–: PyTorch is compared only for ConvNeXt, RepLKNet, SLaK, and shift-wise networks")?;
     }
     for measurement in &report.measurements {
         let operators = &measurement.ours.operators;

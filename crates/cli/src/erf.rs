@@ -22,21 +22,22 @@ use std::sync::atomic::AtomicBool;
     kernelscope erf --compare replknet-31b=RepLKNet-31B.pth replknet-13=RepLKNet-13.pth --images val/ --output table/\n  \
     kernelscope erf --compare runs/a runs/b nano-replk --random 0 --images photos/ --size 256 --output table/\n\n\
     Every image is resized to exactly SIZE x SIZE (bicubic, no crop). The output folder gets erf.safetensors (tensor\n\
-    `contribution`, the mean over the images), erf.csv (area ratios), erf.svg and erf.png; with --compare, for every\n\
-    network erf-NETWORK.safetensors, and erf-table.csv, .json, .md, .svg and .png for all. A network whose map is\n\
-    already there, of the same weights, images and settings, is not computed again, so that an interrupted table goes\n\
-    on with the same command.\n\n\
-    The area ratio r at t % is the share of the image in the smallest centred square with more than t % of\n\
-    D = log10(A + 1). A is the mean of the images' contributions in the official script, and their sum in the paper's\n\
-    text; the two give different r, and the script made the published figures, so it is the default.\n\n\
-    Only ratios at one image size compare. At 1024, the published size, most fields end inside the image. At 224 they\n\
-    are cut off at its border: r then says how evenly the contribution is spread, and a network with a smaller field\n\
-    may come out ahead.")]
+    `contribution`, the mean over the images), erf.csv (area ratios), erf.svg, and erf.png; with --compare, for every\n\
+    network erf-NETWORK.safetensors, and erf-table.csv, .json, .md, .svg, and .png for all. A map that already exists\n\
+    for the same weights, images, and settings is not computed again, so running the same command resumes an\n\
+    interrupted table.\n\n\
+    The area ratio r at t% is the share of the image that is covered by the smallest centered square with more than\n\
+    t% of the sum of D = log10(A + 1). In the official script, A is the mean of the images' contributions; in the\n\
+    paper's text, it is their sum. The two give different r. The script produced the published figures, so it is the\n\
+    default.\n\n\
+    Compare only ratios at the same image size. At 1024, the published size, most fields end inside the image. At 224\n\
+    they are cut off at its border: r then says how evenly the contribution is spread, and a network with a smaller\n\
+    field may come out ahead.")]
 pub struct Args {
     #[command(flatten)]
     network: NetworkArgs,
-    /// Put several networks into one table: NAME=FILE (a registered network and its weights), a run folder or checkpoint
-    /// of this program, or with --random SEED the NAME of a network
+    /// Put several networks into one table: NAME=FILE (a registered network and its weights), a run folder or a
+    /// checkpoint of kernelscope, or, with --random SEED, the NAME of a network
     #[arg(long, value_name = "NETWORK", num_args = 1..)]
     #[arg(conflicts_with_all = ["model", "overrides", "weights", "key", "run"])]
     compare: Vec<String>,
@@ -46,16 +47,16 @@ pub struct Args {
     /// Side to which the images are resized, in pixels
     #[arg(long, default_value_t = PUBLISHED_SIZE)]
     size: usize,
-    /// Largest number of images
+    /// Maximum number of images
     #[arg(long, default_value_t = PUBLISHED_IMAGES)]
     limit: usize,
     /// Stage, counted from 0; the last if left out
     #[arg(long)]
     stage: Option<usize>,
-    /// Row and column in the stage's feature map; its centre if left out
+    /// Row and column in the stage's feature map; its center if left out
     #[arg(long, value_name = "ROW,COL", value_parser = parse_position)]
     position: Option<(usize, usize)>,
-    /// A as the mean over the images (script) or their sum (paper)
+    /// How A is computed: as the mean over the images (script) or their sum (paper)
     #[arg(long, value_enum, default_value_t = DefinitionArg::Script)]
     definition: DefinitionArg,
     /// Folder for the results

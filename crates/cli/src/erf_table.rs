@@ -34,7 +34,7 @@ pub fn parse(texts: &[String], random: Option<u64>) -> Result<Vec<Item>> {
     if let Some(seed) = random
         && items.iter().all(|item| item.network.random.is_none())
     {
-        let allowed = "a seed only where --compare names a network without weights";
+        let allowed = "no seed, because --compare names no network without weights";
         return Err(Error::argument("--random", seed, allowed));
     }
     Ok(items)
@@ -64,7 +64,7 @@ fn parse_one(text: &str, random: Option<u64>) -> Result<Item> {
             Ok(Item { label: name.to_string_lossy().into_owned(), network: at(path) })
         }
         _ => {
-            let allowed = "NAME=FILE, a run folder, a checkpoint, or with --random SEED the name of a network";
+            let allowed = "NAME=FILE, a run folder, a checkpoint, or, with --random SEED, the name of a network";
             Err(Error::argument("--compare", text, allowed))
         }
     }
@@ -151,17 +151,17 @@ fn footnote(job: &Job) -> String {
         }
     };
     format!(
-        "{definition} –: not reached inside the image. Published: Ding et al., CVPR 2022, Table 10, trained networks and \
-         50 images of ImageNet's validation set at 1024x1024 (of these figures, only 22.4 % and 98.6 % are confirmed by a \
-         second source). Ratios at different sizes do not compare."
+        "{definition} –: not reached inside the image. Published: Ding et al., CVPR 2022, Table 10, trained networks \
+         and 50 images of ImageNet's validation set at 1024x1024 (of these numbers, only 22.4% and 98.6% are confirmed \
+         by a second source). Ratios at different image sizes cannot be compared."
     )
 }
 
 fn save(job: &Job, result: &ErfTable, measured: &[Measured]) -> Result<()> {
     let place = |name: &str| job.output.join(name);
     result.save_csv(&place("erf-table.csv"))?;
-    let json =
-        serde_json::to_string_pretty(result).map_err(|e| Error::argument("table", e, "values that JSON can hold"))?;
+    let json = serde_json::to_string_pretty(result)
+        .map_err(|e| Error::argument("table", e, "values that JSON can represent"))?;
     write_atomically(&place("erf-table.json"), |file| file.write_all(json.as_bytes()))?;
     let text = format!("{}\n{}\n", markdown(&HEADER, &rows(result)), footnote(job));
     write_atomically(&place("erf-table.md"), |file| file.write_all(text.as_bytes()))?;

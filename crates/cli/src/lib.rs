@@ -16,12 +16,9 @@
 //! the networks of this project.
 
 // A test stops at the first surprise.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
-
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking"))]
 // All printing goes through `output::say` and `output::note`: `println!` and `eprintln!` panic when the reader of a pipe
 // has left.
-
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking"))]
 
 mod ablate;
 mod bench;
@@ -53,7 +50,7 @@ use kernelscope::zoo::Registry;
 use std::process::ExitCode;
 use words::Words;
 
-/// Convolutional networks with oriented-1D and very large kernels: train them, look inside, compare.
+/// Train, analyze, and compare convolutional networks with oriented 1-D and very large kernels.
 #[derive(Debug, Parser)]
 #[command(name = "kernelscope", version, propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = "Start with:  kernelscope quickstart\n\n\
@@ -61,7 +58,7 @@ use words::Words;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Where networks run: cpu, cuda or cuda:N [default: cuda if built for it, else cpu]
+    /// Device that networks run on: cpu, cuda, or cuda:N [default: cuda if built with it, otherwise cpu]
     #[arg(long, global = true, value_name = "DEVICE")]
     device: Option<String>,
 }
@@ -75,7 +72,7 @@ impl Cli {
         );
         match (&self.device, able) {
             (Some(name), false) if name != "cpu" && !matches!(self.command, Command::Bench(_)) => {
-                let allowed = "cpu; train, eval, predict, erf, shape-bias and bench run on a GPU";
+                let allowed = "cpu; only train, eval, predict, erf, shape-bias, and bench run on a GPU";
                 Err(kernelscope::Error::argument("--device", format!("{name} for this command"), allowed))
             }
             (name, true) => {
@@ -89,7 +86,7 @@ impl Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train the small networks on built-in images, look inside each, and write a report that compares them
+    /// Train three small networks on built-in images, analyze them, and write a report that compares them
     Quickstart(quickstart::Args),
     /// List the networks with published and computed parameters and multiply-adds
     Models(models::Args),
@@ -99,23 +96,23 @@ enum Command {
     Eval(train::EvalArgs),
     /// Run a network on images or a tensor and save its logits
     Predict(predict::Args),
-    /// Save the form of a network for inference: every large kernel and the small one beside it become one
+    /// Merge parallel kernels and their batch norms into single kernels for inference, and save the network
     Merge(merge::Args),
-    /// Train every variant of a grid with several seeds and compare them, as an ablation table does
+    /// Train every variant of a grid with several seeds and compare their accuracies (an ablation)
     Ablate(ablate::Args),
     /// Compute the effective receptive field over a folder of images
     Erf(erf::Args),
-    /// Report what is pruned: densities, kept groups and taps, effective parameters and multiply-adds
+    /// Report what was pruned: densities, kept groups and taps, effective parameters and multiply-adds
     Masks(masks::Args),
     /// Measure shape bias on cue-conflict images
     ShapeBias(shape_bias::Args),
     /// Show the orientations of depthwise kernels, as built and as learned
     Orientations(orientations::Args),
-    /// Open runs and checkpoints in a window, or export figures of them
+    /// Open runs and checkpoints in the viewer, or export figures of them
     View(view::Args),
-    /// Run notebooks in Rust: install the Jupyter kernel, open JupyterLab, execute files
+    /// Run Rust notebooks: install the Jupyter kernel, open JupyterLab, or run files
     Notebook(notebook::Args),
-    /// Measure operators and networks, against the machine's limits and against PyTorch
+    /// Measure the speed of operators and networks, compared with the machine's limits and with PyTorch
     Bench(bench::Args),
 }
 

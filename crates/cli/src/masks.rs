@@ -22,23 +22,24 @@ use std::path::{Path, PathBuf};
     kernelscope masks --model slak-t --weights SLaK_tiny_checkpoint.pth --output masks/\n  \
     kernelscope masks --run runs/sparse --output masks/\n  \
     kernelscope masks --weights pruned.safetensors --json\n\n\
-    In a checkpoint the weights that are 0 are pruned, as in the official SLaK files. Where a run saved its masks beside\n\
-    the checkpoint (NAME.masks.safetensors), they decide instead: a weight that was just grown is still 0.\n\n\
-    Shift-wise layers (large_kernel.LoRAs.{i}.weight) are counted in groups, the n x n kernels of their output channels;\n\
-    all others in single weights. Parallel kernels are added up by the network, so the sum has a group or tap wherever\n\
-    one of them has. A file of weights that does not say which network it is for is reported without multiply-adds,\n\
-    unless --model names it.\n\n\
+    Weights of a checkpoint that are 0 count as pruned, as in the official SLaK files. If a run saved its masks\n\
+    beside the checkpoint (NAME.masks.safetensors), they are used instead, because a weight that was just grown is\n\
+    still 0.\n\n\
+    Shift-wise layers (large_kernel.LoRAs.{i}.weight) are counted in groups, the n x n kernels of their output\n\
+    channels; all other layers in single weights. The network adds up parallel kernels, so the sum has a group or tap\n\
+    wherever one of them has it. A file that does not say which network it is for is reported without multiply-adds,\n\
+    unless --model names the network.\n\n\
     The output folder gets sparsity.csv (layers), sparsity-totals.csv, sparsity-merged.csv (parallel kernels),\n\
     sparsity-groups.csv (histogram of kept groups per channel), sparsity-shifts.csv (what is left at every shift of a\n\
-    shift-wise network), sparsity.md, and figures: density, and where there is something to show the histogram, the maps\n\
-    of kept groups, shifts and taps, and the masks over training.")]
+    shift-wise network), sparsity.md, and figures: densities and, where they apply, the histogram, the maps of kept\n\
+    groups, shifts, and taps, and the masks over training.")]
 pub struct Args {
     #[command(flatten)]
     network: NetworkArgs,
-    /// Masks of the weights (safetensors, unsigned bytes of 0 and 1); by default those beside the checkpoint
+    /// Masks of the weights (safetensors, unsigned bytes 0 and 1); by default those saved beside the checkpoint
     #[arg(long, value_name = "FILE", conflicts_with = "random")]
     masks: Option<PathBuf>,
-    /// Side of the image for which multiply-adds are counted, in pixels; the network's own if left out
+    /// Side of the image for which multiply-adds are counted, in pixels; by default the network's own
     #[arg(long)]
     size: Option<usize>,
     /// Folder for tables and figures
@@ -77,7 +78,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let outside: usize = report.layers.iter().map(|layer| layer.outside).sum();
     if outside > 0 {
-        note(format_args!("{outside} weights are not 0 although the masks prune them; the masks were counted"));
+        note(format_args!("{outside} weights are not 0 although the masks prune them; the masks were used"));
     }
     if args.json {
         return print_json(&report);
@@ -150,10 +151,10 @@ fn history(args: &Args) -> Result<Option<MaskHistory>> {
 fn remarks(subject: &Subject, report: &SparsityReport) -> Vec<String> {
     let mut lines = Vec::new();
     if report.layers.iter().all(|layer| layer.kept == layer.units) {
-        lines.push(format!("No weight is pruned: {} is dense (density 1).", report.model));
+        lines.push(format!("No weight is pruned; {} is dense (density 1).", report.model));
     }
     lines.push(match &subject.masks {
-        Some(masks) => format!("Masks: {}; layers without one by their zeros.", masks.source.display()),
+        Some(masks) => format!("Masks: {}; layers without a mask are counted by their zeros.", masks.source.display()),
         None => "Weights that are 0 count as pruned.".to_string(),
     });
     lines.push(match &subject.trace {

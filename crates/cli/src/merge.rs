@@ -19,10 +19,10 @@ use std::path::{Path, PathBuf};
     kernelscope merge --run runs/replk --output merged.safetensors --fold-norms\n  \
     kernelscope merge --model slak-t --weights slak_tiny.pth --set merge_form=cross --output merged.safetensors\n  \
     kernelscope merge --model sw-v2-t --weights sw_tiny.pth --fold-norms --output cross.safetensors\n\n\
-    Every large kernel, the small kernel beside it and their batch norms become one convolution with a bias; the\n\
-    decomposed kernels of a SLaK become two rectangles or, with merge_form=cross, one square. The paths of a shift-wise\n\
-    network become one, as in the official code, and with --fold-norms one cross-shaped kernel stands in place of its\n\
-    branches, their norms and the identity. Logits stay the same but for rounding: how far they are apart is printed.\n\
+    Every large kernel, the small kernel beside it, and their batch norms become one convolution with a bias. The\n\
+    decomposed kernels of a SLaK become two rectangles or, with merge_form=cross, one square. The paths of a\n\
+    shift-wise network become one, as in the official code, and with --fold-norms one cross-shaped kernel replaces\n\
+    its branches, their norms, and the identity. Logits differ only by rounding; the largest difference is printed.\n\
     `predict --merged` runs the result.")]
 pub struct Args {
     #[command(flatten)]
@@ -30,10 +30,10 @@ pub struct Args {
     /// Where to save the merged network
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Also fold the batch norms after other convolutions into them; of shift-wise networks, make one kernel per block
+    /// Also fold batch norms into the other convolutions; in shift-wise networks, make one kernel per block
     #[arg(long)]
     fold_norms: bool,
-    /// Seed of the image on which both forms are compared
+    /// Seed for the image on which both forms are compared
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
@@ -84,7 +84,7 @@ fn check_other_file(args: &Args) -> Result<()> {
         None => false,
     };
     if of_run || args.network.weights.as_deref().is_some_and(same) {
-        return Err(Error::argument("--output", args.output.display(), "another file than that of the weights"));
+        return Err(Error::argument("--output", args.output.display(), "a file other than that of the weights"));
     }
     Ok(())
 }
@@ -96,7 +96,7 @@ fn preprocessing(loaded: &Loaded) -> Preprocessing {
     Preprocessing { size: t.size, crop_pct: f64::from(t.crop_pct), mean, std }
 }
 
-/// Noise of mean 0 and deviation 1, like the pixels of a normalised image.
+/// Noise of mean 0 and deviation 1, like the pixels of a normalized image.
 fn image(seed: u64, size: usize) -> Result<Tensor> {
     let mut rng = rng::stream(seed, &[rng::hash_name("merge")]);
     let values: Vec<f32> = (0..3 * size * size).map(|_| StandardNormal.sample(&mut rng)).collect();

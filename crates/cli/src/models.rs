@@ -15,7 +15,7 @@ use serde::Serialize;
     kernelscope models --table all --markdown"
 )]
 pub struct Args {
-    /// Only these networks
+    /// Names of the networks to list; all if left out
     names: Vec<String>,
     /// Override a configuration field of the named networks
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "names")]
@@ -26,8 +26,8 @@ pub struct Args {
     /// Also list every layer with its shape, parameters, multiply-adds and activation memory
     #[arg(long)]
     layers: bool,
-    /// Print a paper's table of costs, ours beside theirs, instead: shift-wise-equations, shift-wise-4, oriented-1d-1,
-    /// replknet-5, or all of them
+    /// Instead, print a paper's table of costs, with our counts beside the published ones: shift-wise-equations,
+    /// shift-wise-4, oriented-1d-1, replknet-5, or all
     #[arg(long, value_name = "NAME", conflicts_with_all = ["names", "overrides", "size", "layers"])]
     table: Option<String>,
     /// Print the table in Markdown
@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result<()> {
         .collect();
     say(table(&["network", "params/M", "published", "GMACs", "published", "top-1/%"], lines))?;
     let size = args.size;
-    say(format_args!("Computed at {size}x{size}; published figures are for 224x224. Angles count as parameters."))?;
+    say(format_args!("Computed at {size}x{size}; published counts are for 224x224. Angles count as parameters."))?;
     for (row, report) in &rows {
         if !row.published.remark.is_empty() {
             say(format_args!("{}: {}.", row.name, row.published.remark))?;

@@ -11,22 +11,22 @@ use std::path::PathBuf;
 /// A network and its weights.
 #[derive(Debug, Clone, Args)]
 pub struct NetworkArgs {
-    /// Registered network (see `kernelscope models`); not needed for checkpoints of this program
+    /// Name of a registered network (see `kernelscope models`); not needed for kernelscope's own checkpoints
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
     /// Override a configuration field, for example --set directions=4 or --set kernel=31,31,27,15
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
-    /// Weights: .safetensors, or a PyTorch .pth (official files included)
+    /// Weights: a .safetensors or PyTorch .pth file, including the official ones
     #[arg(long, value_name = "FILE", conflicts_with_all = ["run", "random"])]
     pub weights: Option<PathBuf>,
-    /// Which weights of a PyTorch file that nests several, for example model_ema
+    /// Which weights to use if a PyTorch file contains several sets, for example model_ema
     #[arg(long, value_name = "NAME", requires = "weights")]
     pub key: Option<String>,
-    /// Take the newest checkpoint of a run folder
+    /// Use the newest checkpoint of a run folder
     #[arg(long, value_name = "RUN", conflicts_with = "random")]
     pub run: Option<PathBuf>,
-    /// Random weights from this seed instead of trained ones: what the architecture alone does
+    /// Use random weights from this seed instead of trained ones, to see what the architecture does by itself
     #[arg(long, value_name = "SEED")]
     pub random: Option<u64>,
 }
@@ -36,7 +36,7 @@ impl NetworkArgs {
     pub fn load(&self) -> Result<Loaded> {
         if let Some(seed) = self.random {
             let Some(name) = &self.model else {
-                return Err(Error::argument("--model", "nothing", "a network's name, with --random"));
+                return Err(Error::argument("--model", "nothing", "the name of a network, which --random needs"));
             };
             let spec = ModelSpec::named(name)?.with_overrides(&self.overrides)?;
             return Loaded::random(spec, seed);
@@ -57,7 +57,7 @@ impl NetworkArgs {
                 Ok((weights::load(&run.latest_checkpoint()?.path)?, Some(run.config()?.data)))
             }
             (None, None) => {
-                Err(Error::argument("weights", "nothing", "one of --weights FILE, --run RUN or --random SEED"))
+                Err(Error::argument("weights", "nothing", "one of --weights FILE, --run RUN, or --random SEED"))
             }
         }
     }

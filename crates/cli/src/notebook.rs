@@ -10,9 +10,9 @@ use std::process::{Command, Stdio};
 #[command(
     after_help = "Examples:\n  kernelscope notebook lab\n  kernelscope notebook exec notebooks/1-first-look.ipynb\n  \
     kernelscope notebook install --prefix my-venv\n\n\
-    The kernel, \"Rust (kernelscope)\", is built from the source tree at first (about 10 minutes on two cores), and what\n\
-    cells use once more after that (about 5 minutes). Cargo must be on the PATH. Without the tree this program was built\n\
-    from, set KERNELSCOPE_SOURCE to another."
+    The kernel, \"Rust (kernelscope)\", is built from the source tree when it is first needed (about 10 minutes on\n\
+    two cores), followed by what cells use (about 5 minutes). Cargo must be on the PATH. If the source tree that this\n\
+    program was built from is gone, set KERNELSCOPE_SOURCE to another one."
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -21,28 +21,28 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Build the kernel and tell Jupyter of it
+    /// Build the kernel and register it with Jupyter
     Install {
-        /// Below DIR instead of for the user, for example a virtual environment
+        /// Install below DIR, for example into a virtual environment, instead of for the current user
         #[arg(long, value_name = "DIR")]
         prefix: Option<PathBuf>,
     },
-    /// Compile everything that the first cell would wait for
+    /// Compile now what the first cell would otherwise wait for
     Setup,
-    /// Open JupyterLab; installs it into a virtual environment of its own if it is not there (needs python3)
+    /// Open JupyterLab, after installing it into a virtual environment of its own if necessary (needs python3)
     Lab {
-        /// Folder of the notebooks; those of the source tree by default
+        /// Folder of notebooks; by default that of the source tree
         folder: Option<PathBuf>,
         /// Do not open a browser
         #[arg(long)]
         no_browser: bool,
     },
-    /// Run notebooks in place, without Python, and save their outputs; stops at the first cell that fails
+    /// Run notebooks in place, without Python, and save their outputs; stop at the first cell that fails
     Exec {
-        /// Notebooks
+        /// Notebook files
         #[arg(required = true, value_name = "FILE.ipynb")]
         files: Vec<PathBuf>,
-        /// Run without saving outputs
+        /// Run without saving the outputs
         #[arg(long)]
         check: bool,
     },
@@ -87,7 +87,7 @@ fn source_root() -> Result<PathBuf> {
     if root.join("crates/jupyter/Cargo.toml").is_file() {
         return Ok(root);
     }
-    Err(Error::file(root, "is not kernelscope's source tree, which notebooks need; set KERNELSCOPE_SOURCE to it"))
+    Err(Error::file(root, "is not kernelscope's source tree, which notebooks need; set KERNELSCOPE_SOURCE to the tree"))
 }
 
 /// The kernel, built if it is missing or older than its sources.
@@ -108,7 +108,7 @@ fn kernel(root: &Path) -> Result<PathBuf> {
         Ok(status) if status.success() => Ok(kernel),
         // A tree that is being worked on may not compile; a machine may have lost its Cargo.
         Ok(_) | Err(_) if kernel.is_file() => {
-            note("the notebook kernel could not be built again; the one that is there is used");
+            note("the notebook kernel could not be rebuilt; the existing one is used");
             Ok(kernel)
         }
         Ok(status) => Err(Error::file(root, format!("cargo could not build the notebook kernel ({status})"))),
@@ -131,7 +131,7 @@ fn lab(root: &Path, folder: Option<&Path>, no_browser: bool) -> Result<()> {
         step(Command::new("python3").args(["-m", "venv"]).arg(&venv), hint)?;
         let mut pip = Command::new(python);
         pip.args(["-m", "pip", "install", "--quiet", JUPYTERLAB]).env("PIP_USER", "0");
-        step(&mut pip, "pip needs the network")?;
+        step(&mut pip, "pip needs a network connection")?;
     }
     let kernel = kernel(root)?;
     step(Command::new(&kernel).arg("install").arg("--prefix").arg(&venv).stdout(Stdio::null()), "see above")?;

@@ -32,7 +32,7 @@ pub fn run(args: &Args) -> Result<()> {
     let kernels = kernel_layers(&loaded.network.params().tensors())?;
     let layers: Vec<LayerOrientation> = kernels.iter().map(orientations).collect();
     if layers.is_empty() {
-        return Err(Error::argument("network", &loaded.network.spec().name, "one with depthwise convolutions"));
+        return Err(Error::argument("network", &loaded.network.spec().name, "a network with depthwise convolutions"));
     }
     if let Some(dir) = &args.output {
         std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;

@@ -59,7 +59,7 @@ pub fn markdown(header: &[&str], rows: &[Vec<String>]) -> String {
 
 /// Prints a value as JSON on standard output.
 pub fn print_json(value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).map_err(|e| Error::argument("--json", e, "serialisable values"))?;
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::argument("--json", e, "serializable values"))?;
     say(text)
 }
 

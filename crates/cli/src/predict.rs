@@ -18,8 +18,8 @@ use std::path::PathBuf;
     kernelscope predict --model convnext-t-1d --weights convnext_tiny_1d_best.pth --input photos/ --output out.safetensors\n  \
     kernelscope predict --run runs/first --input batch.safetensors --output out.safetensors --stages\n  \
     kernelscope predict --merged --weights merged.safetensors --input photos/ --output out.safetensors\n\n\
-    A safetensors input holds the tensor `input` (N, 3, H, W), already normalised; images are resized, cropped and\n\
-    normalised as the network expects. The output holds `logits` and, with --stages, `stages.0`, `stages.1`, ...")]
+    A safetensors input holds the tensor `input` (N, 3, H, W), already normalized; images are resized, cropped, and\n\
+    normalized as the network expects. The output holds `logits` and, with --stages, `stages.0`, `stages.1`, ...")]
 pub struct Args {
     #[command(flatten)]
     network: NetworkArgs,
@@ -32,7 +32,7 @@ pub struct Args {
     /// Also save the feature maps of every stage
     #[arg(long)]
     stages: bool,
-    /// Run the form for inference (see `kernelscope merge`); other weights are merged first
+    /// Run the merged form for inference (see `kernelscope merge`); weights in another form are merged first
     #[arg(long)]
     merged: bool,
     /// Images per step
@@ -92,7 +92,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let classifies = loaded.network.spec().config.has_classifier();
     if !classifies && !args.stages {
-        return Err(Error::argument("--stages", "nothing", "the option, since a backbone has feature maps alone"));
+        return Err(Error::argument("--stages", "nothing", "--stages, because a backbone has only feature maps"));
     }
     let input = Input::open(&args.input)?;
     let mut progress = Progress::new(input.len(), "predict");

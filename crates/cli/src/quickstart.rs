@@ -19,11 +19,11 @@ use std::time::Instant;
 #[command(
     after_help = "Examples:\n  kernelscope quickstart\n  kernelscope quickstart --epochs 40 --size 96 --out runs/longer\n\n\
     Trains nano-2d, nano-1d and nano-1dpp on built-in images of shapes and textures, computes costs, effective\n\
-    receptive field, kernel orientations and shape bias of each, and writes OUT/report.html. Ctrl-C stops it; the same\n\
-    command goes on where it stopped."
+    receptive field, kernel orientations, and shape bias of each, and writes OUT/report.html. Ctrl-C stops it; the\n\
+    same command resumes it."
 )]
 pub struct Args {
-    /// Folder of the runs and the report
+    /// Folder for the runs and the report
     #[arg(long, value_name = "DIR", default_value = "runs/quickstart")]
     out: PathBuf,
     /// Passes over the training images
@@ -35,7 +35,7 @@ pub struct Args {
     /// Number of training images
     #[arg(long, value_name = "N", default_value_t = Quickstart::default().train_images)]
     train_images: usize,
-    /// Seed of everything random
+    /// Seed for everything random
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: u64,
 }

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:\n  kernelscope shape-bias --run runs/first\n  \
     kernelscope shape-bias --model convnext-t-1d --weights convnext_tiny_1d_best.pth --stimuli cue-conflict/ --output bias/\n\n\
     A stimulus folder has one folder per shape category (airplane, bear, ... truck) with images named like\n\
-    cat7-elephant1.png, the texture last; it needs a network of 1000 ImageNet classes. Without one, the built-in\n\
-    cue-conflict images are used.\n\
+    cat7-elephant1.png, the texture last. It needs a network with the 1000 ImageNet classes. Without --stimuli, the\n\
+    built-in cue-conflict images are used.\n\
     Shape bias = decisions for the shape / (decisions for the shape + decisions for the texture).")]
 pub struct Args {
     #[command(flatten)]
@@ -50,12 +50,17 @@ pub fn run(args: &Args) -> Result<()> {
             if loaded.network.spec().config.classes() != kernelscope_lab::data::shapes_textures::CLASSES {
                 return Err(Error::argument(
                     "--stimuli",
-                    format!("nothing, for a network of {} classes", loaded.network.spec().config.classes()),
+                    format!("nothing, for a network with {} classes", loaded.network.spec().config.classes()),
                     "a stimulus folder, or a network trained on the built-in set",
                 ));
             }
-            builtin_shape_bias(&loaded.network, &data, args.count)?
-                .ok_or_else(|| Error::argument("--stimuli", "nothing", "a stimulus folder, for this run's data"))?
+            builtin_shape_bias(&loaded.network, &data, args.count)?.ok_or_else(|| {
+                Error::argument(
+                    "--stimuli",
+                    "nothing",
+                    "a stimulus folder, because this run used other data than the built-in set",
+                )
+            })?
         }
     };
     if let Some(dir) = &args.output {

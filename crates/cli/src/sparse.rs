@@ -6,16 +6,16 @@ use kernelscope_lab::train::sparse::{Growth, Moments, SparseConfig, SparseInit, 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Sparse training")]
 pub struct SparseArgs {
-    /// Train with masks, one value per single weight, per small kernel, or per small kernel of all parallel paths
+    /// Train with masks that have one value per weight, per small kernel, or per small kernel of all parallel paths
     #[arg(long, value_enum, value_name = "TYPE")]
     sparse: Option<SparseKind>,
-    /// How the first masks are made [default: snip]
+    /// How the first masks are initialized [default: snip]
     #[arg(long, value_enum, value_name = "INIT", requires = "sparse")]
     sparse_init: Option<SparseInit>,
     /// Share of weights that are zero [default: 0.4]
     #[arg(long, value_name = "SHARE", requires = "sparse")]
     sparsity: Option<f64>,
-    /// Share of a layer's kept weights that the first updates prune; it falls to 0.005 [default: 0.3]
+    /// Share of a layer's remaining weights that the first updates prune; it decreases to 0.005 [default: 0.3]
     #[arg(long, value_name = "SHARE", requires = "sparse")]
     prune_rate: Option<f64>,
     /// Steps between updates of the masks [default: 100]
@@ -24,13 +24,13 @@ pub struct SparseArgs {
     /// Which weights grow [default: random]
     #[arg(long, value_enum, value_name = "GROWTH", requires = "sparse")]
     growth: Option<Growth>,
-    /// Only large kernels are sparse (weights named ...large_kernel.LoRA...)
+    /// Make only large kernels sparse (weights named ...large_kernel.LoRA...)
     #[arg(long, requires = "sparse")]
     only_large: bool,
-    /// Updates between those that give all paths one mask; only with --sparse rep-coarse [default: 1]
+    /// Number of updates after which all paths share one mask again; only with --sparse rep-coarse [default: 1]
     #[arg(long, value_name = "UPDATES", requires = "sparse")]
     sparse_gap: Option<usize>,
-    /// Optimiser's moments of pruned weights [default: keep]
+    /// What happens to the optimizer's moments of pruned weights [default: keep]
     #[arg(long, value_enum, value_name = "WHAT", requires = "sparse")]
     moments: Option<Moments>,
 }

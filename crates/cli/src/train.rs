@@ -46,22 +46,22 @@ const DESCRIPTION: [&str; 18] = [
     --sparse-init resume --data folder:digits --out runs/tuned\n  \
     kernelscope train --resume runs/t1d")]
 pub struct TrainArgs {
-    /// Registered network (see `kernelscope models`)
+    /// Name of a registered network (see `kernelscope models`)
     #[arg(long, value_name = "NAME", required_unless_present_any = ["resume", "config"])]
     model: Option<String>,
-    /// Override a configuration field of the network, but not classes: the data decides their number
+    /// Override a configuration field of the network, except classes, whose number follows from the data
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// Images: builtin, cifar10:DIR or folder:DIR
+    /// Images: builtin, cifar10:DIR, or folder:DIR
     #[arg(long, value_name = "DATA", default_value = "builtin")]
     data: String,
-    /// New run folder
+    /// Folder for the new run
     #[arg(long, value_name = "RUN", required_unless_present = "resume")]
     out: Option<PathBuf>,
-    /// Go on with this run folder after its last complete epoch
+    /// Resume this run after its last complete epoch
     #[arg(long, value_name = "RUN", conflicts_with_all = DESCRIPTION, conflicts_with_all = ["out", "config", "overrides"])]
     resume: Option<PathBuf>,
-    /// Start from the configuration file of another run instead of from the options; only --set changes it
+    /// Use the configuration file of another run instead of the options; only --set can change it
     #[arg(long, value_name = "FILE", conflicts_with_all = DESCRIPTION)]
     config: Option<PathBuf>,
     /// Side of the network's input in pixels
@@ -73,16 +73,16 @@ pub struct TrainArgs {
     /// Images per step
     #[arg(long, default_value_t = TrainConfig::default().batch_size)]
     batch: usize,
-    /// Highest learning rate
+    /// Peak learning rate
     #[arg(long, default_value_t = TrainConfig::default().lr)]
     lr: f64,
-    /// Epochs of warm-up
+    /// Number of warm-up epochs
     #[arg(long, default_value_t = TrainConfig::default().warmup_epochs)]
     warmup: f64,
     /// Decoupled weight decay
     #[arg(long, default_value_t = AdamWConfig::default().weight_decay)]
     weight_decay: f64,
-    /// Largest norm of the gradient; 0 for no limit
+    /// Norm to which larger gradients are clipped; 0 for no limit
     #[arg(long, default_value_t = TrainConfig::default().clip_norm)]
     clip: f64,
     /// Decay of the moving average of the weights; 0 for none
@@ -94,19 +94,19 @@ pub struct TrainArgs {
     /// Label smoothing
     #[arg(long)]
     smoothing: Option<f64>,
-    /// Images of the built-in training set; only with --data builtin
+    /// Number of built-in training images; only with --data builtin
     #[arg(long, value_name = "N")]
     train_images: Option<usize>,
-    /// Newest checkpoints that are kept; 0 for all
+    /// Number of checkpoints to keep, the newest ones; 0 for all
     #[arg(long, value_name = "N", default_value_t = TrainConfig::default().keep_checkpoints)]
     keep: usize,
-    /// Threads that prepare images
+    /// Number of threads that prepare images
     #[arg(long, default_value_t = TrainConfig::default().workers)]
     workers: usize,
-    /// Seed of everything random
+    /// Seed for everything random
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: u64,
-    /// Start from these weights instead of fresh ones; names and shapes must fit the network
+    /// Start from these weights instead of new ones; names and shapes must match the network
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     #[command(flatten)]
@@ -117,7 +117,7 @@ impl TrainArgs {
     fn run_config(&self) -> Result<RunConfig> {
         let names_classes = |text: &&String| text.split('=').next().map(str::trim) == Some("classes");
         if let Some(text) = self.overrides.iter().find(names_classes) {
-            let allowed = "any field but classes, whose number the data decides";
+            let allowed = "any field except classes, whose number follows from the data";
             return Err(Error::argument("--set", format!("\"{text}\""), allowed));
         }
         if let Some(file) = &self.config {
@@ -167,7 +167,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     let trainer = match (&args.resume, &args.out) {
         (Some(root), _) => Trainer::resume(root)?,
         (None, Some(root)) => Trainer::create(root, args.run_config()?)?,
-        (None, None) => return Err(Error::argument("--out", "nothing", "a new run folder")),
+        (None, None) => return Err(Error::argument("--out", "nothing", "a folder for the new run")),
     };
     let mut trainer = trainer.with_stop_flag(stop_on_ctrl_c());
     let config = trainer.run_folder().config()?;
@@ -191,7 +191,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
 pub struct EvalArgs {
     #[command(flatten)]
     network: NetworkArgs,
-    /// Images: builtin, cifar10:DIR or folder:DIR (its val or test, else all its class folders); the run's own
+    /// Images: builtin, cifar10:DIR, or folder:DIR (its val or test folder, otherwise all class folders); the run's own
     /// validation images if left out
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
@@ -224,7 +224,7 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
     let val = match (&args.data, loaded.data) {
         (Some(text), run) => named_images(&DataSource::parse(text, transform.size, 0)?, run)?,
         (None, Some(data)) => data.open()?.val,
-        (None, None) => return Err(Error::argument("--data", "nothing", "builtin, cifar10:DIR or folder:DIR")),
+        (None, None) => return Err(Error::argument("--data", "nothing", "builtin, cifar10:DIR, or folder:DIR")),
     };
     let classes = loaded.network.spec().config.classes();
     if val.classes().len() != classes {

@@ -10,8 +10,9 @@ use std::process::{Command, ExitCode};
 #[command(after_help = "Examples:\n  kernelscope view runs/quickstart\n  \
     kernelscope view RepLKNet-31B.pth --model replknet-31b\n  \
     kernelscope view runs/a runs/b --headless --view erf --export erf.png\n\n\
-    All arguments go to the program kernelscope-viewer, which stands beside this one. `kernelscope view --help` is its\n\
-    help. In a clone of the repository it is built by `cargo build --release -p kernelscope-viewer`.")]
+    All arguments are passed to the program kernelscope-viewer, which must be in the same folder as this one;\n\
+    `kernelscope view --help` shows its help. In a clone of the repository,\n\
+    `cargo build --release -p kernelscope-viewer` builds it.")]
 pub struct Args {
     /// Run folders, folders of runs, checkpoints (.safetensors, .pth) or matrices (.npy), and options of the viewer
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PATH")]
@@ -31,7 +32,7 @@ pub fn run(args: &Args, viewer: Option<Viewer>) -> Result<ExitCode> {
     }
     let own = std::env::current_exe().map_err(Error::io("find", "this program"))?;
     let viewer = beside(&own).ok_or_else(|| {
-        let allowed = "one beside this program: build it with `cargo build --release -p kernelscope-viewer`";
+        let allowed = "a viewer in the folder of this program; `cargo build --release -p kernelscope-viewer` builds it";
         Error::argument("viewer", format!("no {} in {}", name(), own.parent().unwrap_or(&own).display()), allowed)
     })?;
     let status = Command::new(&viewer).args(&args.args).status().map_err(Error::io("start", &viewer))?;

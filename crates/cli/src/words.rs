@@ -184,7 +184,7 @@ mod tests {
     fn what_was_interrupted_goes_on() {
         let of = |command: &str| said(&[command], Error::interrupted_in("runs/a"));
         assert_eq!(of("train"), "interrupted; go on with: kernelscope train --resume runs/a");
-        assert_eq!(of("quickstart"), "interrupted; the same command goes on where it stopped");
+        assert_eq!(of("quickstart"), "interrupted; run the same command again to resume");
         assert_eq!(of("ablate"), of("quickstart"));
         assert_eq!(said(&["erf"], Error::interrupted()), "interrupted; nothing was written");
     }

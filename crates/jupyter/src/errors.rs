@@ -10,7 +10,7 @@ pub struct Failure {
     pub name: String,
     /// The message.
     pub value: String,
-    /// Everything to show, line by line, with terminal colours.
+    /// Everything to show, line by line, with terminal colors.
     pub traceback: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ impl Failure {
 
     /// A cell whose process was ended.
     pub fn killed() -> Self {
-        Failure::new("Interrupted", "the process was ended; its variables are lost, functions and types are kept")
+        Failure::new("Interrupted", "the process was ended; its variables are lost, but functions and types are kept")
     }
 
     /// What evcxr reports.
@@ -55,7 +55,7 @@ impl Failure {
         match error {
             evcxr::Error::CompilationErrors(errors) => Failure::of_compiler(&errors, code),
             evcxr::Error::TypeRedefinedVariablesLost(names) => {
-                let message = format!("a type was defined anew, so these variables are lost: {}", names.join(", "));
+                let message = format!("a type was redefined, so these variables are lost: {}", names.join(", "));
                 Failure::new("Error", &message)
             }
             evcxr::Error::Message(text) => Failure::new("Error", &text),
@@ -77,9 +77,9 @@ impl Failure {
         Failure { name, value, traceback }
     }
 
-    /// Everything in one text, without colours.
+    /// Everything in one text, without colors.
     pub fn text(&self) -> String {
-        without_colours(&self.traceback.join("\n"))
+        without_colors(&self.traceback.join("\n"))
     }
 }
 
@@ -109,12 +109,12 @@ fn report(error: &CompilationError, code: &[&str]) -> Vec<String> {
             last = span.start_line;
         }
         let end = if span.end_line == span.start_line { span.end_column } else { line.chars().count() + 1 };
-        let (mark, colour) = if message.is_primary { ("^", RED) } else { ("-", BLUE) };
+        let (mark, color) = if message.is_primary { ("^", RED) } else { ("-", BLUE) };
         let marks = mark.repeat(end.saturating_sub(span.start_column).max(1));
         let indent = " ".repeat(span.start_column.saturating_sub(1));
         let label = message.label.strip_prefix("error: ").filter(|l| *l == error.message());
         let label = if label.is_some() { "" } else { &message.label };
-        out.push(format!("{} {indent}{colour}{marks} {label}{PLAIN}", gutter("")));
+        out.push(format!("{} {indent}{color}{marks} {label}{PLAIN}", gutter("")));
     }
     for help in error.help() {
         let mut text = String::new();
@@ -127,8 +127,8 @@ fn report(error: &CompilationError, code: &[&str]) -> Vec<String> {
     out
 }
 
-/// Text without terminal colours.
-fn without_colours(text: &str) -> String {
+/// Text without terminal colors.
+fn without_colors(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;
     while let Some(at) = rest.find("\u{1b}[") {
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_have_no_colours() {
+    fn texts_have_no_colors() {
         let failure = Failure::panic("index out of bounds\nsecond line", "src/lib.rs:3:5");
         assert_eq!(failure.text(), "Panic: index out of bounds\nsecond line\n  --> src/lib.rs:3:5");
         assert_eq!(failure.value, "index out of bounds\nsecond line");

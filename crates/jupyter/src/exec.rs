@@ -14,10 +14,10 @@ use std::time::Instant;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Notebook files; they run in their own folders, one after the other
+    /// Notebook files; each runs in its own folder, one after the other
     #[arg(required = true, value_name = "FILE.ipynb")]
     files: Vec<PathBuf>,
-    /// Run without saving outputs
+    /// Run without saving the outputs
     #[arg(long)]
     check: bool,
 }
@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let interrupter = session.interrupter();
     // Without a handler Ctrl-C ends this process at once; nothing is saved then.
     let _ = ctrlc::set_handler(move || match interrupter.interrupt() {
-        Interruption::Asked => eprintln!("\nstopping; Ctrl-C again ends the cell at once"),
+        Interruption::Asked => eprintln!("\nstopping; press Ctrl-C again to end the cell at once"),
         Interruption::Killed | Interruption::Idle => {}
     });
     // What starting has shown is of no cell.
@@ -149,7 +149,7 @@ fn collect(
         running.join().ok()
     });
     frames.try_iter().for_each(apply);
-    outcome.unwrap_or_else(|| Outcome::Failed(Failure::new("Error", "evcxr itself failed; its words are above")))
+    outcome.unwrap_or_else(|| Outcome::Failed(Failure::new("Error", "evcxr itself failed; its output is above")))
 }
 
 /// Stack of the thread that compiles cells.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Install below DIR (share/jupyter/kernels) instead of for the user, for example into a virtual environment
+    /// Install below DIR (share/jupyter/kernels), for example into a virtual environment, instead of for the current
+    /// user
     #[arg(long, value_name = "DIR")]
     prefix: Option<PathBuf>,
 }

@@ -85,11 +85,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Tell Jupyter of this kernel
+    /// Register this kernel with Jupyter
     Install(install::Args),
-    /// Compile what the first cell would wait for
+    /// Compile now what the first cell would otherwise wait for
     Setup,
-    /// Run notebooks in place and save their outputs; stops at the first cell that fails
+    /// Run notebooks in place and save their outputs; stop at the first cell that fails
     Exec(exec::Args),
     /// Serve a Jupyter client (Jupyter calls this)
     Run {

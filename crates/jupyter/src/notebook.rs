@@ -23,7 +23,7 @@ impl Notebook {
         let bad = |why: String| Error::Other(format!("{} is not a notebook: {why}", path.display()));
         let content: Value = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
         if content["nbformat"] != 4 || !content["cells"].is_array() {
-            return Err(bad("nbformat 4 and a list of cells are needed".into()));
+            return Err(bad("it must have nbformat 4 and a list of cells".into()));
         }
         Ok(Notebook { content })
     }

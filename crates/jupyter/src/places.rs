@@ -25,7 +25,7 @@ pub fn source_root() -> Result<PathBuf> {
     match root.canonicalize() {
         Ok(root) if root.join("crates/prelude/Cargo.toml").is_file() => Ok(root),
         _ => Err(Error::Other(format!(
-            "{} is not kernelscope's source tree, which cells are compiled against; set {SOURCE} to it",
+            "{} is not kernelscope's source tree, which cells are compiled against; set {SOURCE} to the tree",
             root.display()
         ))),
     }
@@ -39,7 +39,8 @@ pub fn cache_root() -> Result<PathBuf> {
     if let Some(root) = std::env::var_os(CACHE) {
         return std::path::absolute(&root).map_err(Error::io("find", Path::new(&root)));
     }
-    let cache = dirs::cache_dir().ok_or_else(|| Error::Other(format!("no folder for caches; set {CACHE} to one")))?;
+    let cache =
+        dirs::cache_dir().ok_or_else(|| Error::Other(format!("there is no cache folder; set {CACHE} to one")))?;
     Ok(cache.join("kernelscope").join("notebook"))
 }
 

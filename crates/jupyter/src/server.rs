@@ -276,8 +276,8 @@ fn on_control(shared: &Shared, message: &JupyterMessage) -> Option<JupyterMessag
         Content::InterruptRequest(_) => {
             let what = locked(&shared.interrupter).as_ref().map(Interrupter::interrupt);
             if what == Some(Interruption::Asked) {
-                let text = "Training and analyses stop after their current step. Interrupt again to end the process; \
-                    its variables are lost then.\n";
+                let text = "Training and analyses stop after their current step. Interrupt again to end the process, \
+                    which loses its variables.\n";
                 shared.show(Frame::stream("stderr", text));
             }
             ("interrupt_reply", json!({ "status": "ok" }))

@@ -194,7 +194,7 @@ class Protocol(unittest.TestCase):
         self.assertEqual(reply["cursor_start"], 11)
         reply = self.kernel.client.inspect("area_ratios", 11, reply=True, timeout=PATIENCE)["content"]
         self.assertTrue(reply["found"])
-        self.assertIn("smallest centred squares", reply["data"]["text/plain"])
+        self.assertIn("smallest centered squares", reply["data"]["text/plain"])
         reply = self.kernel.client.inspect("measured", 3, reply=True, timeout=PATIENCE)["content"]
         self.assertIn("f64", reply["data"]["text/plain"])
 

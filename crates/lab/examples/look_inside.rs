@@ -1,4 +1,4 @@
-//! Builds a network, or loads a checkpoint if one is named, and prints what an image's centre depends on.
+//! Builds a network, or loads a checkpoint if one is named, and prints what an image's center depends on.
 //!
 //! ```sh
 //! cargo run --release -p kernelscope-lab --example look_inside

@@ -10,5 +10,5 @@ use crate::{Error, Result};
 pub fn on_threads<R: Send>(threads: Option<usize>, work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
     // Autograd descends through the whole graph of a network: as much stack as a process's first thread has.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).stack_size(8 << 20).build();
-    pool.map_err(|e| Error::argument("threads", e, "as many as the system can start"))?.install(work)
+    pool.map_err(|e| Error::argument("threads", e, "as many threads as the system can start"))?.install(work)
 }

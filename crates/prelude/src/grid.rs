@@ -121,8 +121,8 @@ enum RunState {
 const REDRAW: Duration = Duration::from_millis(500);
 
 /// What stands behind the signs in the table.
-const SPREADS: &str = "Accuracy: mean ± standard deviation over seeds. Difference to the first variant, seed by seed: mean ± \
-                       half of the 95 % confidence interval.";
+const SPREADS: &str = "Accuracy: mean ± standard deviation over seeds. Difference to the first variant, paired by \
+                       seed: mean ± half of the 95% confidence interval.";
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -295,7 +295,8 @@ impl Background {
         }
         if let Some(thread) = self.thread.take() {
             let result = thread.join();
-            let failures = result.map_err(|_| Error::argument("the ablation", "a panic", "none: a defect"))??;
+            let failures =
+                result.map_err(|_| Error::argument("the ablation", "a panic", "no panic; this is a bug"))??;
             if !failures.is_empty() {
                 let all: Vec<String> = failures.iter().map(|f| format!("{}: {}", f.job, f.error)).collect();
                 return Err(Error::file(&self.ablation.dir, all.join("; ")));

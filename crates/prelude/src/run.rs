@@ -113,7 +113,9 @@ impl Run {
     /// If the network was trained on other images.
     pub fn shape_bias(&self, images: usize) -> Result<ShapeBiasReport> {
         let report = builtin_shape_bias(&self.network, &self.config.data, images)?;
-        report.ok_or_else(|| Error::argument("data", "images from files", "built-in images, which have cue conflicts"))
+        report.ok_or_else(|| {
+            Error::argument("data", "images from files", "built-in images, for which there are cue-conflict images")
+        })
     }
 
     /// What is pruned.

@@ -124,7 +124,7 @@ impl Training {
                 Run::open(folder, false)
             }
             Err(Error::Interrupted { .. }) => {
-                curve.finish("stopped; the same cell goes on after the last complete epoch");
+                curve.finish("stopped; run the same cell again to resume after the last complete epoch");
                 Run::open(folder, true)
             }
             Err(error) => Err(error),

@@ -16,7 +16,9 @@ pub fn open_viewer(path: &str) -> Shown {
     let screen = cfg!(not(target_os = "linux"))
         || ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty()));
     if !screen {
-        return Shown::text(format!("There is no screen here. Where there is one, in this notebook's folder: {typed}"));
+        return Shown::text(format!(
+            "There is no display here. On a machine that has one, run this in the notebook's folder: {typed}"
+        ));
     }
     let command = std::env::var_os(COMMAND).unwrap_or_else(|| "kernelscope".into());
     let mut viewer = Command::new(&command);
@@ -25,7 +27,7 @@ pub fn open_viewer(path: &str) -> Shown {
         Ok(_) => Shown::text(format!("The viewer opens: {typed}")),
         Err(error) => {
             let name = command.to_string_lossy();
-            Shown::text(format!("{name} cannot be started ({error}); set {COMMAND}, or type elsewhere: {typed}"))
+            Shown::text(format!("{name} cannot be started ({error}); set {COMMAND}, or run this elsewhere: {typed}"))
         }
     }
 }

@@ -94,14 +94,14 @@ pub struct KeptShifts {
     pub shuffles: usize,
     /// Channels C.
     pub channels: usize,
-    /// By how many pixels the centre of each of the k small kernels is away from the output, to the right or down.
+    /// By how many pixels the center of each of the k small kernels is away from the output, to the right or down.
     pub offsets: Vec<i32>,
     /// For every channel its k shifts: in how many shuffles the kernel there is kept by at least one path. C * k values,
     /// 0 to G.
     pub kept: Vec<u16>,
 }
 
-/// Which taps of parallel square or rectangular kernels are kept, over all channels; the kernels have a common centre.
+/// Which taps of parallel square or rectangular kernels are kept, over all channels; the kernels have a common center.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KeptTaps {
     /// Module path of the layer.
@@ -198,7 +198,7 @@ pub struct SparsityReport {
 /// One layer's mask at one step of training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MaskPoint {
-    /// Optimiser steps done.
+    /// Optimizer steps done.
     pub step: u64,
     /// Name of the layer.
     pub layer: String,

@@ -17,7 +17,7 @@ pub fn is_prunable(name: &str, tensor: &Tensor) -> bool {
 pub fn check_masks(masks: &Checkpoint, tensors: &TensorMap) -> Result<()> {
     let fault = |name: &str, what: String| Error::file(&masks.source, format!("mask {name} {what}"));
     if masks.tensors.is_empty() {
-        return Err(Error::file(&masks.source, "holds no mask"));
+        return Err(Error::file(&masks.source, "contains no mask"));
     }
     for (name, mask) in &masks.tensors {
         let Some(weight) = tensors.get(name).filter(|weight| is_prunable(name, weight)) else {

@@ -96,7 +96,7 @@ fn of_groups(
     let mut counts = vec![0u16; units];
     for (name, shape) in paths {
         if *shape != first {
-            return Err(Error::argument(*name, format!("{shape:?}"), format!("{first:?}, as the path before")));
+            return Err(Error::argument(*name, format!("{shape:?}"), format!("{first:?}, like the previous path")));
         }
         let Some(weight) = tensors.get(*name) else { continue };
         let keep = kept(name, weight, masks)?.keep;
@@ -135,7 +135,7 @@ fn of_taps(
     for (name, shape) in paths {
         let &[.., h, w] = shape;
         if planes(shape) != count || h > MAX_SIDE || w > MAX_SIDE {
-            let allowed = format!("{count} kernels as in the path before it, of sides up to {MAX_SIDE}");
+            let allowed = format!("{count} kernels, as in the previous path, with sides up to {MAX_SIDE}");
             return Err(Error::argument(*name, format!("{shape:?}"), allowed));
         }
         (height, width) = (height.max(h), width.max(w));

@@ -13,7 +13,7 @@
 //! and the paths i are added up, so that a group is gone only where all of them prune it. A weight that training has
 //! just grown is still 0: where masks are at hand, they decide, and not the zeros.
 //!
-//! SLaK's large kernel is the sum of a K x 5, a 5 x K and a 5 x 5 kernel with one centre, RepLKNet's of K x K and a
+//! SLaK's large kernel is the sum of a K x 5, a 5 x K and a 5 x 5 kernel with one center, RepLKNet's of K x K and a
 //! small one. Their sum has a unit for every pixel that at least one of them covers.
 
 mod history;

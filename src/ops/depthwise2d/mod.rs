@@ -113,7 +113,7 @@ impl Depthwise2d {
             _ => Err(Error::argument(
                 "input size",
                 format!("{height}x{width}"),
-                format!("at least the extent of the {}x{} kernel minus its padding", o.kernel.0, o.kernel.1),
+                format!("at least the extent of the {}x{} kernel minus the padding", o.kernel.0, o.kernel.1),
             )),
         }
     }

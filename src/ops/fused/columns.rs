@@ -50,7 +50,7 @@ impl<M: ColumnMap> Columns<M> {
     }
 
     /// y for `weight` V of shape (outputs, channels + 1).
-    pub fn forward<T: Element>(&self, x: &[T], weight: &[T]) -> Result<Vec<T>> {
+    pub(crate) fn forward<T: Element>(&self, x: &[T], weight: &[T]) -> Result<Vec<T>> {
         let (rows, tiles) = (self.channels + 1, self.tiles());
         let weight = Matrix::new(weight, self.outputs, rows);
         try_results(self.outputs * tiles.cols(), |y| {
@@ -82,7 +82,7 @@ impl<M: ColumnMap> Columns<M> {
     }
 
     /// The gradients of x and of V that are wanted.
-    pub fn gradients<T: Element>(
+    pub(crate) fn gradients<T: Element>(
         &self,
         x: &[T],
         weight: &[T],

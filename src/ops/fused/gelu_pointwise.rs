@@ -35,7 +35,7 @@ pub fn gelu_pointwise(h: &Tensor, weight: &Tensor, bias: &Tensor, gamma: &Tensor
     let outputs = pointwise::outputs(weight, channels)?;
     check_per_channel("bias", bias, outputs)?;
     check_per_channel("gamma", gamma, outputs)?;
-    storage::check_same("input, weight, bias and gamma", &[h, weight, bias, gamma])?;
+    storage::check_same("input, weight, bias, and gamma", &[h, weight, bias, gamma])?;
     if crate::ops::gpu::Gpu::of(h).is_some() {
         // Matrix products are the library's there; the layer scale goes into the weights.
         let weight = weight.broadcast_mul(&gamma.unsqueeze(1)?)?;

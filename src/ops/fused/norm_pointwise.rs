@@ -47,7 +47,7 @@ pub fn norm_pointwise(
     if !(eps > 0.0 && eps.is_finite()) {
         return Err(Error::argument("eps", eps, "a positive number"));
     }
-    storage::check_same("input, norm weight, norm bias, weight and bias", &[x, norm.0, norm.1, weight, bias])?;
+    storage::check_same("input, norm weight, norm bias, weight, and bias", &[x, norm.0, norm.1, weight, bias])?;
     if crate::ops::gpu::Gpu::of(x).is_some() {
         // Matrix products are the library's there, and maps do not stay in a cache from one kernel to the next.
         let normal = crate::ops::layer_norm::layer_norm(x, norm.0, norm.1, eps, crate::ops::Layout::ChannelsFirst)?;

@@ -90,14 +90,14 @@ fn read<'a>(values: &Values<'a>, stream: &'a CudaStream) -> Result<(u64, SyncOnD
         (pointer + (start * size_of::<T>()) as u64, guard)
     }
     let Memory::Cuda(storage) = values.memory else {
-        return Err(Error::Msg("a kernel's argument is not in the memory of the GPU".into()));
+        return Err(Error::Msg("a kernel's argument is not in GPU memory".into()));
     };
     Ok(match &storage.slice {
         CudaStorageSlice::F32(slice) => address(slice, values.start, stream),
         CudaStorageSlice::F16(slice) => address(slice, values.start, stream),
         CudaStorageSlice::BF16(slice) => address(slice, values.start, stream),
         CudaStorageSlice::I32(slice) => address(slice, values.start, stream),
-        _ => return Err(Error::Msg("a kernel's argument has a dtype that kernels do not know".into())),
+        _ => return Err(Error::Msg("a kernel's argument has a dtype that the kernels do not support".into())),
     })
 }
 
@@ -108,7 +108,7 @@ fn write<'a>(slice: &'a mut CudaStorageSlice, stream: &'a CudaStream) -> Result<
         CudaStorageSlice::F16(slice) => slice.device_ptr_mut(stream),
         CudaStorageSlice::BF16(slice) => slice.device_ptr_mut(stream),
         CudaStorageSlice::I32(slice) => slice.device_ptr_mut(stream),
-        _ => return Err(Error::Msg("a kernel's result has a dtype that kernels do not know".into())),
+        _ => return Err(Error::Msg("a kernel's result has a dtype that the kernels do not support".into())),
     })
 }
 
@@ -180,7 +180,7 @@ pub(super) fn launch(device: &CudaDevice, kernel: &str, size: LaunchSize, argume
             KernelArg::Write(Storage::Cuda(CudaStorage { slice, .. }))
             | KernelArg::Update(InPlaceTarget::Cuda(CudaStorage { slice, .. })) => write(slice, &stream)?,
             KernelArg::Write(_) | KernelArg::Update(InPlaceTarget::Cpu(_)) => {
-                return Err(Error::Msg("a kernel's result is not in the memory of the GPU".into()));
+                return Err(Error::Msg("a kernel's result is not in GPU memory".into()));
             }
             KernelArg::Absent => {
                 parameters.push(Parameter::Pointer(0));

@@ -163,7 +163,7 @@ pub(crate) fn download_singles(storage: &Storage) -> candle_core::Result<Vec<f32
     };
     match cpu {
         CpuStorage::F32(values) => Ok(values),
-        _ => Err(candle_core::Error::Msg("sums of another type than f32".into())),
+        _ => Err(candle_core::Error::Msg("sums of a type other than f32".into())),
     }
 }
 

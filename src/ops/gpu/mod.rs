@@ -149,7 +149,8 @@ impl Gpu {
         let LaunchSize { blocks, shared_bytes, .. } = size;
         if blocks == 0 || blocks > i32::MAX as usize || shared_bytes > SHARED_BYTES {
             let given = format!("{blocks} blocks with {shared_bytes} bytes of shared memory for {kernel}");
-            let allowed = format!("1 to {} blocks with at most {SHARED_BYTES} bytes; take fewer images", i32::MAX);
+            let allowed =
+                format!("1 to {} blocks with at most {SHARED_BYTES} bytes; use fewer images per batch", i32::MAX);
             return Err(Error::argument("size", given, allowed).into());
         }
         match self {
@@ -182,7 +183,7 @@ impl Gpu {
             #[cfg(feature = "cuda")]
             (Memory::Cuda(a), Memory::Cuda(b)) => a.matmul(b, size, &a_layout, &b_layout).map(Storage::Cuda),
             #[cfg(feature = "cuda")]
-            _ => Err(candle_core::Error::Msg("a product of values of two devices".into())),
+            _ => Err(candle_core::Error::Msg("a product of values on two different devices".into())),
         }
     }
 

@@ -184,7 +184,7 @@ fn check_whole(dtype: DType, layout: &Layout) -> candle_core::Result<()> {
         return Ok(());
     }
     let given = format!("dtype {dtype:?}, strides {:?} from {}", layout.stride(), layout.start_offset());
-    Err(Error::argument("target of an update", given, "contiguous f32 with memory of its own").into())
+    Err(Error::argument("target of an update", given, "a contiguous f32 tensor with its own memory").into())
 }
 
 impl<F: FnOnce(InPlaceTarget, Values) -> candle_core::Result<()>> InplaceOp2 for InPlace<F> {

@@ -113,7 +113,7 @@ fn lane_sum<T: Element>(values: impl Iterator<Item = T>) -> T {
 }
 
 /// `y = w * (x - mean) * rstd + b`.
-pub fn forward<T: Element>(sizes: Sizes, x: &[T], w: &[T], b: &[T], eps: T) -> Result<Vec<T>> {
+pub(crate) fn forward<T: Element>(sizes: Sizes, x: &[T], w: &[T], b: &[T], eps: T) -> Result<Vec<T>> {
     results(x.len(), |y| {
         let groups = y.par_chunks(sizes.group()).zip(x.par_chunks(sizes.group()));
         groups.map(|(y, x)| pulp::Arch::new().dispatch(Forward { sizes, x, w, b, eps, y })).sum()
@@ -173,7 +173,7 @@ struct Sums<'a, T> {
 
 /// With `h = (x - mean) * rstd` and `g = w * dy`: `dx = rstd * (g - mean_c g - h * mean_c(g h))`, `dw = sum dy * h`,
 /// `db = sum dy`.
-pub fn backward<T: Element>(sizes: Sizes, x: &[T], w: &[T], dy: &[T], eps: T) -> Result<Grads<T>> {
+pub(crate) fn backward<T: Element>(sizes: Sizes, x: &[T], w: &[T], dy: &[T], eps: T) -> Result<Grads<T>> {
     let group = sizes.group();
     let mut partial: Vec<(Vec<T>, Vec<T>)> = Vec::new();
     let dx = results(x.len(), |dx| {

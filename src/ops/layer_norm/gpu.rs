@@ -44,7 +44,7 @@ fn launch_of(sizes: Sizes, len: usize, eps: f64, tiles: usize) -> candle_core::R
         let blocks = outer.div_ceil(warps).min(if backward { MOST_SPLITS } else { 1 << 16 });
         (LaunchSize { blocks, threads: 32 * warps, shared_bytes: 4 * warps * sums }, 1, false)
     } else {
-        // As many neighbouring positions as fit, for whole sectors of memory; none staged where not even 8 do.
+        // As many neighboring positions as fit, for whole sectors of memory; none staged where not even 8 do.
         let words = |positions: usize| THREADS + sums + tiles * channels * positions;
         let fitting = [(32, MODERATE_WORDS), (16, MODERATE_WORDS), (8, SHARED_BYTES / 4)];
         let positions = fitting.into_iter().find(|&(positions, most)| words(positions) <= most).map(|(p, _)| p);

@@ -1,4 +1,4 @@
-//! Layer normalisation over channels (Ba et al., 2016) at every position, in both layouts.
+//! Layer normalization over channels (Ba et al., 2016) at every position, in both layouts.
 //!
 //! ```text
 //! m = mean_c x        v = mean_c (x - m)^2        y = weight[c] * (x - m) / sqrt(v + eps) + bias[c]
@@ -22,7 +22,7 @@ use cpu::Sizes;
 /// The epsilon of every network in the zoo.
 pub const EPS: f64 = 1e-6;
 
-/// Normalises `x`, (N, C, ...) for [`Layout::ChannelsFirst`] or (..., C) for [`Layout::ChannelsLast`], over its
+/// Normalizes `x`, (N, C, ...) for [`Layout::ChannelsFirst`] or (..., C) for [`Layout::ChannelsLast`], over its
 /// channels; `weight` and `bias` are (C). Differentiable in all three; f32 and f64.
 ///
 /// # Errors
@@ -39,10 +39,10 @@ pub const EPS: f64 = 1e-6;
 /// ```
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64, layout: Layout) -> Result<Tensor> {
     let sizes = Sizes::of(x.dims(), layout)
-        .ok_or_else(|| Error::argument("input", format!("shape {:?}", x.dims()), "two or more axes, none empty"))?;
+        .ok_or_else(|| Error::argument("input", format!("shape {:?}", x.dims()), "two or more non-empty axes"))?;
     check_per_channel("weight", weight, sizes.channels)?;
     check_per_channel("bias", bias, sizes.channels)?;
-    storage::check_same("input, weight and bias", &[x, weight, bias])?;
+    storage::check_same("input, weight, and bias", &[x, weight, bias])?;
     let op = LayerNorm { sizes, eps };
     operator::apply(op, [x, weight, bias])
 }

@@ -1,4 +1,4 @@
-//! The definition of layer normalisation over channels, for x of shape (outer, channels, inner).
+//! The definition of layer normalization over channels, for x of shape (outer, channels, inner).
 
 use crate::ops::storage::Element;
 

@@ -11,7 +11,7 @@
 //!
 //! The paper prints a floor; its published networks were trained with truncation, so truncation is what counts. At
 //! `theta = 0` the filter is a row (k grows to the right); angles turn counter-clockwise, so at 90 degrees the last tap
-//! reads the row above. For oblique angles several taps meet in one pixel near the centre; they add up.
+//! reads the row above. For oblique angles several taps meet in one pixel near the center; they add up.
 
 pub mod reference;
 
@@ -129,7 +129,7 @@ impl Oriented1d {
             return Err(Error::argument("residual", format!("stride {}", options.stride), "stride 1"));
         }
         if theta.is_empty() {
-            return Err(Error::argument("theta", "no angles", "one per channel"));
+            return Err(Error::argument("theta", "no angles", "one angle per channel"));
         }
         if let Some(bad) = theta.iter().find(|t| !t.is_finite()) {
             return Err(Error::argument("theta", bad, "finite angles in radians"));
@@ -153,7 +153,7 @@ impl Oriented1d {
             return Err(Error::argument(
                 "input size",
                 format!("{height}x{width}"),
-                format!("multiples of the stride {s} (or the arbitrary-size mode)"),
+                format!("multiples of the stride {s}, or SizeMode::Arbitrary"),
             ));
         }
         Ok((height.div_ceil(s), width.div_ceil(s)))

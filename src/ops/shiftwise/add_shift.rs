@@ -69,7 +69,7 @@ impl AddShift {
         let results = shifts.horizontal.len();
         if channels == 0 || results == 0 || !results.is_multiple_of(channels) || shifts.vertical.len() != results {
             let given = format!("{results} horizontal and {} vertical", shifts.vertical.len());
-            let allowed = format!("as many of both, a multiple of {channels} channels");
+            let allowed = format!("equally many of both, a multiple of the {channels} channels");
             return Err(Error::argument("lists of shifts", given, allowed));
         }
         let margin = match i32::try_from(shifts.margin) {
@@ -117,8 +117,8 @@ impl AddShift {
         };
         let identity = match &self.identity {
             Some(chosen) => {
-                let centre = z.narrow(2, e, height)?.narrow(3, e, width)?.contiguous()?;
-                sum(centre.index_select(&chosen.to_device(z.device())?, 1)?)?
+                let center = z.narrow(2, e, height)?.narrow(3, e, width)?.contiguous()?;
+                sum(center.index_select(&chosen.to_device(z.device())?, 1)?)?
             }
             None => zeros()?,
         };

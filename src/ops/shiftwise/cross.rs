@@ -15,7 +15,7 @@ pub struct Cross {
     taps: Vec<Tap>,
     /// For h, v and i, the place of each of their taps.
     places: [Vec<usize>; 3],
-    centre: usize,
+    center: usize,
 }
 
 impl Cross {
@@ -43,8 +43,8 @@ impl Cross {
         // Every tap is in the union.
         let of = |tap: &Tap| place.get(tap).copied().unwrap_or_default();
         let places = branches.map(|branch| branch.iter().map(of).collect());
-        let centre = of(&Tap { dh: 0, dw: 0 });
-        Ok(Cross { taps, places, centre })
+        let center = of(&Tap { dh: 0, dw: 0 });
+        Ok(Cross { taps, places, center })
     }
 
     /// The taps, in the order of the weights.
@@ -72,7 +72,7 @@ impl Cross {
             }
         }
         for sum in sum.chunks_exact_mut(self.taps.len()) {
-            sum[self.centre] += 1.0;
+            sum[self.center] += 1.0;
         }
         Ok(Tensor::from_vec(sum, (channels, self.taps.len()), &Device::Cpu)?)
     }

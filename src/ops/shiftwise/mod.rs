@@ -17,7 +17,7 @@
 //! an n x kn kernel whose columns `sn..(s+1)n` are `sum_g W[ck + H[g][c][s]]`, with `mid` zeros on the left and
 //! `kn-1-mid` on the right; v with a kn x n kernel likewise; i with the n x n kernel `sum_g W[ck + I[g][c]]`. That is
 //! how they are computed: the kernels are gathered from W, which autograd follows, and z is never made. With p = n div 2
-//! ([`Padding::Half`]) small kernels whose centre is outside the image are lost, so z is made and shifted.
+//! ([`Padding::Half`]) small kernels whose center is outside the image are lost, so z is made and shifted.
 
 mod add_shift;
 mod cross;
@@ -43,7 +43,7 @@ use serde::{Deserialize, Serialize};
 pub enum Padding {
     /// `n - 1` on every side: no window is lost at the border.
     Full,
-    /// `n div 2`: windows whose centre is outside are lost. The paper calls this p2-SW.
+    /// `n div 2`: windows whose center is outside are lost. The paper calls this p2-SW.
     Half,
 }
 
@@ -285,6 +285,6 @@ pub fn small_convolutions(x: &Tensor, weight: &Tensor, window: &Window) -> Resul
 }
 
 fn half_padding() -> Error {
-    let allowed = "padding = full, with which the branches are convolutions";
-    Error::argument("padding", "half, which loses windows at the border", allowed)
+    let allowed = "padding = full, for which the branches are convolutions";
+    Error::argument("padding", "half, which drops windows at the border", allowed)
 }

@@ -117,7 +117,11 @@ impl ChannelSplit {
     pub fn new(channels: usize, ghosts: usize) -> Result<Self> {
         if ghosts >= channels || channels > MAX_ENTRIES {
             let given = format!("{ghosts} of {channels}");
-            return Err(Error::argument("channels that pass through", given, "fewer than all, of at most 2^24"));
+            return Err(Error::argument(
+                "channels that pass through",
+                given,
+                "fewer than all channels, and at most 2^24 channels",
+            ));
         }
         let mut ghost = Mt19937::new(SEED).numpy_permutation(channels);
         ghost.truncate(ghosts);

@@ -4,7 +4,7 @@
 //! y[n,c,p,q] = bias[c] + sum_i w[c,i] * x[n, c, p + dh[c,i], q + dw[c,i]]      (x = 0 outside the image)
 //! ```
 //!
-//! Lists may be shared by all channels (a rectangle that is not centred, a cross) or differ from channel to channel, in
+//! Lists may be shared by all channels (a rectangle that is not centered, a cross) or differ from channel to channel, in
 //! length too (what pruning leaves of a kernel). Where many channels share a list, they are computed together; a channel
 //! with a list of its own costs only its own taps. See [`crate::ops::taps`] for the engines.
 
@@ -98,14 +98,14 @@ impl TapList {
     }
 }
 
-/// Taps of a rectangle of `(rows, columns)`, row by row; the pixel of the output is at `centre` in it.
+/// Taps of a rectangle of `(rows, columns)`, row by row; the pixel of the output is at `center` in it.
 ///
 /// ```
 /// use kernelscope::ops::{taplist::rectangle, taps::Tap};
 /// assert_eq!(rectangle((1, 2), (0, 1)), [Tap { dh: 0, dw: -1 }, Tap { dh: 0, dw: 0 }]);
 /// ```
-pub fn rectangle((rows, cols): (usize, usize), centre: (usize, usize)) -> Vec<Tap> {
-    let tap = |row: usize, col: usize| Tap { dh: row as i32 - centre.0 as i32, dw: col as i32 - centre.1 as i32 };
+pub fn rectangle((rows, cols): (usize, usize), center: (usize, usize)) -> Vec<Tap> {
+    let tap = |row: usize, col: usize| Tap { dh: row as i32 - center.0 as i32, dw: col as i32 - center.1 as i32 };
     (0..rows).flat_map(|row| (0..cols).map(move |col| tap(row, col))).collect()
 }
 

@@ -38,7 +38,7 @@ const MOST_PIXELS: usize = 1 << 30;
 /// Most different taps of a table.
 const MOST_TAPS: usize = 1 << 26;
 
-/// Offset of one tap from the centre of its window, in input pixels.
+/// Offset of one tap from the center of its window, in input pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tap {
     /// Rows down.
@@ -115,7 +115,7 @@ impl TapTable {
     pub fn ragged(offsets: &[Vec<Tap>]) -> Result<Self> {
         let weights_per_channel = offsets.iter().map(Vec::len).max().unwrap_or(0);
         if weights_per_channel == 0 {
-            return Err(Error::argument("taps", "no taps", "at least one in some channel"));
+            return Err(Error::argument("taps", "no taps", "at least one tap in some channel"));
         }
         let mut index = HashMap::new();
         let mut groups = Vec::new();

@@ -94,7 +94,7 @@ impl TapConv {
             ));
         }
         crate::ops::check_per_channel("bias", bias, channels)?;
-        storage::check_same("input, weight and bias", &[x, weight, bias])
+        storage::check_same("input, weight, and bias", &[x, weight, bias])
     }
 
     /// The forward pass on feature maps in half precision.
@@ -103,7 +103,7 @@ impl TapConv {
             return Err(Error::argument(
                 "input",
                 format!("dtype {:?} in training", x.dtype()),
-                "f32 or f64; half precision is for inference, with detached tensors",
+                "f32 or f64; half precision is for inference with detached tensors only",
             ));
         }
         let _span = profile::span(Self::NAME);

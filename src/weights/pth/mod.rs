@@ -30,7 +30,9 @@ pub(super) fn read(source: &mut Source, key: Option<&str>) -> Result<TensorMap> 
     }
     let order = format!("{root}byteorder");
     if archive.get(&order).is_some() && archive.read(source, &order)? != b"little" {
-        return Err(source.fault("was written on a big-endian machine; load it with torch and save it on another one"));
+        return Err(source.fault(
+            "was written on a big-endian machine; load it with torch and save it again on a little-endian machine",
+        ));
     }
     let objects = format!("{root}data.pkl");
     if let Some(entry) = archive.get(&objects)
@@ -52,7 +54,7 @@ fn root(source: &Source, archive: &Archive) -> Result<String> {
     });
     match (roots.next(), roots.next()) {
         (Some(root), None) => Ok(root.to_owned()),
-        (None, _) => Err(source.fault("is a zip file, but not of PyTorch: it has no data.pkl")),
+        (None, _) => Err(source.fault("is a zip file, but not one of PyTorch's: it has no data.pkl")),
         (Some(a), Some(b)) => {
             let (a, b) = if a < b { (a, b) } else { (b, a) };
             Err(source.fault(format!("has more than one data.pkl: in {} and {}", short_name(a), short_name(b))))

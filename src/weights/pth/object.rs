@@ -117,7 +117,7 @@ impl Pickle<'_> {
     /// A word or two on what a value is, for messages.
     pub(super) fn describe(&self, value: Value) -> String {
         match self.node(value) {
-            Some(Node::Text(_)) => "a text".to_owned(),
+            Some(Node::Text(_)) => "a string".to_owned(),
             Some(Node::Global(..)) => "a class".to_owned(),
             Some(Node::Sequence(_)) => "a list".to_owned(),
             Some(Node::Dict(_)) => "a dictionary".to_owned(),

@@ -263,9 +263,9 @@ impl Machine<'_> {
         match self.pop()? {
             Value::Node(index) => match self.nodes.get(index as usize) {
                 Some(Node::Text(span)) => Ok(*span),
-                _ => Err("a name that is no text".to_owned()),
+                _ => Err("a name that is not a string".to_owned()),
             },
-            _ => Err("a name that is no text".to_owned()),
+            _ => Err("a name that is not a string".to_owned()),
         }
     }
 
@@ -299,7 +299,7 @@ impl Machine<'_> {
             Value::Node(index) => self.nodes.get_mut(index as usize),
             _ => None,
         };
-        found.ok_or_else(|| "an entry for something that is no container".to_owned())
+        found.ok_or_else(|| "an entry for something that is not a container".to_owned())
     }
 
     fn append(&mut self, values: &[Value]) -> Step<()> {
@@ -307,7 +307,7 @@ impl Machine<'_> {
             Node::Sequence(sequence) => sequence.extend_from_slice(values),
             // A list-like class such as deque: foreign data.
             Node::Call(_) => {}
-            _ => return Err("an item for something that is no list".to_owned()),
+            _ => return Err("an item for something that is not a list".to_owned()),
         }
         Ok(())
     }
@@ -317,7 +317,7 @@ impl Machine<'_> {
         match self.target()? {
             Node::Dict(dict) => dict.extend(entries),
             Node::Call(call) => call.items.extend(entries),
-            _ => return Err("an entry for something that is no dictionary".to_owned()),
+            _ => return Err("an entry for something that is not a dictionary".to_owned()),
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ pub(super) struct Record {
 pub(super) fn select(pickle: &Pickle<'_>, key: Option<&str>) -> Result<Vec<Record>, String> {
     let Some(top) = named(pickle, pickle.root) else {
         return Err(format!(
-            "holds {} instead of a dictionary of tensors; save the state_dict() of the model",
+            "contains {} instead of a dictionary of tensors; save the state_dict() of the model",
             short_name(&pickle.describe(pickle.root))
         ));
     };
@@ -43,11 +43,11 @@ pub(super) fn select(pickle: &Pickle<'_>, key: Option<&str>) -> Result<Vec<Recor
         names.join(", ")
     };
     if let Some(key) = key {
-        let value = *top
-            .get(key)
-            .ok_or_else(|| format!("has no entry {} at the top level, which holds: {}", short_name(key), present()))?;
+        let value = *top.get(key).ok_or_else(|| {
+            format!("has no entry {} at the top level, which contains: {}", short_name(key), present())
+        })?;
         let inner = named(pickle, value).filter(|inner| holds_tensors(pickle, inner));
-        return records(pickle, &inner.ok_or_else(|| format!("its entry {} holds no tensors", short_name(key)))?);
+        return records(pickle, &inner.ok_or_else(|| format!("its entry {} contains no tensors", short_name(key)))?);
     }
     for key in USUAL {
         let inner = top.get(key).and_then(|&value| named(pickle, value));
@@ -58,7 +58,11 @@ pub(super) fn select(pickle: &Pickle<'_>, key: Option<&str>) -> Result<Vec<Recor
     if holds_tensors(pickle, &top) {
         return records(pickle, &top);
     }
-    Err(format!("holds no tensors at the top level or under {}; the top level holds: {}", USUAL.join(", "), present()))
+    Err(format!(
+        "contains no tensors at the top level or under {}; the top level contains: {}",
+        USUAL.join(", "),
+        present()
+    ))
 }
 
 /// The entries of a dictionary that have a name, the last of each name.
@@ -100,14 +104,14 @@ fn view_args<'a>(pickle: &'a Pickle<'_>, value: Value) -> Result<Option<&'a [Val
             }
             Some(("torch._utils", kind)) if kind.starts_with("_rebuild") => {
                 return Err(format!(
-                    "made by torch._utils.{}, which is not supported (sparse, quantized or of a new element type)",
+                    "made by torch._utils.{}, which is not supported (sparse, quantized, or of a new element type)",
                     short_name(kind)
                 ));
             }
             _ => return Ok(None),
         }
     }
-    Err("wrapped too often".to_owned())
+    Err("wrapped too deeply".to_owned())
 }
 
 fn record(pickle: &Pickle<'_>, name: &str, args: &[Value]) -> Result<Record, String> {

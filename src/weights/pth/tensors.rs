@@ -93,7 +93,7 @@ fn check_layout(record: &Record) -> Result<usize, String> {
         let last = size.iter().zip(stride).try_fold(*offset, |at, (&d, &s)| at.checked_add((d - 1).checked_mul(s)?));
         if last.is_none_or(|last| last >= *numel) {
             return Err(format!(
-                "reaches past its storage: shape {size:?}, strides {stride:?}, offset {offset}, {numel} elements"
+                "extends past its storage: shape {size:?}, strides {stride:?}, offset {offset}, {numel} elements"
             ));
         }
     }

@@ -41,7 +41,7 @@ impl Archive {
             let (name, entry, next) = parse_entry(&bytes, at).ok_or_else(|| source.fault(DAMAGED))?;
             let shown = short_name(&name);
             if entries.insert(name, entry).is_some() {
-                return Err(source.fault(format!("is a damaged zip file: the entry {shown} is there twice")));
+                return Err(source.fault(format!("is a damaged zip file: it contains the entry {shown} twice")));
             }
             at = next;
         }
@@ -62,7 +62,8 @@ impl Archive {
         let entry = self.get(name).ok_or_else(|| source.fault(format!("is incomplete: it has no entry {shown}")))?;
         if !entry.stored {
             return Err(source.fault(format!(
-                "the entry {shown} is compressed or encrypted, which torch.save never does; save the file with it again"
+                "the entry {shown} is compressed or encrypted, which torch.save never does; save the file again with \
+                 torch.save"
             )));
         }
         let header = source.read_at(entry.header, 30)?;
@@ -72,7 +73,7 @@ impl Archive {
         })?;
         let start = entry.header + 30 + u64::from(name_len) + u64::from(extra_len);
         if start.checked_add(entry.size).is_none_or(|end| end > self.directory) {
-            return Err(source.fault(format!("is a damaged zip file: the entry {shown} reaches into the directory")));
+            return Err(source.fault(format!("is a damaged zip file: the entry {shown} extends into the directory")));
         }
         let bytes = source.read_at(start, entry.size)?;
         if crc32(&bytes) != entry.crc {
@@ -96,9 +97,9 @@ fn find_directory(source: &mut Source) -> Result<(u64, u64, u64)> {
         tail[*at..].starts_with(b"PK\x05\x06") && u16_at(&tail, at + 20).is_some_and(|n| usize::from(n) == comment)
     };
     let last = tail.len().checked_sub(END);
-    let end = last.and_then(|last| (0..=last).rev().find(is_end)).ok_or_else(|| {
-        source.fault("is truncated or damaged: a zip file ends with its directory, this one does not")
-    })?;
+    let end = last
+        .and_then(|last| (0..=last).rev().find(is_end))
+        .ok_or_else(|| source.fault("is truncated or damaged: a zip file must end with its directory"))?;
     let locator = end.checked_sub(20).filter(|&at| tail[at..].starts_with(b"PK\x06\x07"));
     let fields = if let Some(locator) = locator {
         let record_at = u64_at(&tail, locator + 8).ok_or_else(|| source.fault(DAMAGED))?;

@@ -88,11 +88,11 @@ pub struct ConvNextConfig {
     pub head_scale: f64,
     /// Initial weights of everything but the classifier.
     pub init: WeightInit,
-    /// Normalisation.
+    /// Normalization.
     pub norm: NormKind,
 }
 
-/// Normalisation of a network.
+/// Normalization of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NormKind {

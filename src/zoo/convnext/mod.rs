@@ -24,7 +24,7 @@ use crate::ops::{Layout, depthwise2d, gelu::gelu};
 use crate::weights::TensorMap;
 use candle_core::Tensor;
 
-/// A normalisation of either kind, for feature maps (N, C, H, W).
+/// A normalization of either kind, for feature maps (N, C, H, W).
 #[derive(Debug, Clone)]
 enum Norm {
     Layer(LayerNorm),

@@ -111,7 +111,7 @@ impl MobileNetV2Config {
         }
     }
 
-    /// A small network for 64-pixel images and the built-in data, re-parameterised. The maps of its last stage have
+    /// A small network for 64-pixel images and the built-in data, re-parameterized. The maps of its last stage have
     /// 8x8 pixels, about as many as the 7x7 of the large one at 224 pixels, so that kernels of 3 to 13 compare alike.
     pub fn nano() -> Self {
         MobileNetV2Config {
@@ -215,12 +215,12 @@ impl MobileNetV2Config {
         // After merging, the size of the small kernel says only what was merged.
         match self.small_kernel {
             Some(k) if !self.merged && (k > self.kernel || k.is_multiple_of(2)) => {
-                let allowed = format!("an odd number from 1 to {}, the large kernel, or none", self.kernel);
+                let allowed = format!("an odd number from 1 to {} (the large kernel), or none", self.kernel);
                 Err(Error::argument("small_kernel", k, allowed))
             }
             Some(k) if !self.merged && self.dilation > 1 => {
                 let given = format!("{k} with dilation = {}", self.dilation);
-                Err(Error::argument("small_kernel", given, "none: a dilated kernel cannot take in another one"))
+                Err(Error::argument("small_kernel", given, "none, because no kernel can be merged into a dilated one"))
             }
             _ => Ok(()),
         }

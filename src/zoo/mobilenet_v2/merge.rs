@@ -24,7 +24,7 @@ use crate::{Error, Result};
 /// If the network is merged already, or a parameter is missing or has another shape.
 pub fn merge(config: &MobileNetV2Config, tensors: &TensorMap) -> Result<(MobileNetV2Config, TensorMap)> {
     if config.merged {
-        return Err(Error::argument("network", "one whose kernels are merged already", "the training form"));
+        return Err(Error::argument("network", "one whose kernels are already merged", "the training form"));
     }
     let units = config.units();
     let layers: Vec<String> = units.iter().filter(|unit| unit.replaced).map(|unit| unit.depthwise()).collect();
@@ -56,7 +56,7 @@ pub fn merge(config: &MobileNetV2Config, tensors: &TensorMap) -> Result<(MobileN
 /// shape.
 pub fn fold(config: &MobileNetV2Config, tensors: &TensorMap) -> Result<(MobileNetV2Config, TensorMap)> {
     if !config.merged || config.folded {
-        let given = if config.folded { "one whose norms are folded already" } else { "the training form" };
+        let given = if config.folded { "one whose norms are already folded" } else { "the training form" };
         return Err(Error::argument("network", given, "one whose kernels are merged and whose norms are not folded"));
     }
     let mut folded = TensorMap::with_capacity(tensors.len());

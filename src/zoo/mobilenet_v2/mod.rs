@@ -12,7 +12,7 @@
 //!                y = cb 1x1 (f)                                 x + drop_path(y) where the shape stays
 //! features.18    relu6(cb 1x1)
 //! head           global mean, dropout, linear map
-//! re-parameterised:   relu6(cb depthwise KxK (f) + cb depthwise kxk (f))      before the activation, strides kept
+//! re-parameterized:   relu6(cb depthwise KxK (f) + cb depthwise kxk (f))      before the activation, strides kept
 //! ```
 //!
 //! No code for the large kernels was published. Names are torchvision's; where there are two branches, they are called
@@ -51,8 +51,8 @@ fn dropout(x: &Tensor, rate: f64, mode: Mode) -> Result<Tensor> {
     Ok((x * Tensor::from_vec(factors, x.shape(), x.device())?.to_dtype(x.dtype())?)?)
 }
 
-/// Two neighbours in a list of modules: a convolution and its norm.
-fn neighbours(list: &Scope, index: usize, folded: bool) -> Place {
+/// Two neighbors in a list of modules: a convolution and its norm.
+fn neighbors(list: &Scope, index: usize, folded: bool) -> Place {
     Place::new(list.child(index), (!folded).then(|| list.child(index + 1)))
 }
 
@@ -69,7 +69,7 @@ impl Spatial {
         let (path, channels) = (scope.path().to_string(), unit.expanded);
         let square = |side: usize| depthwise2d::Options::same(side, side).with_stride(unit.stride);
         if !unit.replaced {
-            let large = ConvNorm::depthwise(&neighbours(scope, 0, config.folded), channels, square(3))?;
+            let large = ConvNorm::depthwise(&neighbors(scope, 0, config.folded), channels, square(3))?;
             return Ok(Spatial { path, large, small: None });
         }
         let kernel = square(config.kernel).with_dilation(config.dilation);
@@ -88,7 +88,7 @@ impl Spatial {
                 Ok(Spatial { path, large, small: Some(branch("small_conv", square(side))?) })
             }
             None => {
-                let large = ConvNorm::depthwise(&neighbours(scope, 0, false), channels, kernel)?;
+                let large = ConvNorm::depthwise(&neighbors(scope, 0, false), channels, kernel)?;
                 Ok(Spatial { path, large, small: None })
             }
         }
@@ -128,12 +128,12 @@ impl Block {
         let shortcut = config.shortcut && unit.stride == 1 && unit.channels == unit.outputs;
         let (list, j) = (scope.child("conv"), usize::from(unit.expands));
         let expand = unit.expands.then(|| {
-            let place = neighbours(&list.child(0), 0, config.folded);
+            let place = neighbors(&list.child(0), 0, config.folded);
             ConvNorm::pointwise(&place, unit.channels, unit.expanded)
         });
         let expand = expand.transpose()?;
         let spatial = Spatial::new(&list.child(j), config, unit)?;
-        let place = neighbours(&list, j + 1, config.folded);
+        let place = neighbors(&list, j + 1, config.folded);
         Ok(Block {
             path: scope.path().to_string(),
             expand,
@@ -189,7 +189,7 @@ impl MobileNetV2 {
     pub fn new(config: &MobileNetV2Config, scope: &Scope) -> Result<Self> {
         config.validate()?;
         let features = scope.child("features");
-        let stem = ConvNorm::dense(&neighbours(&features.child(0), 0, config.folded), 3, config.stem, 3, 2)?;
+        let stem = ConvNorm::dense(&neighbors(&features.child(0), 0, config.folded), 3, config.stem, 3, 2)?;
         let (mut blocks, mut channels) = (Vec::new(), config.stem);
         let units = config.units();
         let rates = DropPath::linear_rates(config.drop_path, units.len());
@@ -197,7 +197,7 @@ impl MobileNetV2 {
             channels = unit.outputs;
             blocks.push(Block::new(&features.child(unit.index), config, unit, rate)?);
         }
-        let place = neighbours(&features.child(blocks.len() + 1), 0, config.folded);
+        let place = neighbors(&features.child(blocks.len() + 1), 0, config.folded);
         Ok(MobileNetV2 {
             stem,
             blocks,

@@ -143,7 +143,7 @@ impl RepLkNetConfig {
             check_kernel("kernel", self.kernel.stage(stage), false)?;
             for (name, ratio) in [("dw_ratio", self.dw_ratio), ("ffn_ratio", self.ffn_ratio)] {
                 if !(1..=MAX_INNER).contains(&scaled(self.dims.stage(stage), ratio)) {
-                    let allowed = format!("a factor that makes 1 to {MAX_INNER} channels of every stage's");
+                    let allowed = format!("a factor that gives every stage 1 to {MAX_INNER} channels");
                     return Err(Error::argument(name, ratio, allowed));
                 }
             }
@@ -164,7 +164,7 @@ impl RepLkNetConfig {
         let most = self.kernel.0.into_iter().min().unwrap_or_default();
         match self.small_kernel {
             Some(k) if !self.merged && (k > most || k.is_multiple_of(2)) => {
-                let allowed = format!("an odd number from 1 to {most}, the smallest large kernel, or none");
+                let allowed = format!("an odd number from 1 to {most} (the smallest large kernel), or none");
                 Err(Error::argument("small_kernel", k, allowed))
             }
             _ => Ok(()),

@@ -38,7 +38,7 @@ use crate::{Error, Result};
 /// ```
 pub fn merge(config: &RepLkNetConfig, tensors: &TensorMap) -> Result<(RepLkNetConfig, TensorMap)> {
     if config.merged {
-        return Err(Error::argument("network", "one whose kernels are merged already", "the training form"));
+        return Err(Error::argument("network", "one whose kernels are already merged", "the training form"));
     }
     let mut merged = TensorMap::with_capacity(tensors.len());
     for (name, tensor) in tensors {
@@ -66,7 +66,7 @@ pub fn merge(config: &RepLkNetConfig, tensors: &TensorMap) -> Result<(RepLkNetCo
 /// If the large kernels are not merged, the norms are folded already, or a parameter is missing or has another shape.
 pub fn fold(config: &RepLkNetConfig, tensors: &TensorMap) -> Result<(RepLkNetConfig, TensorMap)> {
     if !config.merged || config.folded {
-        let given = if config.folded { "one whose norms are folded already" } else { "the training form" };
+        let given = if config.folded { "one whose norms are already folded" } else { "the training form" };
         return Err(Error::argument("network", given, "one whose kernels are merged and whose norms are not folded"));
     }
     let mut folded = TensorMap::with_capacity(tensors.len());

@@ -16,7 +16,7 @@
 //!
 //! Both blocks of a pair drop paths at the same rate, independently; the rate rises linearly over all pairs. Names,
 //! shapes and their order are those of the official checkpoints, blocks counted through (`blocks.0` is the first RepLK
-//! block, `blocks.1` the ConvFFN after it). The official code initialises nothing, so PyTorch's defaults hold: see
+//! block, `blocks.1` the ConvFFN after it). The official code initializes nothing, so PyTorch's defaults hold: see
 //! [`Init::UniformFanIn`].
 //!
 //! In training the biases of `prelkb_bn` and `preffn_bn` have no effect: the norm after the pointwise convolution takes
@@ -58,7 +58,7 @@ impl ConvNorm {
         Ok(ConvNorm { path: scope.path().to_string(), conv, norm })
     }
 
-    /// The first convolution of the network: 3x3 at stride 2, from the colours to `outputs` channels.
+    /// The first convolution of the network: 3x3 at stride 2, from the colors to `outputs` channels.
     fn first(scope: &Scope, outputs: usize, folded: bool) -> Result<Self> {
         let conv = DenseConv::square(&scope.child("conv"), 3, outputs, 3, 2, folded)?;
         ConvNorm::new(scope, Conv::Dense(conv), outputs, folded)
@@ -392,7 +392,7 @@ impl Model for RepLkNet {
 
     fn forward_head(&self, last: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let Some((norm, linear)) = &self.head else {
-            let allowed = "a network with a classifier (backbone = false), or its feature maps alone";
+            let allowed = "a network with a classifier (backbone = false), or only the feature maps of this one";
             return Err(Error::argument("network", "a backbone, which has no logits", allowed));
         };
         let normed = norm.forward(last, pass.mode)?;

@@ -65,7 +65,7 @@ pub struct ShiftWiseConfig {
     pub layer_scale: f64,
     /// Initial weights of everything but the classifier.
     pub init: WeightInit,
-    /// Normalisation of the pooled features before the classifier: a layer norm, as published, or a batch norm, with
+    /// Normalization of the pooled features before the classifier: a layer norm, as published, or a batch norm, with
     /// which a small network starts to learn at once.
     pub head_norm: NormKind,
     /// The form of the large kernels; see [`merge_paths`](super::merge_paths) and [`merge_cross`](super::merge_cross).
@@ -197,11 +197,11 @@ impl ShiftWiseConfig {
             check_count("dims", self.dims.stage(stage), MAX_CHANNELS)?;
             self.window(stage)?;
             if !(2..=MAX_CHANNELS).contains(&self.channels(stage)) {
-                let allowed = format!("a factor that makes 2 to {MAX_CHANNELS} channels of every stage's");
+                let allowed = format!("a factor that gives every stage 2 to {MAX_CHANNELS} channels");
                 return Err(Error::argument("width", self.width, allowed));
             }
             if !(0.0..1.0).contains(&self.ghost_ratio) || self.rep_channels(stage) == 0 {
-                let allowed = "at least 0, and so far below 1 that channels are left in every stage";
+                let allowed = "at least 0, and far enough below 1 to leave channels in every stage";
                 return Err(Error::argument("ghost_ratio", self.ghost_ratio, allowed));
             }
         }
@@ -211,7 +211,7 @@ impl ShiftWiseConfig {
         check_scale("layer_scale", self.layer_scale)?;
         check_rate("drop_path", self.drop_path)?;
         if self.merged == Merged::Cross && self.padding == Padding::Half {
-            let allowed = "none or paths with padding = half, which loses windows at the border";
+            let allowed = "none or paths with padding = half, which drops windows at the border";
             return Err(Error::argument("merged", "cross", allowed));
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 const FIRST: &str = "Li et al., Shift-ConvNets: Small Convolutional Kernel with Large Kernel Effects, 2024";
 const SECOND: &str = "Li et al., ShiftwiseConv: Small Convolutional Kernel with Large Kernel Effect, CVPR 2025";
-const WEIGHTS: &str = "link in the readme of the shift-wiseConv repository";
+const WEIGHTS: &str = "link in the README of the shift-wiseConv repository";
 
 /// All shift-wise networks.
 pub(in crate::zoo) fn entries() -> Vec<Entry> {
@@ -19,8 +19,8 @@ pub(in crate::zoo) fn entries() -> Vec<Entry> {
         params_m: Some(48.0),
         gmacs: Some(7.7),
         top1: None,
-        remark: "published counts are those of merged paths (merged = paths); with these the repository prints 48.01M, and \
-                 its section 4.1 a kernel of 47 in the third stage, where all counts are those of 45",
+        remark: "published counts are those of merged paths (merged = paths); for these, the repository prints 48.01M. \
+                 Its section 4.1 names a kernel of 47 in the third stage, but all counts are those of 45",
     };
     let checkpoint = Published { top1: Some(83.39), ..UNPUBLISHED };
     vec![

@@ -33,7 +33,7 @@ use candle_core::{DType, Tensor};
 /// ```
 pub fn merge_paths(config: &ShiftWiseConfig, tensors: &TensorMap) -> Result<(ShiftWiseConfig, TensorMap)> {
     if config.merged != Merged::None {
-        return Err(Error::argument("network", "one whose paths are merged already", "the training form"));
+        return Err(Error::argument("network", "one whose paths are already merged", "the training form"));
     }
     let mut merged = TensorMap::with_capacity(tensors.len());
     for (name, tensor) in tensors {
@@ -69,11 +69,11 @@ pub fn merge_paths(config: &ShiftWiseConfig, tensors: &TensorMap) -> Result<(Shi
 pub fn merge_cross(config: &ShiftWiseConfig, tensors: &TensorMap) -> Result<(ShiftWiseConfig, TensorMap)> {
     config.validate()?;
     if config.merged == Merged::Cross {
-        return Err(Error::argument("network", "one whose branches are merged already", "one with branches"));
+        return Err(Error::argument("network", "one whose branches are already merged", "one with branches"));
     }
     if config.padding == Padding::Half {
         let allowed =
-            "padding = full; with half windows are lost at the border, so that no single kernel does the same";
+            "padding = full; with padding = half, windows are lost at the border, so no single kernel is equivalent";
         return Err(Error::argument("padding", "half", allowed));
     }
     let mut merged = TensorMap::with_capacity(tensors.len());
@@ -129,7 +129,7 @@ fn path_sum(config: &ShiftWiseConfig, tensors: &TensorMap, layer: &str) -> Resul
     (1..config.paths).try_fold(first, |sum, i| {
         let next = path(i)?;
         if next.dims() != sum.dims() {
-            let allowed = format!("{:?}, as the first path has", sum.dims());
+            let allowed = format!("{:?}, the shape of the first path", sum.dims());
             return Err(Error::shape(format!("{layer}.LoRAs.{i}.weight"), next.dims(), allowed));
         }
         Ok((sum + next)?)

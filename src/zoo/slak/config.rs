@@ -47,7 +47,7 @@ pub struct SlakConfig {
     pub head_scale: f64,
     /// Initial weights of everything but the classifier.
     pub init: WeightInit,
-    /// Normalisation of the pooled features before the classifier: a layer norm, as published, or a batch norm, with
+    /// Normalization of the pooled features before the classifier: a layer norm, as published, or a batch norm, with
     /// which a small network learns faster.
     pub head_norm: NormKind,
     /// The form after [`merge`](super::merge()): convolutions with one bias in place of the branches with their norms.
@@ -188,7 +188,7 @@ impl SlakConfig {
             check_count("dims", self.dims.stage(stage), MAX_CHANNELS)?;
             check_kernel("kernel", self.kernel.stage(stage), false)?;
             if !(1..=MAX_CHANNELS).contains(&self.channels(stage)) {
-                let allowed = format!("a factor that makes 1 to {MAX_CHANNELS} channels of every stage's");
+                let allowed = format!("a factor that gives every stage 1 to {MAX_CHANNELS} channels");
                 return Err(Error::argument("width", self.width, allowed));
             }
         }
@@ -208,11 +208,12 @@ impl SlakConfig {
         match self.form() {
             Form::Square => Ok(()),
             Form::Pairs | Form::Rectangles if even || self.small_kernel.is_none_or(|side| side > most) => {
-                let allowed = format!("an odd number from 1 to {most}, the smallest large kernel (decompose = true)");
+                let allowed =
+                    format!("an odd number from 1 to {most} (the smallest large kernel, with decompose = true)");
                 Err(Error::argument("small_kernel", given, allowed))
             }
             Form::Whole if even && (0..4).any(|stage| self.has_small(stage)) => {
-                let allowed = "an odd number, one that is not smaller than any large kernel, or none";
+                let allowed = "an odd number, a number that is not smaller than any large kernel, or none";
                 Err(Error::argument("small_kernel", given, allowed))
             }
             _ => Ok(()),

@@ -7,7 +7,7 @@
 //! | rectangles | K x s with a bias, and s x K | `LoRA1.{weight,bias}`, `LoRA2.weight` |
 //! | cross, square | K x K with a bias | `lkb_reparam.{weight,bias}` |
 //!
-//! The equations are those of [`FoldedConv`]. The small square is added to the centre of the first kernel. The official
+//! The equations are those of [`FoldedConv`]. The small square is added to the center of the first kernel. The official
 //! code merges undivided kernels only. Its class with `small_kernel_merged` loads every square, those that are a cross
 //! included; `rectangles` is a form of this crate.
 
@@ -42,7 +42,7 @@ use crate::{Error, Result};
 /// ```
 pub fn merge(config: &SlakConfig, tensors: &TensorMap) -> Result<(SlakConfig, TensorMap)> {
     if config.merged {
-        return Err(Error::argument("network", "one whose kernels are merged already", "the training form"));
+        return Err(Error::argument("network", "one whose kernels are already merged", "the training form"));
     }
     let first = if config.decompose { "LoRA1" } else { "lkb_origin" };
     let mut merged = TensorMap::with_capacity(tensors.len());

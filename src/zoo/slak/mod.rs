@@ -255,9 +255,9 @@ impl Family for SlakConfig {
 
     fn merge(&self, tensors: &TensorMap, how: Merge) -> Result<(Self, TensorMap)> {
         if how == Merge::Norms {
-            let given = "one whose convolutions have layer norms after them, but for its large kernels";
-            let allowed = "one with batch norms after other convolutions; of this one, the kernels alone can be merged";
-            return Err(Error::argument("network to fold the norms of", given, allowed));
+            let given = "one whose convolutions, except the large kernels, are followed by layer norms";
+            let allowed = "one with batch norms after other convolutions; of this one, only the kernels can be merged";
+            return Err(Error::argument("network whose norms are to be folded", given, allowed));
         }
         let (config, tensors) = merge(self, tensors)?;
         Ok((config, tensors))
@@ -314,29 +314,29 @@ pub(super) fn entries() -> Vec<Entry> {
         config: Arc::new(config),
         published: Published { params_m: Some(params_m), gmacs: Some(gmacs), top1, remark },
         preprocessing: Preprocessing::default(),
-        weights: "links in the readme of the VITA-Group/SLaK repository",
+        weights: "links in the README of the VITA-Group/SLaK repository",
     };
     vec![
         entry(
             "slak-t",
             || SlakConfig::tiny().into(),
             (30.0, 5.0, Some(82.5)),
-            "published counts are of the 60 % of the weights that sparse training leaves: 0.6 of the dense network are \
-             30.4M and 5.2 GMACs",
+            "published counts are those of the 60% of the weights that sparse training keeps: 0.6 of the dense network \
+             is 30.4M and 5.2 GMACs",
         ),
         entry(
             "slak-s",
             || SlakConfig::small().into(),
             (55.0, 9.8, Some(83.8)),
-            "published counts are of the 60 % of the weights that sparse training leaves: 0.6 of the dense network are \
-             54.7M and 10.0 GMACs",
+            "published counts are those of the 60% of the weights that sparse training keeps: 0.6 of the dense network \
+             is 54.7M and 10.0 GMACs",
         ),
         entry(
             "slak-b",
             || SlakConfig::base().into(),
             (95.0, 17.1, Some(84.0)),
-            "published counts are of the 60 % of the weights that sparse training leaves: 0.6 of the dense network are \
-             94.8M and 17.1 GMACs",
+            "published counts are those of the 60% of the weights that sparse training keeps: 0.6 of the dense network \
+             is 94.8M and 17.1 GMACs",
         ),
         Entry {
             paper: "Ding et al., Scaling Up Your Kernels to 31x31 (RepLKNet), CVPR 2022, appendix D",

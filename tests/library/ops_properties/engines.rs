@@ -129,14 +129,14 @@ impl Case {
         Case::new(images, groups, Geometry { input: size, output: size, stride: (1, 1) })
     }
 
-    /// With these properties. A residual needs a geometry that allows it, and gives every group a tap at its centre.
+    /// With these properties. A residual needs a geometry that allows it, and gives every group a tap at its center.
     fn varied(mut self, mixed: bool, residual: bool, view: View) -> Self {
         let Geometry { input, output, stride } = self.geometry;
         (self.mixed, self.view) = (mixed, view);
         self.residual = residual && stride == (1, 1) && input == output;
-        let centre = Tap { dh: 0, dw: 0 };
-        for (taps, _) in self.groups.iter_mut().filter(|(taps, _)| residual && !taps.contains(&centre)) {
-            taps[0] = centre;
+        let center = Tap { dh: 0, dw: 0 };
+        for (taps, _) in self.groups.iter_mut().filter(|(taps, _)| residual && !taps.contains(&center)) {
+            taps[0] = center;
         }
         self
     }
@@ -288,7 +288,7 @@ fn rows_of_every_length() -> Checked {
     Ok(())
 }
 
-/// Runs of neighbouring taps of every length, and more taps in a row than one pass of the weight gradient takes.
+/// Runs of neighboring taps of every length, and more taps in a row than one pass of the weight gradient takes.
 #[test]
 fn kernels_of_every_width() -> Checked {
     (1..=31).try_for_each(|taps| Case::same(2, vec![(rectangle((1, taps), (1, 1)), 4)], (2, 19)).check())

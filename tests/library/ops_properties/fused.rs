@@ -112,7 +112,7 @@ impl Case {
         compare(&actual, &expected, |name| if name == "x" { allowed * amplification } else { allowed })
     }
 
-    /// The largest `1 / sqrt(var + eps)`: rounding errors of the centred input are multiplied by it.
+    /// The largest `1 / sqrt(var + eps)`: rounding errors of the centered input are multiplied by it.
     fn amplification(&self, x: &Arg) -> f64 {
         let positions = self.size.0 * self.size.1;
         let deviation = |position: usize| {

@@ -1,4 +1,4 @@
-//! Layer normalisation against its definition, and its gradients against a composition of elementary operators.
+//! Layer normalization against its definition, and its gradients against a composition of elementary operators.
 
 use super::support::{View, compare, config, dtype};
 use crate::common::{Arg, Outcome, computed, differentiate, differentiate_exactly};
@@ -67,9 +67,9 @@ impl Case {
         let composed = differentiate_exactly(&args, &self.cotangent(), |args| {
             let x = args[0].reshape(sizes)?;
             let channelwise = |t: &Tensor| t.reshape((1, sizes.1, 1));
-            let centred = x.broadcast_sub(&x.mean_keepdim(1)?)?;
-            let deviation = (centred.sqr()?.mean_keepdim(1)? + EPS)?.sqrt()?;
-            let normal = centred.broadcast_div(&deviation)?;
+            let centered = x.broadcast_sub(&x.mean_keepdim(1)?)?;
+            let deviation = (centered.sqr()?.mean_keepdim(1)? + EPS)?.sqrt()?;
+            let normal = centered.broadcast_div(&deviation)?;
             let y = normal.broadcast_mul(&channelwise(&args[1])?)?.broadcast_add(&channelwise(&args[2])?)?;
             Ok(y.reshape(&self.dims[..])?)
         })?;
@@ -82,7 +82,7 @@ impl Case {
         })
     }
 
-    /// The largest `1 / sqrt(var + eps)`: rounding errors of the centred input are multiplied by it.
+    /// The largest `1 / sqrt(var + eps)`: rounding errors of the centered input are multiplied by it.
     fn amplification(&self) -> f64 {
         let ((outer, channels, inner), [x, ..]) = (self.sizes(), self.args());
         let deviation = |position: usize| {

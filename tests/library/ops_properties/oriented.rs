@@ -150,7 +150,7 @@ fn rows_longer_than_a_block_of_outputs() -> Result<(), TestCaseError> {
 }
 
 #[test]
-fn residual_where_several_taps_meet_at_the_centre() -> Result<(), TestCaseError> {
+fn residual_where_several_taps_meet_at_the_center() -> Result<(), TestCaseError> {
     let options = Options { residual: true, layout: Layout::ChannelsLast, ..Options::default() };
     plain(&[std::f32::consts::FRAC_PI_4], (5, 6), 7, options).check()
 }

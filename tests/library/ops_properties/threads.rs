@@ -66,7 +66,7 @@ fn pointwise_convolution() {
 }
 
 #[test]
-fn layer_normalisation() {
+fn layer_normalization() {
     for (layout, shape) in [(Layout::ChannelsFirst, [5, 48, 28, 26]), (Layout::ChannelsLast, [5, 28, 26, 48])] {
         let args = [
             Arg::fill("x", &shape, "input"),

@@ -262,7 +262,7 @@ fn what_is_pruned_costs_nothing_in_the_cross() {
     let channels = 41 - 24;
     assert_eq!(cost(&dense), (2 * 45 * 5 - 25) * channels * 196);
     let network = with_tensors(dense.spec(), pruned(&dense.params().tensors(), 0.3));
-    // Every channel keeps its centre, where the identity is, and what its kept kernels cover.
+    // Every channel keeps its center, where the identity is, and what its kept kernels cover.
     let kept = mask(layer, channels as usize * 9, 0.3).flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let most: u64 = kept.iter().map(|&kept| kept as u64 * (2 * 25 + 25)).sum::<u64>() + channels;
     let least: u64 = kept.iter().map(|&kept| kept as u64 * 25).sum();
@@ -324,7 +324,7 @@ fn load(tensors: TensorMap, overrides: &[&str]) -> kernelscope::Result<Network> 
 }
 
 #[test]
-fn checkpoints_of_every_shiftwise_form_are_recognised() {
+fn checkpoints_of_every_shiftwise_form_are_recognized() {
     let x = random("images", &[1, 3, 48, 48]);
     for (overrides, how) in [
         (&["classes=5", "paths=3"][..], None),
@@ -409,7 +409,7 @@ fn checkpoints_hold_a_checksum_of_the_index_tables() {
     }
 }
 
-// Behaviour
+// Behavior
 
 #[test]
 fn a_shiftwise_configuration_survives_files() {

@@ -169,8 +169,8 @@ impl Module<'_> {
         };
         let deviation = (leaf("running_var", "running_var")? + BatchNorm::EPS)?.sqrt()?;
         let scale = leaf("weight", "norm_weight")?.div(&deviation)?;
-        let centred = branch.broadcast_sub(&leaf("running_mean", "running_mean")?)?;
-        Ok(centred.broadcast_mul(&scale)?.broadcast_add(&leaf("bias", "bias")?)?)
+        let centered = branch.broadcast_sub(&leaf("running_mean", "running_mean")?)?;
+        Ok(centered.broadcast_mul(&scale)?.broadcast_add(&leaf("bias", "bias")?)?)
     }
 
     /// The output from x and the masked weights of all paths.

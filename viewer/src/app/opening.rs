@@ -22,7 +22,7 @@ impl Viewer {
             let mut all = Vec::new();
             for Source { path, model } in sources {
                 if path.as_os_str().is_empty() {
-                    link.send(Report::Fault("path: got nothing, allowed: a run folder or a file of weights".into()));
+                    link.send(Report::Fault("path: got nothing, allowed: a run folder or a weights file".into()));
                     continue;
                 }
                 match kernelscope_lab::open::find(&path) {

@@ -49,7 +49,7 @@ pub fn show(ctx: &egui::Context, state: &mut State, out: &mut Commands) {
         ui.set_width(480.0);
         let label = ui.label(faint("Commands").small());
         let field =
-            TextEdit::singleline(&mut query).hint_text("Type a command, a layer or a path").desired_width(480.0);
+            TextEdit::singleline(&mut query).hint_text("Type a command, a layer, or a path").desired_width(480.0);
         let response = ui.add(field).labelled_by(label.id);
         response.request_focus();
         if response.changed() {

@@ -9,11 +9,12 @@ use crate::{Viewer, app, bench, export, raster};
 use clap::Parser;
 use eframe::egui;
 use kernelscope::analysis::tree::Address;
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Opens run folders, checkpoints and matrices in a window.
+/// Open run folders, checkpoints, and matrices in a window.
 #[derive(Debug, Clone, PartialEq, Parser)]
 #[command(name = "kernelscope view", version)]
 #[command(after_help = "Examples:\n  kernelscope view runs/quickstart\n  \
@@ -38,7 +39,7 @@ pub struct Args {
     /// Show only that view
     #[arg(long, requires = "view")]
     pub alone: bool,
-    /// Epoch of the runs' checkpoints; the newest if left out
+    /// Epoch of the checkpoints to show; the newest if left out
     #[arg(long)]
     pub epoch: Option<usize>,
     /// Layer or channel, as in stages.2.5.dwconv:17
@@ -91,7 +92,7 @@ fn parse_figure(text: &str) -> Result<Figure, String> {
 fn parse_window(text: &str) -> Result<Size, String> {
     let side = |part: &str| part.parse::<u32>().ok().filter(|side| (200..=8000).contains(side));
     let size = text.split_once('x').and_then(|(w, h)| Some(Size { width: side(w)?, height: side(h)? }));
-    size.ok_or("allowed: WIDTHxHEIGHT, each 200 to 8000".into())
+    size.ok_or("allowed: WIDTHxHEIGHT, each from 200 to 8000".into())
 }
 
 impl Args {
@@ -135,7 +136,22 @@ impl Args {
 
 /// Runs the program.
 pub fn run() -> ExitCode {
-    let args = Args::parse();
+    run_with(Args::parse())
+}
+
+/// The same with arguments that another program was given; the networks of its registry are known.
+pub fn run_in(arguments: Vec<OsString>) -> ExitCode {
+    let name = OsString::from("kernelscope view");
+    match Args::try_parse_from(std::iter::once(name).chain(arguments)) {
+        Ok(args) => run_with(args),
+        Err(error) => {
+            let _ = error.print();
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+        }
+    }
+}
+
+fn run_with(args: Args) -> ExitCode {
     let result = if args.bench {
         bench::run(args.headless).map(|times| say(&times))
     } else if args.headless {
@@ -167,7 +183,7 @@ fn show(args: Args) -> Result<(), String> {
 /// Opens everything, computes what the view shows, and writes the requested files.
 fn headless(args: &Args) -> Result<(), String> {
     if args.paths.is_empty() {
-        return Err("PATH: got nothing, allowed: at least one path, with --headless".into());
+        return Err("PATH: got nothing, allowed: at least one path, which --headless needs".into());
     }
     if args.export.is_none() && args.screenshot.is_none() {
         return Err("--headless: got nothing to write, allowed: --export FILE or --screenshot FILE".into());

@@ -191,7 +191,7 @@ impl Command {
             }
             Command::Select(_) => unlisted("Select network"),
             Command::Compare(_) => unlisted("Compare network"),
-            Command::LeaveOut(_) => unlisted("Leave network out of comparisons"),
+            Command::LeaveOut(_) => unlisted("Exclude network from comparisons"),
             Command::NextEpoch => Menu::Go.item(2, "Next checkpoint").keys(CTRL, Key::ArrowRight).needs(checkpoints),
             Command::PreviousEpoch => {
                 Menu::Go.item(2, "Previous checkpoint").keys(CTRL, Key::ArrowLeft).needs(checkpoints)
@@ -209,7 +209,7 @@ impl Command {
             Command::ResetLayout => Menu::View.item(1, "Reset layout"),
             Command::ToggleTheme => Menu::View.item(1, "Dark / light colors").keys(CTRL_SHIFT, Key::D),
 
-            Command::Recompute => Menu::Analysis.item(0, "Receptive field: compute again").needs(network),
+            Command::Recompute => Menu::Analysis.item(0, "Receptive field: recompute").needs(network),
             Command::Cancel => {
                 let running = |state: &State| !state.running.is_empty();
                 Menu::Analysis.item(0, "Cancel running work").keys(CTRL, Key::Period).needs(running)

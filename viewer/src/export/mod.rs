@@ -51,7 +51,7 @@ impl Export {
 /// # Errors
 /// Says what is missing for it.
 pub fn of_view(state: &State, view: View) -> Result<Export, String> {
-    let mut missing = "export: got the messages, allowed: a figure; copy the messages instead".to_string();
+    let mut missing = "export: got the messages, allowed: a figure (messages can be copied instead)".to_string();
     for candidate in Figure::of(view) {
         match figure(state, candidate) {
             Ok(found) => return Ok(found),

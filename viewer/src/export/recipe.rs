@@ -49,7 +49,7 @@ pub fn recipe(state: &State, figure: Figure, entries: &[&Entry]) -> Recipe {
         }
         _ => {}
     }
-    recipe.push("date", kernelscope_lab::bench::results::now());
+    recipe.push("date", kernelscope_lab::bench::clock::now());
     recipe.push("program", format_args!("kernelscope {}", env!("CARGO_PKG_VERSION")));
     recipe.push("command", line(state, Some(figure)));
     recipe

@@ -3,11 +3,11 @@
 use super::link::{Link, Report};
 use crate::state::{BiasKey, BiasResult, ErfKey, ErfResult, Images, Progress};
 use kernelscope::analysis::erf::{Erf, Probe};
+use kernelscope::zoo::Network;
+use kernelscope::{Error, Result};
 use kernelscope_lab::open::Subject;
 use kernelscope_lab::report::{ErfInputs, Stimuli};
 use kernelscope_lab::run::{DataConfig, DataSource};
-use kernelscope::zoo::Network;
-use kernelscope::{Error, Result};
 use std::sync::Arc;
 
 /// What to compute.
@@ -91,7 +91,7 @@ pub fn bias(task: &BiasTask, link: &Link) -> Result<()> {
             let classes = network.spec().config.classes();
             let allowed = "a stimulus folder, or a network trained on the built-in set";
             if classes != kernelscope_lab::data::shapes_textures::CLASSES {
-                return Err(Error::argument("stimuli", format!("none, for a network of {classes} classes"), allowed));
+                return Err(Error::argument("stimuli", format!("none, for a network with {classes} classes"), allowed));
             }
             let found = Stimuli::builtin(&data(&task.subject)?, task.key.images)?;
             found.ok_or_else(|| Error::argument("stimuli", "none, for this run's data", allowed))?

@@ -3,8 +3,8 @@
 use crate::state::{BiasResult, EntryId, ErfResult, Merged, Progress, Source};
 use eframe::egui;
 use kernelscope::analysis::report::SparsityReport;
-use kernelscope_lab::open::{Facts, Found, Overview, Stamp, Subject};
 use kernelscope::{Error, Result};
+use kernelscope_lab::open::{Facts, Found, Overview, Stamp, Subject};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,10 +3,10 @@
 use super::link::{Link, Report};
 use crate::state::{ErfKey, ErfResult, Images};
 use kernelscope::analysis::erf::read_npy;
+use kernelscope::{Error, Result};
 use kernelscope_lab::data::Image;
 use kernelscope_lab::open::{Facts, Found, Overview, Stamp, Subject, sha256, sparsity_of};
 use kernelscope_lab::run::RunFolder;
-use kernelscope::{Error, Result};
 use std::sync::Arc;
 
 /// What to read.

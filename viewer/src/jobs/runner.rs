@@ -59,7 +59,7 @@ impl Runner for ThreadRunner {
         };
         let (queue, jobs) = channel::<Work>();
         spawn("computing", Box::new(move || jobs.into_iter().for_each(|job| job())))?;
-        let sent = queue.send(work).map_err(|_| "the computing thread has ended".to_string());
+        let sent = queue.send(work).map_err(|_| "the worker thread has stopped".to_string());
         self.compute = Some(queue);
         sent
     }

@@ -108,7 +108,7 @@ pub struct Entry {
     pub sparsity: Option<Result<Arc<SparsityReport>, String>>,
     /// SHA-256 hash of the file.
     pub hash: Option<String>,
-    /// Kernels of the form for inference, or why there are none.
+    /// Show the kernels of the merged form for inference, or why there are none.
     pub merged: Option<Result<Arc<Merged>, String>>,
     /// Receptive field.
     pub erf: Option<ErfResult>,

@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn settings_of_earlier_versions_are_read() {
-        let camera: Camera = serde_json::from_str(r#"{"centre":[0.25,0.5],"zoom":2.0}"#).unwrap();
+        let camera: Camera = serde_json::from_str(r#"{"center":[0.25,0.5],"zoom":2.0}"#).unwrap();
         assert_eq!(camera, Camera { center: (0.25, 0.5), zoom: 2.0 });
         let text = serde_json::to_string(&camera).unwrap();
         assert_eq!(serde_json::from_str::<Camera>(&text).unwrap(), camera);

@@ -117,7 +117,7 @@ fn detail(ui: &mut egui::Ui, state: &State, layer: &KernelLayer, of: &[ChannelOr
             }
             ui.label(match hovered {
                 Some(tap) => RichText::new(tap.to_string()).monospace(),
-                None => faint("point at a tap for its weight").small(),
+                None => faint("point at a tap to see its weight").small(),
             });
             let own = state.look.kernels.own_range;
             let range = if own { limit(kernel.values.iter()) } else { limit(layer.weights.iter()) };

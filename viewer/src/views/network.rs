@@ -7,8 +7,8 @@ use crate::widgets::{self, accent, faint, percent, share_bar, short_count};
 use eframe::egui::{self, RichText, Sense};
 use egui_extras::{Column, TableBuilder};
 use kernelscope::analysis::tree::{Address, LayerTree};
-use kernelscope_lab::open::Found;
 use kernelscope::zoo::registry;
+use kernelscope_lab::open::Found;
 
 pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
     let (state, out) = (scene.state, &mut *scene.out);
@@ -83,7 +83,7 @@ fn address_bar(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
 
 fn without_network(ui: &mut egui::Ui, entry: &Entry) {
     let Some(subject) = &entry.subject else {
-        widgets::nothing(ui, "No weights yet", "The run has no checkpoint; its curves are in the training view.");
+        widgets::nothing(ui, "No weights yet", "The run has no checkpoint yet; the training view shows its curves.");
         return;
     };
     ui.separator();

@@ -149,7 +149,7 @@ fn taps(ui: &mut egui::Ui, state: &State, entry: &Entry, textures: &mut Textures
     let found = entry.facts.taps.iter().find(|(layer, _)| Some(layer.as_str()) == path);
     let Some((layer, patterns)) = found else {
         if !entry.facts.taps.is_empty() {
-            ui.label(faint("The chosen layer is not oriented: its taps are a rectangle."));
+            ui.label(faint("The selected layer is not oriented; its taps form a rectangle."));
         }
         return;
     };

@@ -39,7 +39,7 @@ pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
         let why = if current.network_name().is_some() && current.bias_fault.is_none() {
             "Asking the network…"
         } else {
-            "It needs a network with a classifier and cue-conflict images."
+            "Shape bias needs a network with a classifier, and cue-conflict images."
         };
         widgets::nothing(ui, "No answers", why);
         return;

@@ -14,7 +14,9 @@ pub fn start(ui: &mut egui::Ui, state: &State, out: &mut Commands) {
             ui.add_space((ui.available_height() * 0.16).max(16.0));
             ui.label(RichText::new("kernelscope").size(26.0).strong());
             ui.add_space(4.0);
-            ui.label("Drop a run folder, a folder of runs, a checkpoint (.safetensors, .pth) or a matrix (.npy) here.");
+            ui.label(
+                "Drop a run folder, a folder of runs, a checkpoint (.safetensors, .pth), or a matrix (.npy) here.",
+            );
             ui.add_space(12.0);
             ui.horizontal(|ui| {
                 ui.add_space(130.0);

@@ -12,7 +12,7 @@ pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
     let (state, out) = (scene.state, &mut *scene.out);
     let shown: Vec<&Entry> = state.shown().into_iter().filter(|entry| entry.overview.is_some()).collect();
     if shown.is_empty() {
-        widgets::nothing(ui, "No run is open", "Curves need a run folder; a checkpoint alone has none.");
+        widgets::nothing(ui, "No run is open", "Curves need a run folder; a single checkpoint has none.");
         return;
     }
     steps(ui, state, out);
@@ -26,7 +26,7 @@ pub fn ui(ui: &mut egui::Ui, scene: &mut Scene) {
         ui.label(faint("solid: training, dashed: validation"));
     });
     if shown.iter().all(|entry| entry.overview.as_ref().is_none_or(|overview| overview.rows.is_empty())) {
-        widgets::nothing(ui, "No curves yet", "The run has not logged a row.");
+        widgets::nothing(ui, "No curves yet", "The run has not logged anything yet.");
         return;
     }
     let size = egui::vec2((ui.available_width() - 8.0) / 2.0, ui.available_height().max(120.0));

@@ -1,6 +1,12 @@
 //! The program as a person uses it, without a display.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says what it leaves out"
+)]
 
 mod commands;
 mod corrupted;

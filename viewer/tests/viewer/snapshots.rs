@@ -6,15 +6,15 @@ use crate::support::{SIDE, program, run, settings};
 use egui_kittest::{Harness, SnapshotResults};
 use kernelscope::analysis::report::ErfMap;
 use kernelscope::analysis::shape_bias::Answer;
-use kernelscope_lab::data::{Image, Normalize, ShapesTexturesConfig};
 use kernelscope::nn::BuildOptions;
+use kernelscope::weights::{self, TensorMap};
+use kernelscope::zoo::{ModelSpec, Network};
+use kernelscope_lab::data::{Image, Normalize, ShapesTexturesConfig};
 use kernelscope_lab::report::{Answered, Stimuli};
 use kernelscope_lab::run::{
     DataConfig, DataSource, MaskRow, MaskWriter, MetricsWriter, Progress, Row, RowKind, RunConfig, RunFolder,
     TrainConfig,
 };
-use kernelscope::weights::{self, TensorMap};
-use kernelscope::zoo::{ModelSpec, Network};
 use kernelscope_viewer::Viewer;
 use kernelscope_viewer::command::Command;
 use kernelscope_viewer::state::{Arrangement, BiasLook, BiasResult, ErfResult, KernelSort, State, View};

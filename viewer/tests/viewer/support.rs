@@ -2,13 +2,13 @@
 
 use eframe::egui::{self, Color32, TexturesDelta};
 use egui_kittest::{Harness, TestRenderer};
-use kernelscope_lab::data::{Normalize, ShapesTexturesConfig};
 use kernelscope::nn::BuildOptions;
+use kernelscope::weights;
+use kernelscope::zoo::{ModelSpec, Network};
+use kernelscope_lab::data::{Normalize, ShapesTexturesConfig};
 use kernelscope_lab::run::{DataConfig, DataSource, RunConfig, TrainConfig};
 use kernelscope_lab::train::sparse::{SparseConfig, SparseInit, SparseKind};
 use kernelscope_lab::train::{Silent, Trainer};
-use kernelscope::weights;
-use kernelscope::zoo::{ModelSpec, Network};
 use kernelscope_viewer::Viewer;
 use kernelscope_viewer::command::Command;
 use kernelscope_viewer::jobs::InlineRunner;

@@ -102,7 +102,7 @@ impl Desk {
         network
     }
 
-    /// A normalised input of two images.
+    /// A normalized input of two images.
     fn input(&self, file: &str) {
         let tensors = TensorMap::from_iter([("input".to_string(), random("input", &[3, 3, 32, 32]))]);
         weights::save(&self.path(file), &tensors, &BTreeMap::new()).unwrap();

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// A map whose contribution falls off from its centre.
+/// A map whose contribution falls off from its center.
 fn map(model: &str, side: usize, images: usize) -> ErfMap {
     let middle = side as f64 / 2.0;
     let away = |i: usize| (i as f64 - middle).abs();

@@ -1,4 +1,4 @@
-//! Training: the optimiser, schedule, averaging and loss against plain references; and runs that are stopped, killed
+//! Training: the optimizer, schedule, averaging and loss against plain references; and runs that are stopped, killed
 //! and resumed, repeated with other numbers of threads, or that fail.
 
 use crate::common::{array, files, fill_signed, golden, integer, max_abs_diff, max_rel_diff, random, values};
@@ -85,7 +85,7 @@ fn adamw_is_its_equations() {
         }
     }
     for (name, param) in params.iter().filter(|(_, p)| !p.kind.trainable()) {
-        assert_eq!(values(param.var.as_tensor()), start[name], "{name} is not the optimiser's");
+        assert_eq!(values(param.var.as_tensor()), start[name], "{name} is not the optimizer's");
     }
 }
 
@@ -103,7 +103,7 @@ fn only_weights_decay() {
 }
 
 #[test]
-fn the_optimiser_resumes_and_refuses_missing_gradients() {
+fn the_optimizer_resumes_and_refuses_missing_gradients() {
     let gradient = |t: usize| move |name: &str, count: usize| fill_signed(&format!("{t} {name}"), count);
     let whole = toy_params();
     let mut optimizer = AdamW::new(&whole, AdamWConfig::default());

@@ -79,7 +79,7 @@ pub(super) fn check_merge(run: &RunFolder) -> Result<MergeCheck> {
         parameters: merged.params().count(),
         macs: merged.trace(config.data.size, config.data.size)?.macs(),
     };
-    let text = toml::to_string(&check).map_err(|e| Error::argument("check", e, "values that TOML can hold"))?;
+    let text = toml::to_string(&check).map_err(|e| Error::argument("check", e, "values that TOML can represent"))?;
     write_atomically(&merge_path(run), |file| file.write_all(text.as_bytes()))?;
     Ok(check)
 }

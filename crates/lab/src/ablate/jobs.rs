@@ -213,7 +213,7 @@ fn has_merged_form(config: &ModelConfig) -> bool {
 /// The settings in which a run in a folder differs from the planned one.
 fn differences(stored: &RunConfig, planned: &RunConfig) -> Result<Vec<String>> {
     let table = |config: &RunConfig| {
-        Table::try_from(config).map_err(|e| Error::argument("config", e, "values that TOML can hold"))
+        Table::try_from(config).map_err(|e| Error::argument("config", e, "values that TOML can represent"))
     };
     let mut found = Vec::new();
     compare("", &Value::Table(table(stored)?), &Value::Table(table(planned)?), &mut found);

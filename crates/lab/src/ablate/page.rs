@@ -15,7 +15,7 @@ use std::path::Path;
 const ACCURACY: &str = "validation accuracy (%)";
 /// The figure of all variants shows this many at most.
 const MOST_ROWS: usize = 200;
-/// Lines of a line plot are told apart by this many colours at most.
+/// Lines of a line plot are told apart by this many colors at most.
 const MOST_LINES: usize = 8;
 
 impl Ablation {
@@ -26,7 +26,7 @@ impl Ablation {
     pub fn write_results(&self) -> Result<Vec<Summary>> {
         let records = self.records()?;
         if records.is_empty() {
-            return Err(Error::file(&self.dir, "no run of this grid is finished yet"));
+            return Err(Error::file(&self.dir, "no run of this grid has finished yet"));
         }
         let summaries = self.summaries(&records);
         let comparisons = self.comparisons(&records)?;
@@ -143,17 +143,17 @@ impl Ablation {
         let finished: usize = summaries.iter().filter_map(|s| s.accuracy).map(|a| a.n).sum();
         let mut lines = vec![
             format!("{finished} of {} runs are finished; seeds {seeds}.", self.jobs.len()),
-            "Accuracy: of the validation images after the last epoch, mean ± sample standard deviation over the seeds; best: \
-             mean of the best epochs."
+            "Accuracy: on the validation images after the last epoch, mean ± sample standard deviation over the seeds. \
+             Best: mean of the best epochs."
                 .to_string(),
-            "Difference: to the baseline in percentage points, mean of the differences seed by seed ± half of its 95 % \
-             confidence interval (Student's t). It covers the variation between seeds alone."
+            "Difference: to the baseline, in percentage points: mean of the differences paired by seed ± half of its \
+             95% confidence interval (Student's t). It covers only the variation between seeds."
                 .to_string(),
         ];
         if !self.grid.comparisons.is_empty() {
             lines.push(
-                "Comparisons: the same between other variants; the values of an axis over all other settings, of which \
-                 the mean is taken seed by seed."
+                "Comparisons: the same between other variants. Values of an axis are compared over all other settings, \
+                 whose mean is taken for each seed."
                     .to_string(),
             );
         }

@@ -31,7 +31,7 @@ impl Grid {
                 }
                 (None, Some(axis), with) => questions.extend(self.along(axis, with.as_deref(), &variants)?),
                 _ => {
-                    let allowed = "variant and with, or axis, alone or with the name of a value in with";
+                    let allowed = "variant and with, or axis alone, or axis with the name of one of its values in with";
                     return Err(Error::argument("compare", "other fields", allowed));
                 }
             }

@@ -37,7 +37,7 @@ impl Grid {
     pub fn check(&self) -> Result<()> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
         if self.name.is_empty() || !self.name.chars().all(plain) {
-            return Err(Error::argument("name", format!("\"{}\"", self.name), "letters, digits, - and _"));
+            return Err(Error::argument("name", format!("\"{}\"", self.name), "letters, digits, -, and _"));
         }
         if self.seeds.is_empty() {
             return Err(Error::argument("seeds", "an empty list", "at least one seed"));

@@ -120,6 +120,10 @@ fn guarded(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
-        Err(Error::argument(format!("run {name}"), format!("a panic ({})", text.replace('\n', " ")), "none: a defect"))
+        Err(Error::argument(
+            format!("run {name}"),
+            format!("a panic ({})", text.replace('\n', " ")),
+            "no panic; this is a bug",
+        ))
     })
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use toml::{Table, Value};
 
 /// What a name may be.
-const NAMES: &str = "model, set.FIELD of the network, train.FIELD or data.FIELD";
+const NAMES: &str = "model, set.FIELD of the network, train.FIELD, or data.FIELD";
 
 /// Settings of a run, by dotted name. Later ones replace earlier ones of the same name.
 ///
@@ -35,7 +35,7 @@ struct Parts {
 }
 
 impl Settings {
-    /// The recipe of the quickstart for a network of any family, whose own normalisation it keeps. The seed is not among
+    /// The recipe of the quickstart for a network of any family, whose own normalization it keeps. The seed is not among
     /// the settings: it is asked for with the configuration.
     ///
     /// ```
@@ -158,10 +158,14 @@ impl Settings {
                 return Err(Error::argument("setting", format!("\"{name}\""), NAMES));
             }
             if name == "train.seed" {
-                return Err(Error::argument("train.seed", "a value", "the list `seeds`, which has a run for each"));
+                return Err(Error::argument("train.seed", "a value", "the list `seeds`, which gives one run per seed"));
             }
             if name == "set.classes" {
-                return Err(Error::argument("set.classes", "a value", "none: the data decides their number"));
+                return Err(Error::argument(
+                    "set.classes",
+                    "a value",
+                    "nothing, because the number of classes follows from the data",
+                ));
             }
         }
         Ok(())
@@ -184,7 +188,7 @@ impl Settings {
 
     /// The recipe that is named; `none` if there is no name.
     fn recipe(&self) -> Result<Recipe> {
-        let allowed = "none, light or imagenet, or a table of fields";
+        let allowed = "none, light, imagenet, or a table of fields";
         match self.get("train.augment") {
             None => Ok(Recipe::None),
             Some(Value::String(name)) => Recipe::from_str(name, false)
@@ -203,7 +207,7 @@ impl Settings {
         let source = match (self.get("data.source"), part("data.source.kind")) {
             (Some(Value::String(source)), _) => source.clone(),
             (Some(other), _) => {
-                return Err(Error::argument("data.source", other, "builtin, cifar10:DIR or folder:DIR, or a table"));
+                return Err(Error::argument("data.source", other, "builtin, cifar10:DIR, folder:DIR, or a table"));
             }
             (None, None) => "builtin".to_string(),
             (None, Some(kind)) => match part("data.source.path") {
@@ -225,7 +229,7 @@ impl Settings {
 
     fn fields(&self, parts: Parts) -> Result<Parts> {
         let as_table = |parts: &Parts| {
-            Table::try_from(parts).map_err(|e| Error::argument("config", e, "values that TOML can hold"))
+            Table::try_from(parts).map_err(|e| Error::argument("config", e, "values that TOML can represent"))
         };
         let before = as_table(&parts)?;
         let mut table = before.clone();

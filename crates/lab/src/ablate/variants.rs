@@ -96,7 +96,7 @@ fn check_names(variants: &[Variant]) -> Result<()> {
             return Err(Error::argument("label of a variant", format!("\"{given}\""), "no control characters"));
         }
         if slug.is_empty() || slug.len() > LONGEST_NAME {
-            let allowed = format!("1 to {LONGEST_NAME} letters, digits and separators");
+            let allowed = format!("1 to {LONGEST_NAME} letters, digits, and separators");
             return Err(Error::argument("label of a variant", format!("\"{label}\""), allowed));
         }
         if !seen.insert(slug) {

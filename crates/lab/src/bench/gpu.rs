@@ -344,8 +344,12 @@ impl Inputs {
         let allowed = if settings.dtype == DType::F32 { 1e-4 } else { 2e-2 };
         // The largest of some numbers passes over those that are not.
         if found.len() != expected.len() || found.iter().any(|value| value.is_nan()) || worst > allowed {
-            let given = format!("{} off by {worst:e} of the largest value", pass.label());
-            return Err(Error::argument("result on the GPU", given, format!("at most {allowed:e} from the CPU's")));
+            let given = format!("{} differs by {worst:e} of the largest value", pass.label());
+            return Err(Error::argument(
+                "result on the GPU",
+                given,
+                format!("at most {allowed:e} difference from the CPU's result"),
+            ));
         }
         Ok(f64::from(worst))
     }

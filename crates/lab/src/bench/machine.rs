@@ -129,7 +129,7 @@ fn peak(effort: Effort) -> Result<f64> {
     const ROUNDS: usize = 2_000_000;
     let mut macs = 0;
     let timing = measure(effort, || {
-        // The values converge to 2 * term; the optimiser does not know them.
+        // The values converge to 2 * term; the optimizer does not know them.
         let chains = black_box(Chains { factor: 0.5, term: 1.0, rounds: ROUNDS });
         let done = rayon::broadcast(|_| black_box(pulp::Arch::new().dispatch(chains)));
         macs = done.iter().map(|(_, macs)| macs).sum();

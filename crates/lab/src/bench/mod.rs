@@ -15,7 +15,7 @@
 
 mod case;
 pub mod cases;
-mod clock;
+pub mod clock;
 pub mod gpu;
 mod gpu_pass;
 pub mod machine;

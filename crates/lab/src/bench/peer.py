@@ -390,7 +390,7 @@ class SqueezeExcite(nn.Module):
 
 
 class ResponseNorm(nn.Module):
-    """Global response normalisation over the positions of (N, H, W, C)."""
+    """Global response normalization over the positions of (N, H, W, C)."""
 
     def __init__(self, channels):
         super().__init__()
@@ -458,7 +458,7 @@ def build(config):
 
 
 def time_network(request, layout, effort, compiled=False):
-    """A forward pass without gradients, or a training step: forward pass, loss, gradients, optimiser."""
+    """A forward pass without gradients, or a training step: forward pass, loss, gradients, optimizer."""
     on_gpu = request.get("on_gpu", False)
     device = "cuda" if on_gpu else "cpu"
     model = build(request["config"]).to(device=device, memory_format=layout)

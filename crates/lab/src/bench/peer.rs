@@ -63,7 +63,7 @@ impl PeerTime {
 /// What the other library is to repeat of a network.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct NetworkStep<'a> {
-    /// A serialised [`kernelscope::zoo::ModelConfig`].
+    /// A serialized [`kernelscope::zoo::ModelConfig`].
     pub config: &'a serde_json::Value,
     /// A training step instead of inference.
     pub training: bool,
@@ -120,7 +120,7 @@ struct Dialogue<W, R> {
 impl<W: Write, R: BufRead> Dialogue<W, R> {
     /// Sends one line; `None` if nobody is there any more.
     fn send(&mut self, request: &impl Serialize) -> Result<Option<()>> {
-        let line = serde_json::to_string(request).map_err(|e| Error::argument("request", e, "serialisable values"))?;
+        let line = serde_json::to_string(request).map_err(|e| Error::argument("request", e, "serializable values"))?;
         Ok(writeln!(self.requests, "{line}").and_then(|()| self.requests.flush()).ok())
     }
 
@@ -141,7 +141,7 @@ impl<W: Write, R: BufRead> Dialogue<W, R> {
             None => Ok(None),
             Some(Answer::Ready { version, threads: set }) if set == threads => Ok(Some(version)),
             Some(Answer::Ready { threads: set, .. }) => {
-                Err(failure(format!("{set} threads"), format!("the {threads} threads that were asked for")))
+                Err(failure(format!("{set} threads"), format!("the requested {threads} threads")))
             }
             Some(Answer::Missing(reason)) => Err(unusable(format!("no PyTorch ({reason})"))),
             Some(other) => Err(failure(format!("{other:?}"), "a greeting")),
@@ -284,7 +284,7 @@ impl Peer {
         let _ = self.complaints.rewind().and_then(|()| self.complaints.read_to_end(&mut text));
         let text = String::from_utf8_lossy(&text);
         let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message").trim();
-        unusable(format!("{} ended ({last})", self.python.display()))
+        unusable(format!("{} stopped ({last})", self.python.display()))
     }
 }
 

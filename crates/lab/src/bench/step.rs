@@ -19,7 +19,7 @@ pub enum Task {
     /// Logits, with frozen weights.
     #[serde(rename = "inference")]
     Inference,
-    /// Forward pass, loss, gradients of all parameters, and the optimiser's step.
+    /// Forward pass, loss, gradients of all parameters, and the optimizer's step.
     #[serde(rename = "training step")]
     Training,
 }
@@ -57,14 +57,14 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    /// Inference runs the re-parameterised form, if the family has one, as a trained network would.
+    /// Inference runs the re-parameterized form, if the family has one, as a trained network would.
     pub(super) fn new(name: &str, task: Task) -> Result<Self> {
         let mut spec = ModelSpec::named(name)?;
         if task == Task::Inference {
             spec.config = spec.config.for_inference();
         }
         let config = serde_json::to_value(&spec.config);
-        let config = config.map_err(|e| Error::argument("config", e, "serialisable values"))?;
+        let config = config.map_err(|e| Error::argument("config", e, "serializable values"))?;
         Ok(Subject { spec, task, config })
     }
 
@@ -149,8 +149,12 @@ impl Step {
         if found.len() == expected.len() && worst <= MOST_ERROR {
             return Ok(());
         }
-        let given = format!("{}: off by {worst:e} of the largest value", subject.spec.name);
-        Err(Error::argument("logits on the GPU", given, format!("at most {MOST_ERROR:e} from the CPU's")))
+        let given = format!("{}: differs by {worst:e} of the largest value", subject.spec.name);
+        Err(Error::argument(
+            "logits on the GPU",
+            given,
+            format!("at most {MOST_ERROR:e} difference from the CPU's logits"),
+        ))
     }
 
     /// The time per operator of one step, averaged over `runs`. Apart from the timing, which it might disturb.

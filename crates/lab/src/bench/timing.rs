@@ -43,7 +43,7 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// Summarises the times of single runs, in seconds.
+    /// Summarizes the times of single runs, in seconds.
     fn of(mut times: Vec<f64>) -> Self {
         times.sort_by(f64::total_cmp);
         let middle = times.len() / 2;

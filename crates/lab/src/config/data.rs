@@ -35,9 +35,9 @@ pub enum DataSource {
 pub struct DataConfig {
     /// Side of the network's input in pixels.
     pub size: usize,
-    /// Share of the resized shorter side that evaluation's centre crop keeps.
+    /// Share of the resized shorter side that evaluation's center crop keeps.
     pub crop_pct: f32,
-    /// Normalisation.
+    /// Normalization.
     pub normalize: Normalize,
     /// Source of the images.
     pub source: DataSource,
@@ -63,7 +63,7 @@ impl DataSource {
             }
             Some(("cifar10", path)) if !path.is_empty() => Ok(DataSource::Cifar10 { path: path.into() }),
             Some(("folder", path)) if !path.is_empty() => Ok(DataSource::Folder { path: path.into() }),
-            _ => Err(Error::argument("data", format!("\"{text}\""), "builtin, cifar10:DIR or folder:DIR")),
+            _ => Err(Error::argument("data", format!("\"{text}\""), "builtin, cifar10:DIR, or folder:DIR")),
         }
     }
 
@@ -99,7 +99,7 @@ impl DataConfig {
     pub const DEFAULT_SIZE: usize = 64;
 
     /// Reads the command's form ([`DataSource::parse`]) for images of the given size, prepared as a registered network
-    /// expects: its normalisation, and for folders its crop. Built-in images and CIFAR-10 fill their frames and are
+    /// expects: its normalization, and for folders its crop. Built-in images and CIFAR-10 fill their frames and are
     /// never cropped.
     ///
     /// # Errors

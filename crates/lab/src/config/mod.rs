@@ -40,7 +40,7 @@ impl RunConfig {
     /// The first field out of range, by name.
     pub fn check(&self) -> Result<()> {
         if !self.model.config.has_classifier() {
-            return Err(Error::argument("backbone", "true", "false, since training needs a classifier"));
+            return Err(Error::argument("backbone", "true", "false, because training needs a classifier"));
         }
         self.train.check()?;
         self.data.check()

@@ -1,4 +1,4 @@
-//! Settings of the optimiser.
+//! Settings of the optimizer.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -32,15 +32,15 @@ impl AdamWConfig {
         // The update is in single precision: a double just below 1 is 1 there, and the least one is 0.
         for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
             if !(0.0..1.0).contains(&(beta as f32)) {
-                return Err(Error::argument(name, beta, "at least 0 and below 1 in single precision"));
+                return Err(Error::argument(name, beta, "at least 0 and less than 1, in single precision"));
             }
         }
         let eps = self.eps as f32;
         if !(eps > 0.0 && eps.is_finite()) {
-            return Err(Error::argument("eps", self.eps, "a positive number in single precision"));
+            return Err(Error::argument("eps", self.eps, "a number that is positive in single precision"));
         }
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return Err(Error::argument("weight decay", self.weight_decay, "a finite number, not negative"));
+            return Err(Error::argument("weight decay", self.weight_decay, "a finite, nonnegative number"));
         }
         Ok(())
     }

@@ -8,11 +8,11 @@ use kernelscope::zoo::ModelSpec;
 /// Named augmentations, as `--augment` and `train.augment` have them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Recipe {
-    /// Images as they are
+    /// No augmentation
     None,
     /// Slightly random crops and mirroring
     Light,
-    /// ConvNeXt's ImageNet recipe: crops, mirroring, RandAugment, erasing, mixup, cutmix, label smoothing
+    /// ConvNeXt's ImageNet recipe: crops, mirroring, RandAugment, random erasing, mixup, CutMix, label smoothing
     Imagenet,
 }
 

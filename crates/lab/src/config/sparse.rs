@@ -18,7 +18,7 @@ pub struct SparseConfig {
     pub sparsity: f64,
     /// Share of a layer's kept weights that an update prunes, at the start; see [`PruneRate`](crate::train::sparse::PruneRate).
     pub prune_rate: f64,
-    /// Optimiser steps between updates of the masks.
+    /// Optimizer steps between updates of the masks.
     pub update_frequency: usize,
     /// Which weights an update grows.
     pub growth: Growth,
@@ -28,7 +28,7 @@ pub struct SparseConfig {
     pub only_large: bool,
     /// Every how many updates the paths of a block get one mask again; for [`SparseKind::RepCoarse`] alone.
     pub sparse_gap: usize,
-    /// What becomes of the optimiser's moments of pruned weights.
+    /// What becomes of the optimizer's moments of pruned weights.
     pub moments: Moments,
 }
 
@@ -53,13 +53,13 @@ impl Default for SparseConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum SparseKind {
-    /// A single weight, of every convolution and linear map (`origin`)
+    /// One value per weight of every convolution and linear map (`origin`)
     #[serde(alias = "origin")]
     #[value(alias = "origin")]
     Fine,
-    /// A whole small kernel of a shift-wise convolution
+    /// One value per small kernel of a shift-wise convolution
     Coarse,
-    /// The same, with one mask for all parallel paths of a block (`rep_coarse`)
+    /// As coarse, with one mask for all parallel paths of a block (`rep_coarse`)
     #[serde(alias = "rep_coarse")]
     #[value(alias = "rep_coarse")]
     RepCoarse,
@@ -81,15 +81,15 @@ impl SparseKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum SparseInit {
-    /// Densities by how much the loss of one batch depends on each weight
+    /// Densities according to how strongly the loss of one batch depends on each weight
     Snip,
     /// The same density for all layers
     Uniform,
-    /// More for layers with few weights per input and output (Erdos-Renyi kernel)
+    /// Higher density for layers with few weights per input and output (Erdős–Rényi kernel)
     #[serde(alias = "ERK")]
     #[value(alias = "ERK")]
     Erk,
-    /// What is zero in the weights that training starts from
+    /// The zeros of the weights that training starts from
     Resume,
 }
 
@@ -97,9 +97,9 @@ pub enum SparseInit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Growth {
-    /// Any, with equal probability; as many as were pruned, on average (SET)
+    /// Any weights, with equal probability; on average as many as were pruned (SET)
     Random,
-    /// Those with the largest gradient; exactly as many as were pruned (RigL)
+    /// The weights with the largest gradient; exactly as many as were pruned (RigL)
     Gradient,
 }
 
@@ -111,13 +111,13 @@ pub enum Prune {
     Magnitude,
 }
 
-/// What becomes of the optimiser's moments of pruned weights.
+/// What becomes of the optimizer's moments of pruned weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Moments {
-    /// They go on following the gradients, so that a weight grows with a history (official code, for AdamW)
+    /// They keep following the gradients, so a weight that grows has a history (official code, for AdamW)
     Keep,
-    /// They are zero, as the official code does with the momentum of SGD
+    /// They are set to zero, as the official code does with the momentum of SGD
     Reset,
 }
 
@@ -142,7 +142,7 @@ impl SparseConfig {
             }
         }
         if self.sparse_gap > 1 && self.kind != SparseKind::RepCoarse {
-            let allowed = format!("1 with type {}: only rep-coarse masks are shared by paths", self.kind.name());
+            let allowed = format!("1 with type {}, because paths share only rep-coarse masks", self.kind.name());
             return Err(Error::argument("sparse gap", self.sparse_gap, allowed));
         }
         Ok(())

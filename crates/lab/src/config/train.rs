@@ -36,7 +36,7 @@ pub struct TrainConfig {
     /// Weights to start from instead of fresh ones; names and shapes must fit the network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
-    /// Optimiser.
+    /// Optimizer.
     pub optimizer: AdamWConfig,
     /// Mixing of images and label smoothing.
     pub mix: MixConfig,

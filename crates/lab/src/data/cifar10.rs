@@ -7,7 +7,7 @@ use crate::{Error, Result};
 
 /// Image side in pixels.
 const SIDE: usize = 32;
-/// Pixels of one colour plane.
+/// Pixels of one color plane.
 const PLANE: usize = SIDE * SIDE;
 /// Bytes of one record: the label, then the red, green and blue planes.
 const RECORD: usize = 1 + 3 * PLANE;
@@ -73,7 +73,8 @@ fn locate(dir: &Path) -> Result<PathBuf> {
     } else if inner.join("data_batch_1.bin").is_file() {
         Ok(inner)
     } else {
-        let message = format!("no data_batch_1.bin here or in {SUBFOLDER} (the binary version of CIFAR-10 is needed)");
+        let message =
+            format!("contains no data_batch_1.bin, not even in {SUBFOLDER} (the binary version of CIFAR-10 is needed)");
         Err(Error::file(dir, message))
     }
 }
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn truncated_missing_and_mislabelled_files_are_named() {
+    fn truncated_missing_and_mislabeled_files_are_named() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Cifar10::open(dir.path()).unwrap_err().to_string().contains("data_batch_1.bin"));
         write_all(dir.path());

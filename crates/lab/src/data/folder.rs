@@ -42,7 +42,7 @@ impl ImageFolder {
             let mut found = Vec::new();
             collect_images(&folder, 0, &mut found)?;
             if found.is_empty() {
-                return Err(Error::file(&folder, format!("this class folder holds no image ({})", extensions())));
+                return Err(Error::file(&folder, format!("this class folder contains no images ({})", extensions())));
             }
             found.sort();
             files.extend(found.into_iter().map(|file| (file, label)));
@@ -67,7 +67,7 @@ impl ImageFolder {
             (false, None) => Self::open(dir)?.split(dir),
             (true, None) => Err(train_alone(dir)),
             (false, Some(val)) => {
-                Err(Error::file(dir, format!("has the folder {}, but no folder train", file_name(&val))))
+                Err(Error::file(dir, format!("has the folder {}, but no folder named train", file_name(&val))))
             }
         }
     }
@@ -97,7 +97,7 @@ impl ImageFolder {
         for (label, class) in self.classes.iter().enumerate() {
             let mut files: Vec<_> = self.files.iter().filter(|(_, l)| *l == label).cloned().collect();
             if files.len() < 2 {
-                let message = "holds one image; a split into training and validation needs at least two per class";
+                let message = "contains one image; a split into training and validation needs at least two per class";
                 return Err(Error::file(dir.join(class), message));
             }
             // The stream is tied to the name, so adding a class leaves the other classes' splits as they are.
@@ -143,7 +143,7 @@ pub fn list_images(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     collect_images(path, 0, &mut files)?;
     if files.is_empty() {
-        return Err(Error::file(path, format!("no image in this folder ({})", extensions())));
+        return Err(Error::file(path, format!("this folder contains no images ({})", extensions())));
     }
     files.sort();
     Ok(files)
@@ -155,7 +155,7 @@ fn val_folder(dir: &Path) -> Option<PathBuf> {
 }
 
 fn train_alone(dir: &Path) -> Error {
-    Error::file(dir, "has the folder train, but neither val nor test")
+    Error::file(dir, "has a folder named train, but neither val nor test")
 }
 
 fn open_pair(train: &Path, val: &Path) -> Result<(ImageFolder, ImageFolder)> {
@@ -189,7 +189,10 @@ fn class_folders(dir: &Path) -> Result<Vec<PathBuf>> {
 
 fn collect_images(dir: &Path, depth: usize, into: &mut Vec<PathBuf>) -> Result<()> {
     if depth > MAX_DEPTH {
-        return Err(Error::file(dir, format!("folders nested more than {MAX_DEPTH} deep (a loop of links?)")));
+        return Err(Error::file(
+            dir,
+            format!("folders are nested more than {MAX_DEPTH} levels deep (is there a loop of links?)"),
+        ));
     }
     for path in entries(dir)? {
         if path.is_dir() {
@@ -220,7 +223,7 @@ fn is_image(path: &Path) -> bool {
 }
 
 fn extensions() -> String {
-    format!("known endings: {}", IMAGE_EXTENSIONS.join(", "))
+    format!("recognized file extensions: {}", IMAGE_EXTENSIONS.join(", "))
 }
 
 fn file_name(path: &Path) -> String {

@@ -47,7 +47,7 @@ impl Default for LoaderConfig {
 /// Some images, ready for a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// Normalised values, shape (n, 3, size, size), row-major.
+    /// Normalized values, shape (n, 3, size, size), row-major.
     pub images: Vec<f32>,
     /// Number of images.
     pub n: usize,
@@ -93,7 +93,7 @@ impl Loader {
             return Err(Error::argument("data set", "no images or no classes", "at least one of each"));
         }
         if config.drop_last && dataset.len() < config.batch_size {
-            let allowed = format!("at most {}, the number of images, with drop_last", dataset.len());
+            let allowed = format!("with drop_last, at most {} (the number of images)", dataset.len());
             return Err(Error::argument("batch_size", config.batch_size, allowed));
         }
         transform.check()?;
@@ -156,7 +156,7 @@ impl Plan {
             sample.image.check().map_err(|e| Error::argument("sample", index, format!("a valid image ({e})")))?;
             if sample.label >= classes {
                 let given = format!("{} for sample {index}", sample.label);
-                return Err(Error::argument("label", given, format!("below {classes}, the number of classes")));
+                return Err(Error::argument("label", given, format!("less than {classes}, the number of classes")));
             }
             let mut rng = stream(config.seed, &[SAMPLE, self.epoch, index as u64]);
             images.extend(transform.apply(&sample.image, &mut rng));
@@ -257,7 +257,7 @@ impl Pool {
             }
             match self.results.recv() {
                 Ok((ready, batch)) => self.early.insert(ready, batch),
-                Err(_) => return Err(Error::argument("loader", "all threads ended early", "running threads")),
+                Err(_) => return Err(Error::argument("loader", "all threads stopped early", "running threads")),
             };
         };
         self.submit();

@@ -1,7 +1,7 @@
 //! Data sets, augmentation and batches.
 //!
 //! A [`Dataset`] hands out 8-bit RGB [`Image`]s with a label: the built-in [`ShapesTextures`] set, a folder of class
-//! folders ([`ImageFolder`]) or [`Cifar10`]. A [`Transform`] turns an image into normalised floats in CHW order, and
+//! folders ([`ImageFolder`]) or [`Cifar10`]. A [`Transform`] turns an image into normalized floats in CHW order, and
 //! a [`Loader`] draws batches with worker threads. Every random choice comes from a stream derived from (seed, epoch,
 //! sample), so a batch has the same bits whatever the number of workers.
 //!
@@ -56,7 +56,7 @@ pub fn check_side(name: &str, side: usize) -> Result<()> {
     }
 }
 
-/// One labelled image.
+/// One labeled image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// The picture.
@@ -65,7 +65,7 @@ pub struct Sample {
     pub label: usize,
 }
 
-/// A finite, indexable collection of labelled images that several threads may read at once.
+/// A finite, indexable collection of labeled images that several threads may read at once.
 pub trait Dataset: Send + Sync {
     /// Number of samples.
     fn len(&self) -> usize;
@@ -84,5 +84,5 @@ pub trait Dataset: Send + Sync {
 
 /// The error for an index that is not below `len`.
 fn index_error(index: usize, len: usize) -> Error {
-    Error::argument("sample index", index, format!("below {len}, the number of samples"))
+    Error::argument("sample index", index, format!("less than {len}, the number of samples"))
 }

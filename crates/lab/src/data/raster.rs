@@ -56,12 +56,12 @@ impl Image {
         Ok(image)
     }
 
-    /// An image of one colour.
+    /// An image of one color.
     pub fn filled(height: usize, width: usize, color: [u8; 3]) -> Self {
         Image { height, width, pixels: color.repeat(height * width) }
     }
 
-    /// Reads an image file. The format is taken from the content, not from the name; grey, alpha and 16-bit images
+    /// Reads an image file. The format is taken from the content, not from the name; gray, alpha and 16-bit images
     /// become 8-bit RGB (alpha is dropped).
     ///
     /// # Errors
@@ -123,7 +123,7 @@ impl Image {
         self.height > 0 && self.width > 0 && bytes == Some(self.pixels.len())
     }
 
-    /// The colour at row `y` and column `x`; black outside the image.
+    /// The color at row `y` and column `x`; black outside the image.
     pub fn pixel(&self, y: usize, x: usize) -> [u8; 3] {
         if x >= self.width {
             return [0; 3];
@@ -221,11 +221,11 @@ mod tests {
     }
 
     #[test]
-    fn grey_alpha_and_16_bit_become_rgb() {
+    fn gray_alpha_and_16_bit_become_rgb() {
         let dir = tempfile::tempdir().unwrap();
-        let grey = dir.path().join("grey.png");
-        image::GrayImage::from_pixel(3, 2, image::Luma([90])).save(&grey).unwrap();
-        assert_eq!(Image::open(&grey).unwrap(), Image::filled(2, 3, [90; 3]));
+        let gray = dir.path().join("gray.png");
+        image::GrayImage::from_pixel(3, 2, image::Luma([90])).save(&gray).unwrap();
+        assert_eq!(Image::open(&gray).unwrap(), Image::filled(2, 3, [90; 3]));
         let alpha = dir.path().join("alpha.png");
         image::RgbaImage::from_pixel(3, 2, image::Rgba([1, 2, 3, 10])).save(&alpha).unwrap();
         assert_eq!(Image::open(&alpha).unwrap(), Image::filled(2, 3, [1, 2, 3]));

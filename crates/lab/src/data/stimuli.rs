@@ -46,19 +46,19 @@ pub fn stimuli(dir: &Path, categories: &Categories) -> Result<Vec<Stimulus>> {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let shape = categories
             .index(&name)
-            .ok_or_else(|| Error::file(&folder, format!("\"{name}\" is no shape category; allowed: {known}")))?;
+            .ok_or_else(|| Error::file(&folder, format!("\"{name}\" is not a shape category; allowed: {known}")))?;
         for path in list_images(&folder)? {
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let texture = texture_of_file_name(&file);
             let texture = categories.index(&texture).ok_or_else(|| {
-                Error::file(&path, format!("\"{texture}\" in its name is no texture category; allowed: {known}"))
+                Error::file(&path, format!("\"{texture}\" in its name is not a texture category; allowed: {known}"))
             })?;
             found.push(Stimulus { path, shape, texture });
         }
     }
     if found.is_empty() {
         let allowed = IMAGE_EXTENSIONS.join(", ");
-        return Err(Error::file(dir, format!("holds no shape folders with images ({allowed})")));
+        return Err(Error::file(dir, format!("contains no shape folders with images ({allowed})")));
     }
     Ok(found)
 }

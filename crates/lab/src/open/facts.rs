@@ -100,7 +100,7 @@ pub fn sparsity_of(subject: &Subject) -> Result<SparsityReport> {
 /// If the network is not known or has no such form.
 pub fn merged_kernels(subject: &Subject) -> Result<Vec<KernelLayer>> {
     let network = subject.network.as_ref();
-    let network = network.ok_or_else(|| Error::argument("network", "not known", "weights whose network is known"))?;
+    let network = network.ok_or_else(|| Error::argument("network", "not known", "weights of a known network"))?;
     let Some(config) = network.spec().config.downcast_ref::<ShiftWiseConfig>() else {
         return kernel_layers(&network.merged(Merge::Kernels)?.params().tensors());
     };

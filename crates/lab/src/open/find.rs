@@ -46,11 +46,11 @@ pub fn find(path: &Path) -> Result<Vec<Found>> {
     if found.is_empty() {
         return Err(Error::file(
             path,
-            "holds no run folder (one with a config.toml), nor do the folders in it; open files of weights by themselves",
+            "is not a run folder (one with a config.toml) and contains none; open weights files individually",
         ));
     }
     if found.len() > MOST {
-        return Err(Error::file(path, format!("holds {} runs; at most {MOST} are opened at once", found.len())));
+        return Err(Error::file(path, format!("contains {} runs; at most {MOST} can be opened at once", found.len())));
     }
     Ok(found)
 }

@@ -36,7 +36,7 @@ impl Loaded {
         let source = checkpoint.source.clone();
         let network = Network::from_checkpoint(model, checkpoint, overrides, BuildOptions::frozen())?;
         let transform = transform_of(data.as_ref(), stored, Some(&network));
-        transform.check().map_err(|e| Error::file(source, format!("its images' preparation is not allowed: {e}")))?;
+        transform.check().map_err(|e| Error::file(source, format!("its preprocessing of images is not valid: {e}")))?;
         Ok(Loaded { network, transform, data })
     }
 

@@ -81,7 +81,7 @@ impl Subject {
         let named = |error: Error| model.map_or(error.to_string(), |model| format!("as {model}: {error}"));
         let network = built.map_err(|error| faults.push(Fault::new("network", named(error)))).ok().map(Arc::new);
         let transform = transform_of(data.as_ref(), stored, network.as_deref());
-        let checked = transform.check().map_err(|e| Error::file(path, format!("its images' preparation: {e}")));
+        let checked = transform.check().map_err(|e| Error::file(path, format!("its preprocessing of images: {e}")));
         let transform = match noted(&mut faults, "images", checked) {
             Some(()) => transform,
             None => EvalTransform::default(),
@@ -111,7 +111,7 @@ impl Subject {
             None => run.latest_checkpoint()?.path,
             Some(epoch) => {
                 let found = run.checkpoints()?.into_iter().rfind(|c| c.epoch == epoch);
-                found.ok_or_else(|| Error::file(run.root(), format!("has no checkpoint of epoch {epoch}")))?.path
+                found.ok_or_else(|| Error::file(run.root(), format!("has no checkpoint for epoch {epoch}")))?.path
             }
         };
         let (data, fault) = match run.config() {

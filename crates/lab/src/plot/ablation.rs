@@ -21,7 +21,7 @@ const DOT: f64 = 4.0;
 const MOST_APART: f64 = 17.0;
 /// Index of the marker of means: a diamond.
 const DIAMOND: usize = 3;
-/// Colour of what belongs to no series.
+/// Color of what belongs to no series.
 const NEUTRAL: Rgb = [90, 90, 90];
 
 /// What one variant reached.
@@ -72,7 +72,7 @@ fn axis(values: impl Iterator<Item = f64>, label: &str) -> Axis {
     }
 }
 
-/// The least distance between neighbours; infinite for a single value.
+/// The least distance between neighbors; infinite for a single value.
 fn least_gap(values: &[f64]) -> f64 {
     values.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min)
 }

@@ -118,7 +118,7 @@ impl Panel {
     /// A panel that fills the rectangle between two corners, its labels included.
     pub(super) fn within(x: Axis, y: Axis, a: Point, b: Point) -> Self {
         let left = y.widest() + TICK + GAP + if y.label.is_empty() { 0.0 } else { theme::LINE };
-        // The last tick text is centred on the end of the axis.
+        // The last tick text is centered on the end of the axis.
         let end = x.ticks.last().map_or(0.0, |(_, text)| fonts::measure(text, theme::EM) / 2.0);
         let below = TICK + theme::LINE + if x.label.is_empty() { 0.0 } else { theme::LINE };
         let (upper_left, lower_right) = ((a.0 + left, a.1 + theme::LINE / 2.0), (b.0 - end, b.1 - below));

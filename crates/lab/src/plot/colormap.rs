@@ -1,4 +1,4 @@
-//! Colour maps for values and colours for series.
+//! Color maps for values and colors for series.
 
 use plotters::prelude::DrawingBackend;
 use plotters::style::RGBAColor;
@@ -9,10 +9,10 @@ use super::raster::Raster;
 use super::{fonts, theme};
 use crate::Result;
 
-/// A colour, 8 bits each of red, green and blue.
+/// A color, 8 bits each of red, green and blue.
 pub type Rgb = [u8; 3];
 
-/// A map from numbers to colours whose lightness changes evenly.
+/// A map from numbers to colors whose lightness changes evenly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colormap {
     /// Dark blue over green to yellow, for values from low to high.
@@ -24,7 +24,7 @@ pub enum Colormap {
 }
 
 impl Colormap {
-    /// The colour at `t` between 0 and 1; values outside take the end's colour, NaN that of 0.
+    /// The color at `t` between 0 and 1; values outside take the end's color, NaN that of 0.
     pub fn at(self, t: f64) -> Rgb {
         let t = if t.is_nan() { 0.0 } else { t.clamp(0.0, 1.0) };
         let color = match self {
@@ -35,19 +35,19 @@ impl Colormap {
         [color.r, color.g, color.b]
     }
 
-    /// The colour of a value in the range `low..=high`. An empty range maps to its middle.
+    /// The color of a value in the range `low..=high`. An empty range maps to its middle.
     pub fn of(self, value: f64, low: f64, high: f64) -> Rgb {
         let span = high - low;
         self.at(if span > 0.0 { (value - low) / span } else { 0.5 })
     }
 }
 
-/// The diverging colour of a signed value in the symmetric range from `-limit` to `limit`; zero is neutral.
+/// The diverging color of a signed value in the symmetric range from `-limit` to `limit`; zero is neutral.
 pub fn signed(value: f64, limit: f64) -> Rgb {
     Colormap::Diverging.of(value, -limit, limit)
 }
 
-/// The colours of Okabe and Ito, which stay apart for the colour-blind; the yellow, faint on white, comes late.
+/// The colors of Okabe and Ito, which stay apart for the color-blind; the yellow, faint on white, comes late.
 pub const OKABE_ITO: [Rgb; 8] = [
     [0, 114, 178],
     [213, 94, 0],
@@ -59,25 +59,25 @@ pub const OKABE_ITO: [Rgb; 8] = [
     [240, 228, 66],
 ];
 
-/// The colour of the series with the given index. Past the eighth, the colours come again, darker.
+/// The color of the series with the given index. Past the eighth, the colors come again, darker.
 pub fn series(index: usize) -> Rgb {
     let dim = 0.6_f64.powi(i32::try_from(index / OKABE_ITO.len()).unwrap_or(i32::MAX));
     let color = OKABE_ITO.get(index % OKABE_ITO.len()).copied().unwrap_or_default();
     color.map(|part| (f64::from(part) * dim).round() as u8)
 }
 
-/// An opaque colour for drawing.
+/// An opaque color for drawing.
 pub(super) fn ink([r, g, b]: Rgb) -> RGBAColor {
     RGBAColor(r, g, b, 1.0)
 }
 
-/// Height that [`colour_bar`] takes, in figure pixels.
+/// Height that [`color_bar`] takes, in figure pixels.
 pub(super) const BAR_HEIGHT: f64 = 18.0 + 6.0 + 2.0 * theme::LINE;
 
-/// A horizontal colour bar.
+/// A horizontal color bar.
 #[derive(Debug, Clone)]
-pub(super) struct ColourBar {
-    /// Colours.
+pub(super) struct ColorBar {
+    /// Colors.
     pub map: Colormap,
     /// Value at the left end.
     pub low: f64,
@@ -87,8 +87,8 @@ pub(super) struct ColourBar {
     pub label: String,
 }
 
-/// Draws a colour bar with ticks and label below, `at` its upper left corner and `width` pixels wide.
-pub(super) fn colour_bar<DB: DrawingBackend>(pen: &Pen<'_, DB>, bar: &ColourBar, at: Point, width: f64) -> Result<()>
+/// Draws a color bar with ticks and label below, `at` its upper left corner and `width` pixels wide.
+pub(super) fn color_bar<DB: DrawingBackend>(pen: &Pen<'_, DB>, bar: &ColorBar, at: Point, width: f64) -> Result<()>
 where
     DB::ErrorType: 'static,
 {
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn series_colours_differ() {
+    fn series_colors_differ() {
         let colors: std::collections::HashSet<Rgb> = (0..14).map(series).collect();
         assert_eq!(colors.len(), 14);
     }

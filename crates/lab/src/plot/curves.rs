@@ -16,10 +16,10 @@ const PANEL_HEIGHT: f64 = 400.0;
 const BETWEEN: f64 = 28.0;
 /// Series with at most this many points get a dot on each.
 const DOTTED_UP_TO: usize = 30;
-/// Colour of the legend's keys for line styles, which hold for all runs.
+/// Color of the legend's keys for line styles, which hold for all runs.
 const NEUTRAL: [u8; 3] = [90, 90, 90];
 
-/// Training and validation loss, and validation accuracy in percent, over epochs; one colour per run.
+/// Training and validation loss, and validation accuracy in percent, over epochs; one color per run.
 ///
 /// Points where a value is missing or not finite are skipped, and the line goes on to the next one.
 #[derive(Debug, Clone, PartialEq)]

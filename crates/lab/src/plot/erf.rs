@@ -4,7 +4,7 @@ use plotters::prelude::DrawingBackend;
 use plotters::style::RGBAColor;
 
 use super::axis::{Axis, Panel, number};
-use super::colormap::{BAR_HEIGHT, Colormap, ColourBar, Rgb, colour_bar, ink};
+use super::colormap::{BAR_HEIGHT, ColorBar, Colormap, Rgb, color_bar, ink};
 use super::pen::{Align, Pen, Point, Stroke, Type};
 use super::raster::{Raster, pool};
 use super::{Figure, check, fonts, theme};
@@ -20,14 +20,14 @@ pub const MOST_MAPS: usize = 12;
 pub const CONTOUR_SIDE: usize = 48;
 /// Space between cells in figure pixels.
 const GAP: f64 = 16.0;
-/// Colours of the squares, light enough for the dark end of the colour map.
+/// Colors of the squares, light enough for the dark end of the color map.
 const SQUARES: [Rgb; 6] =
     [[86, 180, 233], [0, 200, 150], [240, 228, 66], [255, 255, 255], [255, 150, 60], [230, 160, 200]];
 
 /// Rim of the squares.
 const RIM: RGBAColor = RGBAColor(20, 14, 54, 0.55);
 
-/// How contributions become colours.
+/// How contributions become colors.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ErfScale {
     /// `log10(A + 1)`, relative to its maximum.
@@ -39,7 +39,7 @@ pub enum ErfScale {
 }
 
 impl ErfScale {
-    /// What the colours mean.
+    /// What the colors mean.
     pub fn label(self) -> String {
         match self {
             Self::Log => "contribution, log10(A + 1), relative to maximum".to_owned(),
@@ -53,8 +53,8 @@ impl ErfScale {
         contribution.iter().map(|&value| self.logged(value)).fold(0.0, f64::max)
     }
 
-    /// The values between 0 and 1 that are coloured, relative to a peak: the map's own ([`ErfScale::peak`]), or one that
-    /// several maps share so that their colours compare.
+    /// The values between 0 and 1 that are colored, relative to a peak: the map's own ([`ErfScale::peak`]), or one that
+    /// several maps share so that their colors compare.
     pub fn apply(self, contribution: &[f32], peak: f64) -> Vec<f64> {
         let exponent = if let Self::Power(gamma) = self { gamma } else { 1.0 };
         let relative = |value| if peak > 0.0 { self.logged(value) / peak } else { 0.0 };
@@ -66,17 +66,17 @@ impl ErfScale {
     }
 }
 
-/// Effective receptive fields side by side, three to a row, with the centred squares that hold given shares of the
+/// Effective receptive fields side by side, three to a row, with the centered squares that hold given shares of the
 /// contribution.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ErfFigure {
     /// One to [`MOST_MAPS`] maps, each with the squares to outline and list below it.
     pub maps: Vec<(ErfMap, Vec<AreaRatio>)>,
-    /// How contributions become colours.
+    /// How contributions become colors.
     pub scale: ErfScale,
-    /// Whether colours are relative to the largest contribution of all maps; otherwise each map has its own maximum.
+    /// Whether colors are relative to the largest contribution of all maps; otherwise each map has its own maximum.
     pub shared_range: bool,
-    /// Colours, between 0 and 1, along which contours are drawn.
+    /// Colors, between 0 and 1, along which contours are drawn.
     pub contours: Vec<f64>,
 }
 
@@ -106,18 +106,18 @@ pub(super) fn heat(map: &ErfMap, scale: ErfScale, peak: f64, limit: usize) -> Re
 }
 
 impl ErfFigure {
-    /// Maps with their squares, each in colours of its own range, without contours.
+    /// Maps with their squares, each in colors of its own range, without contours.
     pub fn new(maps: Vec<(ErfMap, Vec<AreaRatio>)>, scale: ErfScale) -> Self {
         ErfFigure { maps, scale, shared_range: false, contours: Vec::new() }
     }
 
-    /// The contribution that has the brightest colour of a map.
+    /// The contribution that has the brightest color of a map.
     fn peak(&self, map: &ErfMap) -> f64 {
         let of = |map: &ErfMap| self.scale.peak(&map.contribution);
         if self.shared_range { self.maps.iter().map(|(map, _)| of(map)).fold(0.0, f64::max) } else { of(map) }
     }
 
-    /// Lines along which the colours cross the levels, in shares of the map.
+    /// Lines along which the colors cross the levels, in shares of the map.
     fn contour_lines(&self, map: &ErfMap) -> Vec<(usize, [(f32, f32); 2])> {
         let values = self.scale.apply(&map.contribution, self.peak(map));
         let (width, height, pooled) = pool(&values, map.width, map.height, CONTOUR_SIDE);
@@ -207,7 +207,7 @@ impl ErfFigure {
                 let (column, row) = (start(map.width).max(0.0).floor(), start(map.height).max(0.0).floor());
                 let end = ((column + side as f64).min(width), (row + side as f64).min(height));
                 let (a, b) = (panel.at(column, row), panel.at(end.0, end.1));
-                // A dark rim keeps the line visible on the bright end of the colour map.
+                // A dark rim keeps the line visible on the bright end of the color map.
                 pen.frame(a, b, Stroke { color: RIM, width: 3.0 })?;
                 pen.frame(a, b, stroke)?;
             }
@@ -247,9 +247,9 @@ impl Figure for ErfFigure {
             let y = top + (index / layout.columns) as f64 * layout.cell.1;
             self.cell(pen, index, (x, y), &layout)?;
         }
-        let bar = ColourBar { map: Colormap::Magma, low: 0.0, high: 1.0, label: self.scale.label() };
+        let bar = ColorBar { map: Colormap::Magma, low: 0.0, high: 1.0, label: self.scale.label() };
         let width = 440.0;
         let at = ((theme::WIDTH - width) / 2.0, top + layout.rows as f64 * layout.cell.1);
-        colour_bar(pen, &bar, at, width)
+        color_bar(pen, &bar, at, width)
     }
 }

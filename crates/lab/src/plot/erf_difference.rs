@@ -3,7 +3,7 @@
 use plotters::prelude::DrawingBackend;
 
 use super::axis::{Axis, Panel, number};
-use super::colormap::{BAR_HEIGHT, Colormap, ColourBar, colour_bar, signed};
+use super::colormap::{BAR_HEIGHT, ColorBar, Colormap, color_bar, signed};
 use super::erf::{ErfScale, RASTER_LIMIT};
 use super::pen::{Align, Pen, Type};
 use super::raster::{Raster, pool};
@@ -88,7 +88,7 @@ impl Figure for ErfDifference {
                 format!("difference of A relative to the common maximum, to the power of {}", number(gamma))
             }
         };
-        let bar = ColourBar { map: Colormap::Diverging, low: -limit, high: limit, label };
-        colour_bar(pen, &bar, ((theme::WIDTH - 440.0) / 2.0, panel.lower_right.1 + 2.5 * theme::LINE + 16.0), 440.0)
+        let bar = ColorBar { map: Colormap::Diverging, low: -limit, high: limit, label };
+        color_bar(pen, &bar, ((theme::WIDTH - 440.0) / 2.0, panel.lower_right.1 + 2.5 * theme::LINE + 16.0), 440.0)
     }
 }

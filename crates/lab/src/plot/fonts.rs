@@ -1,6 +1,6 @@
 //! Text metrics of the embedded fonts.
 //!
-//! The rasteriser behind `plotters` forgets the left side bearing of every glyph and guesses where the baseline is. The
+//! The rasterizer behind `plotters` forgets the left side bearing of every glyph and guesses where the baseline is. The
 //! figures need exact widths to keep labels apart, so the few font tables that hold them are read here.
 
 use std::sync::OnceLock;

@@ -26,7 +26,7 @@ const NUMBERS: f64 = 44.0;
 const MOST_KEYS: u16 = 5;
 
 /// Which groups of shift-wise layers are kept, one map per layer: channels from left to right, groups from top to
-/// bottom, coloured by the number of paths that keep them.
+/// bottom, colored by the number of paths that keep them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupMaps {
     /// Title.
@@ -36,7 +36,7 @@ pub struct GroupMaps {
 }
 
 /// Which shifts of shift-wise layers are kept, one map per layer and direction: channels from left to right, shifts
-/// from top to bottom by their pixels, coloured by the number of shuffles in which a kept small kernel stands there.
+/// from top to bottom by their pixels, colored by the number of shuffles in which a kept small kernel stands there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShiftMaps {
     /// Title.
@@ -64,7 +64,7 @@ struct Maps<'a> {
     maps: Vec<Map<'a>>,
 }
 
-/// Colour of a count out of `most`.
+/// Color of a count out of `most`.
 fn color(count: u16, most: usize) -> Rgb {
     if count == 0 {
         return theme::NO_TAP;

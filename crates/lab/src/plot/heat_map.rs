@@ -1,15 +1,15 @@
-//! A matrix of numbers as coloured cells: a confusion matrix, a tensor.
+//! A matrix of numbers as colored cells: a confusion matrix, a tensor.
 
 use plotters::prelude::DrawingBackend;
 
 use super::axis::number;
-use super::colormap::{BAR_HEIGHT, Colormap, ColourBar, colour_bar, ink};
+use super::colormap::{BAR_HEIGHT, ColorBar, Colormap, color_bar, ink};
 use super::pen::{Align, Pen, Stroke, Type};
 use super::raster::Raster;
 use super::{Figure, check, fonts, theme};
 use crate::Result;
 
-/// Longest side of the coloured cells in figure pixels.
+/// Longest side of the colored cells in figure pixels.
 const LONGEST: f64 = 560.0;
 /// Cells at least this large have their value written in them, if the figure asks for it.
 const WRITTEN: f64 = 40.0;
@@ -18,12 +18,12 @@ const MOST_NAME: f64 = 240.0;
 /// Most rows or columns.
 const MOST: usize = 4096;
 
-/// Coloured cells, row by row. Values that are not finite are grey.
+/// Colored cells, row by row. Values that are not finite are gray.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeatMap {
     /// Title.
     pub title: String,
-    /// Quantity and unit of the values, for the colour bar.
+    /// Quantity and unit of the values, for the color bar.
     pub quantity: String,
     /// Rows.
     pub height: usize,
@@ -37,7 +37,7 @@ pub struct HeatMap {
     pub columns: Vec<String>,
     /// What rows and columns are, for the axes; empty texts are left out.
     pub axes: (String, String),
-    /// Whether zero is in the middle of the colours (blue below, red above) or the smallest value at their dark end.
+    /// Whether zero is in the middle of the colors (blue below, red above) or the smallest value at their dark end.
     pub signed: bool,
     /// Whether large cells have their value written in them.
     pub written: bool,
@@ -138,8 +138,8 @@ impl Figure for HeatMap {
         if self.written && cell >= WRITTEN {
             self.write(pen, corner, cell)?;
         }
-        let bar = ColourBar { map, low, high, label: self.quantity.clone() };
-        colour_bar(pen, &bar, (corner.0, opposite.1 + 14.0), width.clamp(280.0, room - self.left()))
+        let bar = ColorBar { map, low, high, label: self.quantity.clone() };
+        color_bar(pen, &bar, (corner.0, opposite.1 + 14.0), width.clamp(280.0, room - self.left()))
     }
 }
 
@@ -156,8 +156,8 @@ impl HeatMap {
             let [r, g, b] = map.of(value, low, high).map(f64::from);
             // Relative luminance, as sRGB weighs its parts.
             let light = 0.2126 * r + 0.7152 * g + 0.0722 * b > 120.0;
-            let colour = if light { [0, 0, 0] } else { [255, 255, 255] };
-            pen.text(&number(value), at, Type::label(Align::Middle).coloured(ink(colour)))?;
+            let color = if light { [0, 0, 0] } else { [255, 255, 255] };
+            pen.text(&number(value), at, Type::label(Align::Middle).colored(ink(color)))?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use plotters::prelude::DrawingBackend;
 
-use super::colormap::{BAR_HEIGHT, Colormap, ColourBar, colour_bar, signed};
+use super::colormap::{BAR_HEIGHT, ColorBar, Colormap, color_bar, signed};
 use super::legend::{Key, Legend};
 use super::pen::{Align, Pen, Stroke, Type};
 use super::raster::Raster;
@@ -15,7 +15,7 @@ pub use super::taps::{OrientedTaps, TapPattern};
 /// Space between cells in figure pixels.
 const GAP: f64 = 12.0;
 
-/// The kernels of one depthwise layer, blue for negative and red for positive weights, one colour range for all.
+/// The kernels of one depthwise layer, blue for negative and red for positive weights, one color range for all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KernelGrid {
     /// The layer.
@@ -28,7 +28,7 @@ pub struct KernelGrid {
 const MOST: usize = 4096;
 
 impl KernelGrid {
-    /// At most `most` of `channels` channels, evenly spaced: neighbours share their angle, so the first ones alone would
+    /// At most `most` of `channels` channels, evenly spaced: neighbors share their angle, so the first ones alone would
     /// show few of a layer's directions.
     ///
     /// ```
@@ -151,9 +151,9 @@ impl Figure for KernelGrid {
         let y = top + rows * self.row_height() + 6.0;
         // A layer whose weights are all zero still needs a range.
         let high = if limit > 0.0 { limit } else { 1.0 };
-        let bar = ColourBar { map: Colormap::Diverging, low: -high, high, label: "weight".to_owned() };
+        let bar = ColorBar { map: Colormap::Diverging, low: -high, high, label: "weight".to_owned() };
         let width = 440.0;
-        colour_bar(pen, &bar, ((theme::WIDTH - width) / 2.0, y), width)?;
+        color_bar(pen, &bar, ((theme::WIDTH - width) / 2.0, y), width)?;
         if self.has_gaps() {
             let legend = Legend::new([(Key::Patch(theme::NO_TAP), "no tap".to_owned())], 140.0);
             legend.draw(pen, (theme::WIDTH / 2.0 + width / 2.0 + 40.0, y - 2.0))?;

@@ -3,7 +3,7 @@
 use plotters::prelude::DrawingBackend;
 
 use super::axis::{Axis, Panel};
-use super::colormap::{BAR_HEIGHT, Colormap, ColourBar, Rgb, colour_bar, ink, series};
+use super::colormap::{BAR_HEIGHT, ColorBar, Colormap, Rgb, color_bar, ink, series};
 use super::legend::{DASH, Key, Legend};
 use super::pen::{Align, Pen, Point, Stroke, Type};
 use super::raster::Raster;
@@ -19,7 +19,7 @@ const GAP: f64 = 18.0;
 const MOST_SIDE: usize = 4096;
 /// Height of the diagrams of [`MaskCurves`].
 const PANEL_HEIGHT: f64 = 380.0;
-/// Colour of the legend's keys for line styles.
+/// Color of the legend's keys for line styles.
 const NEUTRAL: Rgb = [90, 90, 90];
 
 /// Which taps of large kernels are kept, averaged over the channels, one map per layer.
@@ -91,7 +91,7 @@ impl Figure for TapShares {
         let label = "share of the channels that keep the tap".to_owned();
         let width = 440.0;
         let left = (theme::WIDTH - width) / 2.0;
-        colour_bar(pen, &ColourBar { map: Colormap::Viridis, low: 0.0, high: 1.0, label }, (left, y), width)?;
+        color_bar(pen, &ColorBar { map: Colormap::Viridis, low: 0.0, high: 1.0, label }, (left, y), width)?;
         if self.layers.iter().any(|layer| layer.share.contains(&None)) {
             let legend = Legend::new([(Key::Patch(theme::NO_TAP), "no tap".to_owned())], 140.0);
             legend.draw(pen, (left + width + 40.0, y - 2.0))?;
@@ -101,7 +101,7 @@ impl Figure for TapShares {
 }
 
 /// Density, density of the sum of the paths, and share of the units that were kept at least once, in percent over the
-/// steps of training; one colour per curve.
+/// steps of training; one color per curve.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MaskCurves {
     /// One to 14 curves, each with at least one point; usually one per stage.
@@ -161,7 +161,7 @@ impl MaskCurves {
         let (low, high) = if low <= high { (low, high) } else { (0.0, 100.0) };
         let y = Axis::rounded(low, high, 6, label);
         let y = Axis::linear(y.low.max(0.0), y.high.min(100.0), 6, label);
-        Panel::within(Axis::counts(last, 5, "optimiser steps"), y, a, b)
+        Panel::within(Axis::counts(last, 5, "optimizer steps"), y, a, b)
     }
 
     fn draw_series<DB: DrawingBackend>(&self, pen: &Pen<'_, DB>, panel: &Panel, get: Getter, dashed: bool) -> Result<()>

@@ -2,7 +2,7 @@
 //! from images or weights here.
 //!
 //! A figure is a struct with public fields. It is turned into an SVG document by [`svg`], into a PNG file by [`png()`],
-//! or into both on disk by [`save`]. All figures share one look: a white background, dark grey text and a thin grid.
+//! or into both on disk by [`save`]. All figures share one look: a white background, dark gray text and a thin grid.
 //! They are 960 pixels wide, and their text stays readable when they are shown 800 pixels wide. The
 //! fonts are embedded in the crate, so that figures look the same on every machine.
 //!

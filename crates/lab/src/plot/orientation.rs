@@ -21,14 +21,14 @@ const CELL_HEIGHT: f64 = 236.0;
 const GAP: f64 = 18.0;
 /// Most bins.
 pub(super) const MOST_BINS: usize = 180;
-/// Colour of learned orientations.
+/// Color of learned orientations.
 pub(super) const LEARNED: Rgb = [86, 180, 233];
-/// Colour of built angles.
+/// Color of built angles.
 pub(super) const BUILT: Rgb = [213, 94, 0];
 
 /// Histograms of kernel orientation, one diagram per layer.
 ///
-/// Bins are centred on multiples of their width, the first one on 0°, which is also 180°.
+/// Bins are centered on multiples of their width, the first one on 0°, which is also 180°.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OrientationHistogram {
     /// The layers; the first twelve are drawn.
@@ -101,8 +101,8 @@ impl OrientationHistogram {
         // The bin around 0° also begins the curve's end at 180°.
         let spans: Vec<(usize, f64, f64)> = (0..=self.bins)
             .map(|i| {
-                let centre = i as f64 * width;
-                (i % self.bins, (centre - width / 2.0).max(0.0), (centre + width / 2.0).min(180.0))
+                let center = i as f64 * width;
+                (i % self.bins, (center - width / 2.0).max(0.0), (center + width / 2.0).min(180.0))
             })
             .collect();
         let inset = if width / 180.0 * (panel.lower_right.0 - panel.upper_left.0) > 6.0 { 0.5 } else { 0.0 };

@@ -24,7 +24,7 @@ const LONGEST_SIDE: u32 = 30_000;
 fn checked_size(figure: &impl Figure) -> Result<(u32, u32)> {
     let (width, height) = figure.size();
     if width == 0 || height == 0 || width > LONGEST_SIDE || height > LONGEST_SIDE {
-        let allowed = format!("sides of 1 to {LONGEST_SIDE} pixels; show fewer parts");
+        let allowed = format!("sides from 1 to {LONGEST_SIDE} pixels; show fewer parts");
         return Err(Error::argument("figure size", format!("{width} x {height}"), allowed));
     }
     Ok((width, height))

@@ -25,7 +25,7 @@ pub(super) const PLACEHOLDER: char = '\u{E000}';
 pub(super) enum Align {
     /// The text starts at the anchor.
     Left,
-    /// The text is centred on the anchor.
+    /// The text is centered on the anchor.
     Middle,
     /// The text ends at the anchor.
     Right,
@@ -57,8 +57,8 @@ impl Type {
         Self { upward: true, ..self }
     }
 
-    /// The same in another colour.
-    pub(super) fn coloured(self, color: RGBAColor) -> Self {
+    /// The same in another color.
+    pub(super) fn colored(self, color: RGBAColor) -> Self {
         Self { color, ..self }
     }
 
@@ -68,10 +68,10 @@ impl Type {
     }
 }
 
-/// Colour and width of a line.
+/// Color and width of a line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stroke {
-    /// Colour.
+    /// Color.
     pub color: RGBAColor,
     /// Width in figure pixels.
     pub width: f64,
@@ -191,15 +191,15 @@ where
 
     /// Draws a dashed line through points; `on` and `off` are lengths in figure pixels.
     pub(super) fn dashed(&self, points: &[Point], stroke: Stroke, (on, off): (f64, f64)) -> Result<()> {
-        let mut travelled = 0.0;
+        let mut traveled = 0.0;
         let mut dash: Vec<Point> = Vec::new();
         for pair in points.windows(2) {
             let [a, b] = *pair else { continue };
             let length = (b.0 - a.0).hypot(b.1 - a.1);
             let mut done = 0.0;
             while done < length {
-                let drawing = travelled % (on + off) < on;
-                let left = if drawing { on } else { on + off } - travelled % (on + off);
+                let drawing = traveled % (on + off) < on;
+                let left = if drawing { on } else { on + off } - traveled % (on + off);
                 let step = left.max(0.01).min(length - done);
                 let at = |d: f64| (a.0 + (b.0 - a.0) * d / length, a.1 + (b.1 - a.1) * d / length);
                 if drawing {
@@ -212,7 +212,7 @@ where
                     }
                 }
                 done += step;
-                travelled += step;
+                traveled += step;
             }
         }
         self.polyline(&dash, stroke)
@@ -225,12 +225,12 @@ where
     }
 
     /// Fills a circle.
-    pub(super) fn disc(&self, centre: Point, radius: f64, color: RGBAColor) -> Result<()> {
+    pub(super) fn disc(&self, center: Point, radius: f64, color: RGBAColor) -> Result<()> {
         let radius = self.device(radius).max(1) as u32;
-        self.area.draw(&Circle::new(self.point(centre), radius, color.filled())).map_err(failed)
+        self.area.draw(&Circle::new(self.point(center), radius, color.filled())).map_err(failed)
     }
 
-    /// Writes text whose capitals are centred on the height of `at`.
+    /// Writes text whose capitals are centered on the height of `at`.
     pub(super) fn text(&self, text: &str, at: Point, set: Type) -> Result<()> {
         let width = fonts::measure(text, set.em);
         let back = match set.align {
@@ -244,11 +244,11 @@ where
         if self.inserts.is_some() {
             return self.insert(self.svg_text(text, start, width, set));
         }
-        let mut travelled = 0.0;
+        let mut traveled = 0.0;
         for character in text.chars() {
             let glyph = fonts::glyph(character);
-            self.glyph(character, &glyph, (start, travelled * set.em), set)?;
-            travelled += glyph.advance;
+            self.glyph(character, &glyph, (start, traveled * set.em), set)?;
+            traveled += glyph.advance;
         }
         Ok(())
     }
@@ -261,7 +261,7 @@ where
         let font = if set.upward { font.transform(FontTransform::Rotate270) } else { font };
         let style = TextStyle::from(font).color(&set.color);
         let x = (along * self.scale).round() + (glyph.bearing * em).floor();
-        // The rasteriser puts the baseline half a size below the top.
+        // The rasterizer puts the baseline half a size below the top.
         let rise = (size / 2.0).floor();
         // The embedded font is a light one; printing it twice, a third of a pixel apart, gives a regular weight.
         let strokes = if set.bold { self.scale } else { (self.scale - 1.0).max(1.0) } as i32;

@@ -29,20 +29,20 @@ pub struct PolarOrientation {
     pub title: String,
     /// The channels, of one layer or pooled over several.
     pub channels: Vec<ChannelOrientation>,
-    /// Number of bins over 180 degrees, centred on multiples of their width.
+    /// Number of bins over 180 degrees, centered on multiples of their width.
     pub bins: usize,
 }
 
 /// The point at an angle in degrees, counter-clockwise from the right.
-fn around(centre: Point, radius: f64, degrees: f64) -> Point {
+fn around(center: Point, radius: f64, degrees: f64) -> Point {
     let (sin, cos) = degrees.to_radians().sin_cos();
-    (centre.0 + radius * cos, centre.1 - radius * sin)
+    (center.0 + radius * cos, center.1 - radius * sin)
 }
 
 /// Points along an arc, about one every two degrees.
-fn arc(centre: Point, radius: f64, from: f64, to: f64) -> Vec<Point> {
+fn arc(center: Point, radius: f64, from: f64, to: f64) -> Vec<Point> {
     let steps = ((to - from).abs() / 2.0).ceil().max(1.0) as usize;
-    (0..=steps).map(|i| around(centre, radius, from + (to - from) * i as f64 / steps as f64)).collect()
+    (0..=steps).map(|i| around(center, radius, from + (to - from) * i as f64 / steps as f64)).collect()
 }
 
 impl PolarOrientation {
@@ -54,29 +54,29 @@ impl PolarOrientation {
         legend(self.channels.iter().any(|channel| channel.built.is_some()).then_some(Key::Line(BUILT)))
     }
 
-    fn web<DB: DrawingBackend>(&self, pen: &Pen<'_, DB>, centre: Point, axis: &Axis) -> Result<()>
+    fn web<DB: DrawingBackend>(&self, pen: &Pen<'_, DB>, center: Point, axis: &Axis) -> Result<()>
     where
         DB::ErrorType: 'static,
     {
         let thin = Stroke { color: theme::GRID, width: 1.0 };
         for (value, _) in axis.ticks.iter().filter(|(value, _)| *value > 0.0) {
-            pen.polyline(&arc(centre, value / axis.high * RADIUS, 0.0, 360.0), thin)?;
+            pen.polyline(&arc(center, value / axis.high * RADIUS, 0.0, 360.0), thin)?;
         }
         for step in 0..8 {
             let degrees = f64::from(step) * 45.0;
-            pen.line(centre, around(centre, RADIUS, degrees), thin)?;
+            pen.line(center, around(center, RADIUS, degrees), thin)?;
             let align = match step {
                 2 | 6 => Align::Middle,
                 0 | 1 | 7 => Align::Left,
                 _ => Align::Right,
             };
             let text = format!("{}°", step * 45 % 180);
-            pen.text(&text, around(centre, RADIUS + 14.0, degrees), Type::label(align))?;
+            pen.text(&text, around(center, RADIUS + 14.0, degrees), Type::label(align))?;
         }
         Ok(())
     }
 
-    fn petals<DB: DrawingBackend>(&self, pen: &Pen<'_, DB>, centre: Point, axis: &Axis) -> Result<()>
+    fn petals<DB: DrawingBackend>(&self, pen: &Pen<'_, DB>, center: Point, axis: &Axis) -> Result<()>
     where
         DB::ErrorType: 'static,
     {
@@ -86,18 +86,18 @@ impl PolarOrientation {
         for half in [0.0, 180.0] {
             for (index, &value) in bins.learned.iter().enumerate().filter(|(_, value)| **value > 0.0) {
                 let middle = half + index as f64 * width;
-                let mut petal = arc(centre, value / axis.high * RADIUS, middle - width / 2.0, middle + width / 2.0);
-                petal.push(centre);
+                let mut petal = arc(center, value / axis.high * RADIUS, middle - width / 2.0, middle + width / 2.0);
+                petal.push(center);
                 pen.polygon(&petal, ink(LEARNED))?;
                 petal.extend(petal.first().copied());
                 pen.polyline(&petal, border)?;
             }
         }
-        // Only the outer arcs of the built angles: their sides would all meet in the centre and cover the petals.
+        // Only the outer arcs of the built angles: their sides would all meet in the center and cover the petals.
         for half in [0.0, 180.0] {
             for (index, &value) in bins.built.iter().enumerate().filter(|(_, value)| **value > 0.0) {
                 let middle = half + index as f64 * width;
-                let rim = arc(centre, value / axis.high * RADIUS, middle - width / 2.0, middle + width / 2.0);
+                let rim = arc(center, value / axis.high * RADIUS, middle - width / 2.0, middle + width / 2.0);
                 pen.polyline(&rim, Stroke { color: ink(BUILT), width: 3.0 })?;
             }
         }
@@ -121,17 +121,17 @@ impl Figure for PolarOrientation {
         pen.text(&title, (theme::MARGIN, theme::MARGIN + 10.0), Type::title())?;
         self.legend().draw(pen, (theme::MARGIN, theme::MARGIN + theme::TITLE_HEIGHT))?;
         let axis = Axis::counts(Bins::new(&self.channels, self.bins).peak(), 4, "");
-        let centre = (theme::WIDTH / 2.0, self.top() + RADIUS + 30.0);
-        self.web(pen, centre, &axis)?;
-        self.petals(pen, centre, &axis)?;
+        let center = (theme::WIDTH / 2.0, self.top() + RADIUS + 30.0);
+        self.web(pen, center, &axis)?;
+        self.petals(pen, center, &axis)?;
         // Ring texts between two spokes, on a pale ground because petals may lie below them.
         for (value, text) in axis.ticks.iter().filter(|(value, _)| *value > 0.0) {
-            let at = around(centre, value / axis.high * RADIUS, RING_TEXT);
+            let at = around(center, value / axis.high * RADIUS, RING_TEXT);
             let half = fonts::measure(text, theme::EM) / 2.0 + 3.0;
             pen.rect((at.0 - half, at.1 - 9.0), (at.0 + half, at.1 + 9.0), PALE)?;
             pen.text(text, at, Type::label(Align::Middle))?;
         }
-        let below = (centre.0, centre.1 + RADIUS + 30.0 + theme::LINE / 2.0);
+        let below = (center.0, center.1 + RADIUS + 30.0 + theme::LINE / 2.0);
         let text = format!("radius: channels per bin of {}°", places_trimmed(180.0 / self.bins as f64, 2));
         pen.text(&text, below, Type::label(Align::Middle))
     }

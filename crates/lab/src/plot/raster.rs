@@ -1,4 +1,4 @@
-//! Small images: colour-mapped values, nearest-neighbour enlargement, PNG.
+//! Small images: color-mapped values, nearest-neighbor enlargement, PNG.
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
@@ -17,7 +17,7 @@ pub(super) struct Raster {
 }
 
 impl Raster {
-    /// An image from one colour per pixel, row by row.
+    /// An image from one color per pixel, row by row.
     pub(super) fn new(width: usize, height: usize, pixels: impl Iterator<Item = [u8; 3]>) -> Result<Self> {
         let rgb: Vec<u8> = pixels.take(width.saturating_mul(height)).flatten().collect();
         let side = |length: usize| u32::try_from(length).ok().filter(|&length| length > 0);

@@ -102,7 +102,7 @@ pub fn export(figure: &(impl Figure + Tabular), path: &Path, recipe: &Recipe) ->
         }
         "png" => output::png_with(figure, recipe)?,
         "csv" => figure.table().csv(recipe)?,
-        _ => return Err(Error::argument("file name", path.display(), "one that ends in .png, .svg or .csv")),
+        _ => return Err(Error::argument("file name", path.display(), "a name that ends in .png, .svg, or .csv")),
     };
     write_atomically(path, |file| file.write_all(&bytes))
 }

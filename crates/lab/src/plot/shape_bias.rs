@@ -9,7 +9,7 @@ use super::{Figure, check, fonts, theme};
 use crate::Result;
 use kernelscope::analysis::report::ShapeBiasReport;
 
-/// Colour of the human reference.
+/// Color of the human reference.
 const HUMAN: Rgb = [90, 90, 90];
 /// Dash and gap of the human reference.
 const HUMAN_DASH: (f64, f64) = (4.0, 4.0);
@@ -105,10 +105,10 @@ impl ShapeBiasFigure {
             pen.text(&format!("{:.1}", 1.0 - texture), (x, b.1 + 6.0 + theme::LINE / 2.0), middle)?;
         }
         pen.frame(a, b, axis)?;
-        let centre = (a.0 + b.0) / 2.0;
+        let center = (a.0 + b.0) / 2.0;
         let middle = Type::label(Align::Middle);
-        pen.text("fraction of texture decisions", (centre, a.1 - 6.0 - 1.5 * theme::LINE), middle)?;
-        pen.text("fraction of shape decisions", (centre, b.1 + 6.0 + 1.5 * theme::LINE), middle)?;
+        pen.text("fraction of texture decisions", (center, a.1 - 6.0 - 1.5 * theme::LINE), middle)?;
+        pen.text("fraction of shape decisions", (center, b.1 + 6.0 + 1.5 * theme::LINE), middle)?;
         for (index, name) in self.categories().into_iter().enumerate() {
             let y = a.1 + (index as f64 + 0.5) * layout.row;
             if index > 0 {
@@ -142,8 +142,8 @@ impl Figure for ShapeBiasFigure {
         }
         let categories = self.categories();
         if categories.is_empty() {
-            let centre = ((layout.upper_left.0 + layout.lower_right.0) / 2.0, (top + bottom) / 2.0);
-            pen.text("no decisions for shape or texture", centre, Type::label(Align::Middle))?;
+            let center = ((layout.upper_left.0 + layout.lower_right.0) / 2.0, (top + bottom) / 2.0);
+            pen.text("no decisions for shape or texture", center, Type::label(Align::Middle))?;
         }
         for (index, report) in self.reports.iter().enumerate() {
             let color = series(index);

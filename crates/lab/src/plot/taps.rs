@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use plotters::prelude::DrawingBackend;
 
 use super::axis::places_trimmed;
-use super::colormap::{BAR_HEIGHT, Colormap, ColourBar, Rgb, colour_bar, ink, signed};
+use super::colormap::{BAR_HEIGHT, ColorBar, Colormap, Rgb, color_bar, ink, signed};
 use super::legend::{Key, Legend};
 use super::pen::{Align, Pen, Point, Stroke, Type};
 use super::raster::Raster;
@@ -16,21 +16,21 @@ use crate::Result;
 const GAP: f64 = 14.0;
 /// Largest side of a grid in figure pixels.
 const LARGEST_GRID: f64 = 170.0;
-/// Taps lie at most this many pixels from the centre.
+/// Taps lie at most this many pixels from the center.
 const FARTHEST: i32 = 1024;
-/// Colours of pixels that hold one tap, two taps, and three or more.
+/// Colors of pixels that hold one tap, two taps, and three or more.
 const COUNTS: [Rgb; 3] = [[86, 180, 233], [0, 90, 150], [0, 25, 60]];
-/// Mark of the centre pixel.
-const CENTRE: Rgb = [213, 94, 0];
+/// Mark of the center pixel.
+const CENTER: Rgb = [213, 94, 0];
 
 /// The taps of the channels that share one angle.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TapPattern {
     /// Angle in degrees.
     pub angle_degrees: f64,
-    /// Offsets of the taps from the centre in pixels: rows down, columns right. Some may coincide.
+    /// Offsets of the taps from the center in pixels: rows down, columns right. Some may coincide.
     pub taps: Vec<(i32, i32)>,
-    /// Weights of the taps, in the same order, to colour them by; coinciding taps add up.
+    /// Weights of the taps, in the same order, to color them by; coinciding taps add up.
     pub weights: Option<Vec<f32>>,
     /// How many channels have this angle.
     pub channels: usize,
@@ -110,10 +110,10 @@ impl OrientedTaps {
     }
 
     fn legend(&self) -> Legend {
-        let mut entries = vec![(Key::Outline(CENTRE), "centre pixel".to_owned())];
+        let mut entries = vec![(Key::Outline(CENTER), "center pixel".to_owned())];
         let plain = self.patterns().filter(|pattern| pattern.weights.is_none());
         let most = plain.flat_map(|pattern| pattern.pixels().into_values().map(|(count, _)| count)).max().unwrap_or(0);
-        let names = ["one tap", "two taps", "three taps or more"];
+        let names = ["one tap", "two taps", "three or more taps"];
         let counted = COUNTS.into_iter().zip(names).take(most);
         entries.extend(counted.map(|(color, name)| (Key::Patch(color), name.to_owned())));
         Legend::new(entries, theme::WIDTH - 2.0 * theme::MARGIN)
@@ -145,9 +145,9 @@ impl OrientedTaps {
             }
         }
         pen.frame(at, end, Stroke { color: theme::AXIS, width: 1.0 })?;
-        let centre = f64::from(reach) * pixel;
-        let corner = (at.0 + centre, at.1 + centre);
-        pen.frame(corner, (corner.0 + pixel, corner.1 + pixel), Stroke { color: ink(CENTRE), width: 1.6 })
+        let center = f64::from(reach) * pixel;
+        let corner = (at.0 + center, at.1 + center);
+        pen.frame(corner, (corner.0 + pixel, corner.1 + pixel), Stroke { color: ink(CENTER), width: 1.6 })
     }
 }
 
@@ -188,9 +188,9 @@ impl Figure for OrientedTaps {
             y += self.block_height(patterns.len());
         }
         if let Some(limit) = self.limit() {
-            let bar = ColourBar { map: Colormap::Diverging, low: -limit, high: limit, label: "weight".to_owned() };
+            let bar = ColorBar { map: Colormap::Diverging, low: -limit, high: limit, label: "weight".to_owned() };
             let width = 440.0;
-            colour_bar(pen, &bar, ((theme::WIDTH - width) / 2.0, y + 4.0), width)?;
+            color_bar(pen, &bar, ((theme::WIDTH - width) / 2.0, y + 4.0), width)?;
         }
         Ok(())
     }

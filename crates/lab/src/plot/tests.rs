@@ -175,7 +175,7 @@ fn check(figure: &impl Figure, labels: &[&str]) {
 }
 
 #[test]
-fn figures_are_well_formed_and_labelled() {
+fn figures_are_well_formed_and_labeled() {
     check(
         &erf(),
         &[
@@ -187,7 +187,7 @@ fn figures_are_well_formed_and_labelled() {
     );
     check(&curves(), &["gaps", "single", "loss", "epoch", "validation accuracy (%)"]);
     check(&kernels(), &["stages.0.0.dwconv", "0", "1", "weight", "no tap", "−0.25"]);
-    check(&taps(), &["stages.1.2.dwconv", "112.5° · 12 ch", "two taps", "centre pixel", "weight"]);
+    check(&taps(), &["stages.1.2.dwconv", "112.5° · 12 ch", "two taps", "center pixel", "weight"]);
     check(&histogram(13), &["Kernel orientation, first 12 of 13 layers", "stages.0.11.dwconv", "channels"]);
     check(&polar(), &["all layers", "45°", "135°"]);
     check(&shape_bias(), &["bear", "net (0.25)", "human (0.96)", "fraction of shape decisions"]);
@@ -258,7 +258,7 @@ fn the_checker_itself_finds_errors() {
 #[test]
 fn an_svg_holds_each_map_as_one_image() {
     let text = svg(&erf()).unwrap();
-    // One heat map and the strip of the colour bar.
+    // One heat map and the strip of the color bar.
     assert_eq!(text.matches("<image ").count(), 2);
     assert_eq!(text.matches("href=\"data:image/png;base64,").count(), 2);
     assert!(text.len() < 40_000, "{} bytes", text.len());
@@ -277,7 +277,7 @@ fn an_embedded_image_is_a_png_of_the_map() {
 }
 
 #[test]
-fn only_the_centre_of_a_one_hot_map_has_the_highest_colour() {
+fn only_the_center_of_a_one_hot_map_has_the_highest_color() {
     for scale in [ErfScale::Log, ErfScale::Linear, ErfScale::Power(0.5)] {
         let raster = heat(&erf_map(15), scale, scale.peak(&erf_map(15).contribution), 1024).unwrap();
         let pixels = raster.rgb.as_chunks::<3>().0;
@@ -337,7 +337,7 @@ fn a_difference_is_red_where_the_first_map_is_larger() {
 }
 
 #[test]
-fn a_pixel_without_a_tap_is_grey_and_zero_is_not() {
+fn a_pixel_without_a_tap_is_gray_and_zero_is_not() {
     let image = image::load_from_memory(&png(&kernels()).unwrap()).unwrap().to_rgb8();
     let count = |color: Rgb| image.pixels().filter(|pixel| pixel.0 == color).count();
     assert!(count(theme::NO_TAP) > 1000);

@@ -91,8 +91,8 @@ pub fn of_network(dir: &Path, inspection: &Inspection) -> Result<Vec<Picture>> {
     let mut pictures = Vec::new();
     if let Some(taps) = oriented_taps(&inspection.kernels) {
         let caption = format!(
-            "{model}: taps of every oriented layer on the pixel grid, one square per direction; colour is the mean \
-             learned weight of the channels that share it."
+            "{model}: taps of every oriented layer on the pixel grid, one square per direction; the color is the \
+             mean learned weight of the channels that share it."
         );
         pictures.push(picture(dir, "oriented-taps", &caption, &taps)?);
     }
@@ -136,7 +136,7 @@ pub fn of_comparison(dir: &Path, histories: &[RunHistory], inspections: &[Inspec
         dir,
         "erf",
         "Effective receptive fields of the last stage: contribution of every input pixel to the central position, \
-         averaged over images. Squares hold 20, 30, 50 and 99 % of the log-scaled contribution.",
+         averaged over images. Squares contain 20, 30, 50, and 99% of the log-scaled contribution.",
         &ErfFigure::new(maps, ErfScale::Log),
     )?);
     let reports: Vec<_> = inspections.iter().filter_map(|i| i.shape_bias.clone()).collect();
@@ -144,8 +144,9 @@ pub fn of_comparison(dir: &Path, histories: &[RunHistory], inspections: &[Inspec
         pictures.push(picture(
             dir,
             "shape-bias",
-            "Shape bias on images whose shape and texture belong to different classes: decisions for the shape over \
-             decisions for either. Vertical lines are pooled over all classes; humans answer 0.96 on photographs.",
+            "Shape bias on images whose shape and texture belong to different classes: decisions for the shape, \
+             divided by decisions for either. Vertical lines are pooled over all classes; humans reach 0.96 on \
+             photographs.",
             &ShapeBiasFigure { reports, human: Some(shape_bias::HUMAN) },
         )?);
     }

@@ -57,7 +57,8 @@ fn samples(dir: &Path, config: &RunConfig) -> Result<Vec<Picture>> {
         figures::samples(
             dir,
             "samples",
-            "Training images of the built-in set: each class has a shape and a texture, and both tell it.",
+            "Training images of the built-in set: each class has its own shape and its own texture, and either one \
+             identifies it.",
             &shown(Cue::Both, 0)?,
             false,
         )?,
@@ -150,9 +151,9 @@ fn summary(networks: &[Comparison]) -> Markup {
             }
         }
         p { small {
-            "Multiply-adds at the training size. r(t): side-squared share of the smallest centred square with more than t \
-             of the log-scaled contribution, on larger images than in training. Shape bias: decisions for the shape over \
-             decisions for shape or texture."
+            "Multiply-adds at the training size. r(t): share of the image that is covered by the smallest centered \
+             square with more than t of the log-scaled contribution, on larger images than in training. Shape bias: \
+             decisions for the shape, divided by decisions for shape or texture."
         } }
     }
 }

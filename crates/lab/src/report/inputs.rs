@@ -45,7 +45,7 @@ impl ErfInputs {
         Ok(ErfInputs { source: Source::Set(set), count, transform, about })
     }
 
-    /// An image, or the first images of a folder, normalised as `transform` says.
+    /// An image, or the first images of a folder, normalized as `transform` says.
     ///
     /// # Errors
     /// If there is no image, or the size is not allowed.

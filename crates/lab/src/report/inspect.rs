@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct InspectOptions {
     /// Images averaged in the receptive field.
     pub erf_images: usize,
-    /// Side of those images in pixels: larger than in training, so that the centre of the last feature map is near the
-    /// centre of the image.
+    /// Side of those images in pixels: larger than in training, so that the center of the last feature map is near the
+    /// center of the image.
     pub erf_size: usize,
     /// Cue-conflict images.
     pub conflict_images: usize,

@@ -31,7 +31,10 @@ pub fn read_mask_history(label: &str, path: &Path) -> Result<MaskHistory> {
             }
         }
         if last.insert(point.layer.clone(), point.step).is_some_and(|before| before >= point.step) {
-            return Err(Error::file(path, format!("is damaged: {} does not follow that layer's step before", place())));
+            return Err(Error::file(
+                path,
+                format!("is damaged: {} does not follow the previous step of that layer", place()),
+            ));
         }
         points.push(point);
     }

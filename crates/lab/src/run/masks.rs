@@ -9,7 +9,7 @@ use std::path::Path;
 /// whole small kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MaskRow {
-    /// Optimiser steps done; 0 for the initial masks.
+    /// Optimizer steps done; 0 for the initial masks.
     pub step: usize,
     /// Name of the weight.
     pub layer: String,
@@ -19,7 +19,7 @@ pub struct MaskRow {
     /// itself where a layer has no parallel paths.
     pub merged_density: f64,
     /// Share of groups that have been kept at least once since the start of training: the in-time
-    /// over-parameterisation of Liu et al. (2021).
+    /// over-parameterization of Liu et al. (2021).
     pub explored: f64,
 }
 

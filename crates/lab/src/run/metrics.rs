@@ -26,7 +26,7 @@ pub struct Row {
     pub kind: RowKind,
     /// Epoch, counted from 1.
     pub epoch: usize,
-    /// Optimiser steps done.
+    /// Optimizer steps done.
     pub step: usize,
     /// Learning rate of the last step.
     pub lr: f64,

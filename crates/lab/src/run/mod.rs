@@ -7,7 +7,7 @@
 //! RUN/checkpoints/epoch-0001-ema.safetensors  averaged weights, where averaging is on
 //! RUN/checkpoints/epoch-0001.masks.safetensors  masks of the weights, in sparse training
 //! RUN/masks.csv                         a row per layer and update of the masks, in sparse training
-//! RUN/state/                            what resuming needs: optimiser moments, and progress.toml, written last
+//! RUN/state/                            what resuming needs: optimizer moments, and progress.toml, written last
 //! RUN/analysis/                         results of analyses
 //! RUN/figures/                          pictures
 //! RUN/report.html                       one self-contained page
@@ -42,7 +42,7 @@ use std::path::{Path, PathBuf};
 pub struct Progress {
     /// Complete epochs.
     pub epoch: usize,
-    /// Optimiser steps done by then.
+    /// Optimizer steps done by then.
     pub step: usize,
     /// Number of training images; 0 if it was not recorded.
     #[serde(default)]
@@ -171,7 +171,7 @@ impl RunFolder {
         self.state_dir().join(format!("explored-{epoch:04}.safetensors"))
     }
 
-    /// Path of an epoch's optimiser moments.
+    /// Path of an epoch's optimizer moments.
     pub fn moments_path(&self, epoch: usize) -> PathBuf {
         self.state_dir().join(format!("moments-{epoch:04}.safetensors"))
     }
@@ -186,7 +186,7 @@ impl RunFolder {
         match folder.try_lock() {
             Ok(()) => Ok(Some(folder)),
             Err(TryLockError::WouldBlock) => {
-                Err(Error::file(&self.root, "is being trained by another process; wait until it has ended"))
+                Err(Error::file(&self.root, "is being trained by another process; wait until it has finished"))
             }
             Err(TryLockError::Error(_)) => Ok(None),
         }
@@ -219,7 +219,7 @@ impl RunFolder {
     /// If it cannot be written.
     pub fn set_progress(&self, progress: Progress) -> Result<()> {
         let text =
-            toml::to_string(&progress).map_err(|e| Error::argument("progress", e, "values that TOML can hold"))?;
+            toml::to_string(&progress).map_err(|e| Error::argument("progress", e, "values that TOML can represent"))?;
         write_atomically(&self.state_dir().join(PROGRESS), |file| file.write_all(text.as_bytes()))
     }
 

@@ -7,7 +7,7 @@ use kernelscope::ops::update;
 use kernelscope::profile;
 use kernelscope::weights::TensorMap;
 
-/// `e <- d * e + (1 - d) * p` after every optimiser step, for all parameters and batch-norm statistics. Angles and
+/// `e <- d * e + (1 - d) * p` after every optimizer step, for all parameters and batch-norm statistics. Angles and
 /// counters are copied.
 pub struct Ema {
     decay: f64,

@@ -1,4 +1,4 @@
-//! Training: loss, optimiser, schedule, averaging, sparse masks, and the trainer that ties them to a run folder.
+//! Training: loss, optimizer, schedule, averaging, sparse masks, and the trainer that ties them to a run folder.
 
 pub(crate) mod batch;
 mod ema;

@@ -43,7 +43,7 @@ pub struct EpochReport {
 pub struct Evaluation {
     /// Mean cross entropy.
     pub loss: f64,
-    /// Share of images classified as labelled.
+    /// Share of images classified as labeled.
     pub accuracy: f64,
     /// Number of images.
     pub images: usize,

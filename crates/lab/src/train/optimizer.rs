@@ -31,7 +31,7 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// An optimiser of all trainable parameters, with zero moments.
+    /// An optimizer of all trainable parameters, with zero moments.
     pub fn new(params: &Params, config: AdamWConfig) -> Self {
         let slots = params
             .trainable()
@@ -50,7 +50,7 @@ impl AdamW {
     /// # Errors
     /// If a gradient is not f32.
     pub fn gradient_norm(&self, grads: &GradStore) -> Result<f64> {
-        let _span = profile::span("optimiser");
+        let _span = profile::span("optimizer");
         let grads = self.slots.iter().filter_map(|slot| grads.get(slot.var.as_tensor()));
         Ok(update::square_sum(grads)?.sqrt())
     }
@@ -60,7 +60,7 @@ impl AdamW {
     /// # Errors
     /// If a parameter has no gradient: it would silently stop learning.
     pub fn step(&mut self, grads: &GradStore, lr: f64, scale: f64) -> Result<()> {
-        let _span = profile::span("optimiser");
+        let _span = profile::span("optimizer");
         self.step += 1;
         let AdamWConfig { beta1, beta2, eps, weight_decay } = self.config;
         let power = i32::try_from(self.step).unwrap_or(i32::MAX);
@@ -119,7 +119,7 @@ impl AdamW {
                 let name = format!("{prefix}.{}", slot.name);
                 let found = tensors.get(&name).map(|t| t.flatten_all()?.to_vec1::<f32>()).transpose()?;
                 let given = format!("no {name} of {count} values");
-                let wanted = || Error::argument("optimiser state", given, "the state of the same network");
+                let wanted = || Error::argument("optimizer state", given, "the state of the same network");
                 found.filter(|found| found.len() == count).ok_or_else(wanted)
             };
             slot.moments = Moments::new(slot.var.as_tensor(), [moment("m")?, moment("v")?])?;

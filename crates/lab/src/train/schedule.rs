@@ -1,6 +1,6 @@
 //! Learning-rate schedule.
 
-/// Linear warm-up from 0, then a half cosine down to a final value, per optimiser step:
+/// Linear warm-up from 0, then a half cosine down to a final value, per optimizer step:
 ///
 /// ```text
 /// i <  w :  base * i / (w - 1)                                       (both ends included)

@@ -368,7 +368,7 @@ fn check_batches(network: &Network, config: &RunConfig, train: &Loader) -> Resul
         Some(layer) if batch < 2 => {
             let images = train.dataset().len();
             let given = format!("{batch} of {images} training images per step");
-            Err(Error::argument("batch size", given, format!("at least 2, since {} is a batch norm", layer.path)))
+            Err(Error::argument("batch size", given, format!("at least 2, because {} is a batch norm", layer.path)))
         }
         _ => Ok(()),
     }
@@ -387,8 +387,8 @@ fn check_progress(root: &Path, progress: Progress, train: &Loader) -> Result<()>
         images => format!(" over {images} training images"),
     };
     let message = format!(
-        "its {} epochs so far took {} steps{before}, but now an epoch has {per_epoch} steps over {images} images; restore \
-         the images and the batch size, or start a new run",
+        "its {} completed epochs took {} steps{before}, but an epoch now has {per_epoch} steps over {images} images; \
+         restore the images and the batch size, or start a new run",
         progress.epoch, progress.step
     );
     Err(Error::file(root, message))

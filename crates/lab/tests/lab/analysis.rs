@@ -225,7 +225,7 @@ fn receptive_fields_are_gradients() {
         let strongest = f64::from(contribution.iter().copied().fold(0.0, f32::max));
         assert!(strongest > 0.0 && contribution.iter().all(|&c| c >= 0.0), "{name}");
         let x = values(&image);
-        // The centre of the map of stage 2, which has 2x2 positions, is (1, 1).
+        // The center of the map of stage 2, which has 2x2 positions, is (1, 1).
         let position = position.unwrap_or((1, 1));
         let step = 1e-5;
         for pixel in [0, 5 * side + 7, 9 * side + 20, 16 * side + 16, 17 * side + 18, 31 * side + 31] {
@@ -369,7 +369,7 @@ fn pixels_add_up_taps_that_meet() {
     let layer = KernelLayer { path: "x".into(), channels: 2, shape, weights };
     let kernel = layer.pixels(0);
     assert_eq!((kernel.height, kernel.width), (7, 7));
-    // At 45 degrees, taps 2, 3 and 4 are all truncated to the centre.
+    // At 45 degrees, taps 2, 3 and 4 are all truncated to the center.
     let at = |row: usize, col: usize| kernel.values[row * 7 + col];
     assert_eq!([at(5, 1), at(4, 2), at(3, 3), at(2, 4), at(1, 5)], [1.0, 2.0, 28.0, 32.0, 64.0]);
     assert_eq!(kernel.tapped.iter().filter(|t| **t).count(), 5);
@@ -398,7 +398,7 @@ fn figures_of_kernels_show_every_direction() {
         let shape = KernelShape::Oriented { taps: 3, theta };
         KernelLayer { path: "x".into(), channels, shape, weights: vec![1.0; 3 * channels] }
     };
-    // Neighbouring channels share their angle: the first 64 of 512 have one of the eight.
+    // Neighboring channels share their angle: the first 64 of 512 have one of the eight.
     let theta = channel_angles(512, 8, 0.0).unwrap();
     let grid = kernel_grid(&oriented(512, theta.clone()));
     let mut shown: Vec<f32> = grid.kernels.iter().map(|(channel, _)| theta[*channel]).collect();

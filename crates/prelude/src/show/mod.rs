@@ -4,7 +4,7 @@
 //! [`Live`] is a display that changes while a cell runs, or after it. Nothing is computed here: figures come from
 //! [`kernelscope_lab::plot`], which draws values.
 //!
-//! Figures have white paper in light and dark themes, so that colours always mean the same; tables take the colours of
+//! Figures have white paper in light and dark themes, so that colors always mean the same; tables take the colors of
 //! their surroundings. Everything has a form as plain text.
 
 mod figures;

@@ -1,4 +1,4 @@
-//! Tables: as HTML in the colours of the page around, and as text.
+//! Tables: as HTML in the colors of the page around, and as text.
 
 use super::Shown;
 use maud::{Markup, html};

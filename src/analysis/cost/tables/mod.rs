@@ -164,7 +164,7 @@ pub struct CostTable {
 }
 
 /// What stands in place of a published figure that we do not know.
-const NOT_KNOWN: &str = "not known to us";
+const NOT_KNOWN: &str = "unknown";
 
 impl CostTable {
     /// The heads of all columns: the case, and each count followed by what was published.

@@ -44,10 +44,10 @@ pub(super) fn table_1() -> Result<CostTable> {
              oriented kernels of 31 taps with 7x7 on 56x56 maps, by time and memory. Its numbers are not known to us, \
              and times are no counts (the benchmark of operators measures this project's), so these are the counts that \
              they rest on, per channel and image.",
-            "MACs count every tap at every output, as the papers do: 31 / 49 = 0.63 of those of 7x7 at any angle. Taps of \
-             an oblique kernel coincide near its centre, since their positions are rounded toward zero; `pixels` are \
-             those that remain, and `MACs inside` count each of them only where it reads inside the image: the work that \
-             cannot be avoided. Means are rounded.",
+            "MACs count every tap at every output, as the papers do: 31 / 49 = 0.63 of those of 7x7 at any angle. Taps \
+             of an oblique kernel coincide near its center, because their positions are rounded toward zero. `pixels` \
+             counts those that remain, and `MACs inside` counts each of them only where it reads inside the image: the \
+             work that cannot be avoided. Means are rounded.",
         ],
         columns: names.map(|name| Column { name, unit: Unit::One, printed: false }).to_vec(),
         rows,

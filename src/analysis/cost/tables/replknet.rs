@@ -39,8 +39,8 @@ pub(super) fn table_5() -> Result<CostTable> {
         ];
         // One row of the paper counts otherwise than the rest.
         let difference = if name == "replknet-31b" {
-            "79.3M are its weights alone, without biases and norms; the other rows agree with the folded form, and not \
-             with the weights alone"
+            "79.3M counts only the weights, without biases and norms; the other rows agree with the folded form and \
+             not with the weights alone"
         } else {
             ""
         };
@@ -52,13 +52,13 @@ pub(super) fn table_5() -> Result<CostTable> {
         title: "RepLKNet: Table 5, kernel sizes",
         about: &[
             "Kernel sizes of the four stages of RepLKNet-B (Ding et al., Scaling Up Your Kernels to 31x31, CVPR 2022, Table \
-             5), at 224x224 on ImageNet. `training` has a 5x5 kernel beside every larger one, `merged` has taken it and \
-             its norm in, `folded` has also folded all other norms that follow a convolution, and `weights` are those of \
-             the merged convolutions and of the classifier, without biases and norms.",
-            "Figures are equal here if ours prints as theirs by rounding or by cutting off. It takes both: 13.063 is \
-             printed as 13.1, and 15.354 as 15.3. That RepLKNet-3 has no 5x5 kernels is our reading: its code allows \
-             none that are larger than the others. The costs on ADE20K are those of a segmentation network around the \
-             backbone, which this project does not have; they are not known to us.",
+             5), at 224x224 on ImageNet. `training` has a 5x5 kernel beside every larger one, `merged` has it \
+             merged into the larger one with its norm, `folded` also has all other norms that follow a convolution \
+             folded, and `weights` counts only the merged convolutions and the classifier, without biases and norms.",
+            "Numbers count as equal if ours becomes theirs by rounding or by truncation. Both are needed: 13.063 is \
+             printed as 13.1, and 15.354 as 15.3. That RepLKNet-3 has no 5x5 kernels is our interpretation: its code \
+             allows none that are larger than the others. The costs on ADE20K are those of a segmentation network \
+             around the backbone, which this project does not have; we do not know them.",
         ],
         columns: vec![
             column("training params", Unit::Million, false),

@@ -112,8 +112,8 @@ pub(super) fn equations() -> Result<CostTable> {
         name: "shift-wise-equations",
         title: "Shift-wise convolutions: what equations 4 to 9 count",
         about: &[
-            "Equations 4 to 9 of the paper (Li et al., Shift-ConvNets, arXiv 2401.12736v1) are about the parameters and \
-             multiply-adds of large kernels and of the small ones that replace them. Their text is not known to us; the \
+            "Equations 4 to 9 of the paper (Li et al., Shift-ConvNets, arXiv 2401.12736v1) give the parameters and \
+             multiply-adds of large kernels and of the small ones that replace them. We do not know their text; the \
              six formulas below are our own derivation from the operator in the released code. Table 4, which follows \
              from E5 and E6, agrees with what the paper prints.",
             "    one stripe          E1  C M N                   E2  E1 H W\n    \
@@ -168,8 +168,8 @@ pub(super) fn table_4() -> Result<CostTable> {
         title: "Shift-wise convolutions: Table 4",
         about: &[
             "One block of SW-T (Li et al., Shift-ConvNets, arXiv 2401.12736v1, Table 4; the number of groups in stage 3 is \
-             from Table 2). Weights of convolutions alone, as the paper counts them: batch norms are left out, and so are \
-             additions. 400 of 998 channels are convolved: 400 * 3 * 25 = 30,000 weights at 11 * 11 positions, since the \
+             from Table 2). Only the weights of convolutions count, as in the paper; batch norms and additions do \
+             not. 400 of 998 channels are convolved: 400 * 3 * 25 = 30,000 weights at 11 * 11 positions, since the \
              convolution is padded by 4 and its map is larger than the image's 7x7.",
         ],
         columns: vec![

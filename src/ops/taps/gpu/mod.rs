@@ -107,7 +107,7 @@ impl GpuPlans {
         let largest = [input.0, input.1, output.0, output.1].into_iter().max().unwrap_or(0);
         if largest >= 1 << 24 || self.table.channels() >= 1 << 24 {
             let given = format!("{} channels of {}x{} pixels", self.table.channels(), input.0, input.1);
-            return Err(Error::argument("input", given, "fewer than 2^24 channels, rows and columns on a GPU").into());
+            return Err(Error::argument("input", given, "fewer than 2^24 channels, rows, and columns on a GPU").into());
         }
         // Only Toeplitz blocks depend on the number of images, and these need planes of one size.
         let same = input == output && stride == (1, 1);
@@ -125,7 +125,7 @@ impl GpuPlans {
     }
 
     /// `y = conv(x; w) + bias`, plus x if `residual`.
-    pub fn forward(&self, gpu: &Gpu, [x, w, bias]: [Values; 3], residual: bool) -> candle_core::Result<Storage> {
+    pub(crate) fn forward(&self, gpu: &Gpu, [x, w, bias]: [Values; 3], residual: bool) -> candle_core::Result<Storage> {
         let channels = self.table.channels();
         let images = x.len() / (channels * self.input_plane());
         let count = images * channels * self.output_plane();
@@ -156,7 +156,7 @@ impl GpuPlans {
     }
 
     /// The gradient of x, given that of y.
-    pub fn input_grad(&self, gpu: &Gpu, [dy, w]: [Values; 2], residual: bool) -> candle_core::Result<Storage> {
+    pub(crate) fn input_grad(&self, gpu: &Gpu, [dy, w]: [Values; 2], residual: bool) -> candle_core::Result<Storage> {
         let channels = self.table.channels();
         let images = dy.len() / (channels * self.output_plane());
         let count = images * channels * self.input_plane();
@@ -189,7 +189,7 @@ impl GpuPlans {
     }
 
     /// The gradients of the weights and of the bias.
-    pub fn weight_grad(&self, gpu: &Gpu, [x, dy]: [Values; 2]) -> candle_core::Result<[Storage; 2]> {
+    pub(crate) fn weight_grad(&self, gpu: &Gpu, [x, dy]: [Values; 2]) -> candle_core::Result<[Storage; 2]> {
         let (channels, k) = (self.table.channels(), self.table.weights_per_channel());
         let images = x.len() / (channels * self.input_plane());
         let (mut dw, mut db) = (gpu.alloc(x.dtype(), channels * k)?, gpu.alloc(x.dtype(), channels)?);

@@ -597,7 +597,7 @@ unsafe fn correlate_strip<V: Vector, const TAPS: usize, const STEP: usize>(
             let mut dy = dy.add(dy_sheet.index(p, strip.cols.0) * V::LANES);
             let mut from = x.wrapping_add(x_sheet.index(p * stride.0, 0) * V::LANES + strip.cols.0 * step);
             let mut cols = strip.cols.1 - strip.cols.0;
-            if V::MANY_REGISTERS && STEP == 1 && strip.neighbours {
+            if V::MANY_REGISTERS && STEP == 1 && strip.neighbors {
                 // Neighboring taps read neighboring values: of four outputs, each value is loaded once.
                 while cols >= 4 {
                     let gradient = |j: usize| V::load_line(dy.add(j * V::LANES));

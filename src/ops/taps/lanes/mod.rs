@@ -158,7 +158,8 @@ impl Lanes {
             let splits: Vec<_> = taps.iter().map(|taps| SplitSums::new(self.set, taps, &self.geometry)).collect();
             tracing::debug!(
                 target: "kernelscope::ops",
-                "forward {:?}: {} channels in {} blocks on {}; taps per bundle {:?}, tiles {:?} wide, margin {}; parts {:?}",
+                "forward {:?}: {} channels in {} blocks on {}; taps per run {:?}, tiles {:?} wide, halo {}; \
+                 sub-convolutions {:?}",
                 self.geometry,
                 self.blocks.iter().map(|block| block.channels.len()).sum::<usize>(),
                 self.blocks.len(),
@@ -198,7 +199,7 @@ impl Lanes {
             let chunks: Vec<Vec<Chunk>> = chunks.into_iter().map(|chunks| chunks.resolve(&x, lanes)).collect();
             tracing::debug!(
                 target: "kernelscope::ops",
-                "gradients {:?}: {} phases, {} chunks of taps, margins {} and {}",
+                "gradients {:?}: {} phases, {} chunks of taps, halos {} and {}",
                 self.geometry,
                 gathers.iter().map(Vec::len).max().unwrap_or(0),
                 chunks.iter().map(Vec::len).sum::<usize>(),
@@ -239,9 +240,9 @@ impl Lanes {
                 }
             }
         }
-        let centre = taps.iter().position(|&tap| tap == Tap { dh: 0, dw: 0 });
-        if let Some(centre) = centre.filter(|_| residual) {
-            for one in &mut merged.as_mut()[centre * lanes..][..block.channels.len()] {
+        let center = taps.iter().position(|&tap| tap == Tap { dh: 0, dw: 0 });
+        if let Some(center) = center.filter(|_| residual) {
+            for one in &mut merged.as_mut()[center * lanes..][..block.channels.len()] {
                 *one += 1.0;
             }
         }

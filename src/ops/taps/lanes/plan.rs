@@ -480,7 +480,7 @@ pub(super) struct Strip {
     pub rows: (usize, usize),
     pub cols: (usize, usize),
     /// Whether the taps are neighbors in one row.
-    pub neighbours: bool,
+    pub neighbors: bool,
 }
 
 /// The chunks of a weight gradient before the layout of the source is known.
@@ -555,10 +555,10 @@ fn strips(taps: &[Numbered], geometry: &Geometry) -> Vec<Strip> {
         let to = valid.iter().map(|cols| cols.end).max().unwrap_or(0);
         let tiles = (to - from).div_ceil(most_cols).max(1);
         let width = (to - from).div_ceil(tiles).max(1);
-        let neighbours = taps[first..end].windows(2).all(follows);
+        let neighbors = taps[first..end].windows(2).all(follows);
         for start in (from..to).step_by(width) {
             let cols = (start, (start + width).min(to));
-            strips.push(Strip { first, count: end - first, rows, cols, neighbours });
+            strips.push(Strip { first, count: end - first, rows, cols, neighbors });
         }
     }
     strips

@@ -352,7 +352,7 @@ impl Strips {
             let sums = Sums::new((self.set, self.shared), &taps, input, output);
             tracing::debug!(
                 target: "kernelscope::ops",
-                "forward {:?}: {} channels in strips of {} rows, of {} images at a time, on {}; {} taps in all",
+                "forward {:?}: {} channels in strips of {} rows, {} images at a time, on {}; {} taps in total",
                 self.geometry,
                 self.channels.len(),
                 sums.cut.lot.step,

@@ -17,7 +17,7 @@ pub fn ui(ui: &mut egui::Ui, look: &ErfLook, shown: &[&Entry], out: &mut Command
         if ui.button("Compute").on_hover_text(Command::Recompute.name()).clicked() {
             out.push(Command::Recompute);
         }
-        let hint = "Compute as soon as something changes";
+        let hint = "Recompute as soon as something changes";
         toggle(ui, look.live, "Live", Command::ToggleLive, out).on_hover_text(hint);
     });
     ui.horizontal_wrapped(|ui| colors(ui, look, shown.len(), out));
@@ -51,7 +51,9 @@ fn compute(ui: &mut egui::Ui, look: &ErfLook, stages: usize, out: &mut Commands)
         Images::Path(path) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
     };
     let menu = ui.menu_button(text, |ui| source(ui, out));
-    menu.response.on_hover_text("Images of the run (built-in ones for weights without a run), or a file or folder");
+    menu.response.on_hover_text(
+        "The images of the run (built-in ones for weights without a run), or a file or folder of your own",
+    );
     if let Some((row, column)) = look.position {
         ui.label(faint(format!("at {row},{column}")));
         if ui.small_button("Center").clicked() {

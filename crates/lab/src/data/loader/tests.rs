@@ -7,7 +7,7 @@ use crate::data::{Augment, EvalTransform, Image, ImageFolder, Sample, TrainTrans
 
 type Read = fn() -> Result<Sample>;
 
-/// `len` one-coloured images, one of which may be read in another way.
+/// `len` one-colored images, one of which may be read in another way.
 struct Shades {
     classes: Vec<String>,
     len: usize,
@@ -125,8 +125,8 @@ fn errors_and_panics_come_out_once_in_their_place() {
     let broken: Read = || Err(Error::file("some/where.png", "cannot decode the image"));
     let panicking: Read = || panic!("kaputt");
     let invalid: Read = || Ok(Sample { image: Image { height: 3, width: 3, pixels: vec![0; 4] }, label: 0 });
-    let mislabelled: Read = || Ok(Sample { image: Image::filled(3, 3, [0; 3]), label: 3 });
-    let cases = [(broken, "some/where.png"), (panicking, "kaputt"), (invalid, "9"), (mislabelled, "below 3")];
+    let mislabeled: Read = || Ok(Sample { image: Image::filled(3, 3, [0; 3]), label: 3 });
+    let cases = [(broken, "some/where.png"), (panicking, "kaputt"), (invalid, "9"), (mislabeled, "below 3")];
     for (fail, expected) in cases {
         for workers in [0, 1, 3] {
             let config = LoaderConfig { shuffle: false, ..config(workers) };

@@ -13,9 +13,9 @@
 //! | 6 | crescent | grain |
 //! | 7 | arrow | rings |
 //!
-//! Position, size, rotation, colours, light, clutter and pixel noise are random, and each object is either filled or
+//! Position, size, rotation, colors, light, clutter and pixel noise are random, and each object is either filled or
 //! drawn as a thick outline. Every image is a function of (seed, split, index) alone; images that differ only in the
-//! [`Cue`] share the pose, the colours and the background.
+//! [`Cue`] share the pose, the colors and the background.
 
 mod scene;
 mod shapes;

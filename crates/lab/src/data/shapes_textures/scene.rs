@@ -16,7 +16,7 @@ const DOMAIN: u64 = 0x7368_6170_6573;
 /// Standard deviation of the pixel noise, on a scale where white is 1.
 const NOISE: f32 = 0.02;
 
-/// The longest shape's greatest distance from its centre, in radii.
+/// The longest shape's greatest distance from its center, in radii.
 const REACH: f32 = 1.1;
 
 type Color = [f32; 3];
@@ -129,7 +129,7 @@ impl Scene {
         image
     }
 
-    /// The background at a point: a colour, a gentle slope and the clutter.
+    /// The background at a point: a color, a gentle slope and the clutter.
     fn behind(&self, x: f32, y: f32) -> Color {
         let slope = self.slope[0] * (x - 0.5) + self.slope[1] * (y - 0.5);
         let mut out = self.background.map(|v| v + slope);
@@ -166,7 +166,7 @@ fn clutter(rng: &mut ChaCha8Rng) -> Vec<Clutter> {
         .collect()
 }
 
-/// A random colour whose mean channel lies between `low` and `high`, with channels up to about `chroma` away.
+/// A random color whose mean channel lies between `low` and `high`, with channels up to about `chroma` away.
 fn color(rng: &mut ChaCha8Rng, low: f32, high: f32, chroma: f32) -> Color {
     let level = uniform(rng, low, high);
     let tint: Color = std::array::from_fn(|_| uniform(rng, -chroma, chroma));
@@ -192,7 +192,7 @@ mod tests {
             let scene = Scene::sample(1, &[0, index]);
             let reach = scene.radius * (1.08 + scene.stroke.unwrap_or(0.0));
             for c in scene.center {
-                assert!(c - reach > 0.0 && c + reach < 1.0, "picture {index}: centre {c}, reach {reach}");
+                assert!(c - reach > 0.0 && c + reach < 1.0, "picture {index}: center {c}, reach {reach}");
             }
         }
     }

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn centres_are_inside_and_far_points_outside() {
+    fn centers_are_inside_and_far_points_outside() {
         for class in 0..8 {
             let shape = Shape::from_class(class);
             let ink = if shape == Shape::Crescent { -0.6 } else { 0.0 };

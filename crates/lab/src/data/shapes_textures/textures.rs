@@ -60,7 +60,7 @@ fn triangle(t: f32) -> f32 {
     (t - t.round()).abs()
 }
 
-/// Squares of half a period; negative on one of the two colours.
+/// Squares of half a period; negative on one of the two colors.
 fn checks(u: f32, v: f32) -> f32 {
     let (a, b) = (0.25 - triangle(u), 0.25 - triangle(v));
     let size = a.abs().min(b.abs());

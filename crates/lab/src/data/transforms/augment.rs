@@ -47,7 +47,7 @@ impl ColorJitter {
     }
 }
 
-/// What happens to a training image. The default does nothing but take the largest centred crop of the right shape.
+/// What happens to a training image. The default does nothing but take the largest centered crop of the right shape.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
@@ -59,7 +59,7 @@ pub struct Augment {
     pub hflip: f32,
     /// RandAugment, or `None` for no such operations.
     pub rand_augment: Option<RandAugment>,
-    /// Colour jitter; inactive while RandAugment is on, as in the published recipe.
+    /// Color jitter; inactive while RandAugment is on, as in the published recipe.
     pub color_jitter: ColorJitter,
     /// Probability of random erasing.
     pub erase: f32,
@@ -120,7 +120,7 @@ impl Augment {
     }
 }
 
-/// Augmentation, resizing and normalisation of training images.
+/// Augmentation, resizing and normalization of training images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainTransform {
@@ -128,7 +128,7 @@ pub struct TrainTransform {
     pub size: usize,
     /// What is random.
     pub augment: Augment,
-    /// Normalisation of the result.
+    /// Normalization of the result.
     pub normalize: Normalize,
     /// Interpolation of the random crop.
     pub filter: Filter,
@@ -165,7 +165,7 @@ impl TrainTransform {
         values
     }
 
-    /// The 8-bit picture before normalisation and erasing, `size` x `size`.
+    /// The 8-bit picture before normalization and erasing, `size` x `size`.
     pub fn picture(&self, image: &Image, rng: &mut ChaCha8Rng) -> Image {
         let augment = &self.augment;
         let [top, left, height, width] = choose_crop(image, augment, rng);
@@ -180,7 +180,7 @@ impl TrainTransform {
     }
 }
 
-/// Top, left, height and width of a random crop; if none of ten fits, the largest centred one of an allowed ratio.
+/// Top, left, height and width of a random crop; if none of ten fits, the largest centered one of an allowed ratio.
 fn choose_crop(image: &Image, augment: &Augment, rng: &mut ChaCha8Rng) -> [usize; 4] {
     let (height, width) = (image.height, image.width);
     let area = (height * width) as f32;
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_only_normalises_an_image_of_the_right_size() {
+    fn the_default_only_normalizes_an_image_of_the_right_size() {
         let image = noise(32, 32);
         let transform = TrainTransform::new(32, Augment::default());
         assert_eq!(transform.apply(&image, &mut stream(0, &[])), Normalize::IMAGENET.apply(&image));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fallback_is_the_largest_allowed_centre() {
+    fn the_fallback_is_the_largest_allowed_center() {
         let augment = Augment { scale: [1.0, 1.0], ratio: [0.75, 4.0 / 3.0], ..Augment::default() };
         let wide = choose_crop(&noise(30, 300), &augment, &mut stream(2, &[]));
         assert_eq!(wide, [0, 130, 30, 40]);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_jitter_is_inactive_with_rand_augment() {
+    fn color_jitter_is_inactive_with_rand_augment() {
         let image = noise(8, 8);
         let jitter = Augment { color_jitter: ColorJitter::uniform(0.4), ..Augment::default() };
         let picture = |augment: Augment| TrainTransform::new(8, augment).picture(&image, &mut stream(4, &[]));
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn erasing_follows_its_probability_and_comes_after_normalisation() {
+    fn erasing_follows_its_probability_and_comes_after_normalization() {
         let image = Image::filled(16, 16, [124, 116, 104]);
         let transform = |erase| TrainTransform::new(16, Augment { erase, ..Augment::default() });
         let changed = |p: f32| {

@@ -22,7 +22,7 @@ struct Area {
     width: usize,
 }
 
-/// Overwrites a random rectangle of a normalised image (CHW, `size` x `size`) with N(0, 1).
+/// Overwrites a random rectangle of a normalized image (CHW, `size` x `size`) with N(0, 1).
 pub(super) fn erase(values: &mut [f32], size: usize, rng: &mut ChaCha8Rng) {
     let Some(area) = choose(size, rng) else { return };
     for plane in values.chunks_exact_mut(size * size) {

@@ -13,7 +13,7 @@ const WHOLE_FROM: usize = 384;
 /// but a line of pixels enlarged to the size of a picture would not fit into memory.
 const MAX_ASPECT: usize = 16;
 
-/// Resizing, centre crop and normalisation.
+/// Resizing, center crop and normalization.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalTransform {
@@ -21,7 +21,7 @@ pub struct EvalTransform {
     pub size: usize,
     /// Share of the shorter side that the crop keeps, 0 to 1; without effect from `size` 384 on.
     pub crop_pct: f32,
-    /// Normalisation of the result.
+    /// Normalization of the result.
     pub normalize: Normalize,
     /// Interpolation.
     pub filter: Filter,
@@ -46,7 +46,7 @@ impl EvalTransform {
     pub fn check(&self) -> Result<()> {
         check_side("size", self.size)?;
         if !(self.crop_pct > 0.0 && self.crop_pct <= 1.0) {
-            return Err(Error::argument("crop_pct", self.crop_pct, "above 0, up to 1"));
+            return Err(Error::argument("crop_pct", self.crop_pct, "greater than 0 and at most 1"));
         }
         self.normalize.check()
     }
@@ -56,9 +56,9 @@ impl EvalTransform {
         self.normalize.apply(&self.geometry(image))
     }
 
-    /// The 8-bit picture that is normalised: what the network gets to see, `size` x `size`.
+    /// The 8-bit picture that is normalized: what the network gets to see, `size` x `size`.
     ///
-    /// Below 384 pixels the shorter side is resized to `round(size / crop_pct)` and the centre is cut out; from 384 on
+    /// Below 384 pixels the shorter side is resized to `round(size / crop_pct)` and the center is cut out; from 384 on
     /// the whole picture is squeezed into the square.
     pub fn geometry(&self, image: &Image) -> Image {
         if self.size >= WHOLE_FROM {
@@ -72,7 +72,7 @@ impl EvalTransform {
     }
 }
 
-/// Half of `value`, rounded to the even neighbour, which is where torchvision's centre crop begins.
+/// Half of `value`, rounded to the even neighbor, which is where torchvision's center crop begins.
 fn half_to_even(value: usize) -> usize {
     let half = value / 2;
     half + (value & half & 1)
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_crop_is_the_centre_at_the_given_share() {
+    fn the_crop_is_the_center_at_the_given_share() {
         // 56 / (224 / 256) = 64: the shorter side keeps its 64 pixels, so nothing is interpolated.
         let image = coordinates(64, 100);
         let seen = EvalTransform::new(56).geometry(&image);

@@ -18,7 +18,7 @@ pub(super) fn flip(image: &Image) -> Image {
     out
 }
 
-/// Takes the pixel with centre (x, y) from (`m[0] x + m[1] y + m[2]`, `m[3] x + m[4] y + m[5]`), bilinearly. Points
+/// Takes the pixel with center (x, y) from (`m[0] x + m[1] y + m[2]`, `m[3] x + m[4] y + m[5]`), bilinearly. Points
 /// outside the image become `fill`.
 fn affine(image: &Image, m: [f32; 6], fill: [u8; 3]) -> Image {
     let (height, width) = (image.height, image.width);
@@ -43,7 +43,7 @@ fn affine(image: &Image, m: [f32; 6], fill: [u8; 3]) -> Image {
     out
 }
 
-/// Turns counter-clockwise about the centre.
+/// Turns counter-clockwise about the center.
 pub(super) fn rotate(image: &Image, degrees: f32, fill: [u8; 3]) -> Image {
     let (sin, cos) = degrees.to_radians().sin_cos();
     let (cx, cy) = (image.width as f32 / 2.0, image.height as f32 / 2.0);

@@ -50,7 +50,7 @@ impl MixConfig {
         check_probability("switch_prob", self.switch_prob)?;
         match (0.0..1.0).contains(&self.smoothing) {
             true => Ok(()),
-            false => Err(Error::argument("smoothing", self.smoothing, "0 to below 1")),
+            false => Err(Error::argument("smoothing", self.smoothing, "at least 0 and less than 1")),
         }
     }
 
@@ -103,7 +103,7 @@ pub fn mix_batch(
         return Err(Error::argument("batch", given, "n * channels * height * width values and n labels"));
     }
     if let Some(label) = labels.iter().find(|&&label| label >= classes) {
-        return Err(Error::argument("label", label, format!("below {classes}, the number of classes")));
+        return Err(Error::argument("label", label, format!("less than {classes}, the number of classes")));
     }
     let mut share = 1.0;
     match config.draw(rng)? {
@@ -146,13 +146,13 @@ struct Cut {
 }
 
 impl Cut {
-    /// A rectangle of the image's aspect that covers `1 - share` of it, its centre anywhere; what sticks out is lost.
+    /// A rectangle of the image's aspect that covers `1 - share` of it, its center anywhere; what sticks out is lost.
     fn draw(height: usize, width: usize, share: f64, rng: &mut ChaCha8Rng) -> Self {
         let side = (1.0 - share).max(0.0).sqrt();
         let mut range = |length: usize| {
             let cut = (length as f64 * side) as usize;
-            let centre = if length > 0 { rng.random_range(0..length) } else { 0 };
-            centre.saturating_sub(cut / 2)..(centre + cut / 2).min(length)
+            let center = if length > 0 { rng.random_range(0..length) } else { 0 };
+            center.saturating_sub(cut / 2)..(center + cut / 2).min(length)
         };
         Cut { rows: range(height), columns: range(width) }
     }

@@ -1,4 +1,4 @@
-//! From an 8-bit image to normalised floats in CHW order, with and without augmentation.
+//! From an 8-bit image to normalized floats in CHW order, with and without augmentation.
 
 mod augment;
 mod erase;

@@ -1,10 +1,10 @@
-//! Normalisation.
+//! Normalization.
 
 use crate::data::Image;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Per-channel normalisation: `(value - mean) / std` with values between 0 and 1.
+/// Per-channel normalization: `(value - mean) / std` with values between 0 and 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalize {
@@ -33,7 +33,7 @@ impl Normalize {
         }
     }
 
-    /// The normalised values of an image in CHW order, length `3 * height * width`.
+    /// The normalized values of an image in CHW order, length `3 * height * width`.
     pub fn apply(&self, image: &Image) -> Vec<f32> {
         let mut values = image.to_chw();
         let plane = values.len() / 3;
@@ -43,14 +43,14 @@ impl Normalize {
         values
     }
 
-    /// The values between 0 and 1 that `values` (CHW, of a length divisible by 3) were normalised from.
+    /// The values between 0 and 1 that `values` (CHW, of a length divisible by 3) were normalized from.
     pub fn invert(&self, values: &[f32]) -> Vec<f32> {
         let plane = (values.len() / 3).max(1);
         let undo = |(i, v): (usize, &f32)| v * self.std[(i / plane).min(2)] + self.mean[(i / plane).min(2)];
         values.iter().enumerate().map(undo).collect()
     }
 
-    /// The mean as an 8-bit colour: what geometric operations fill empty corners with.
+    /// The mean as an 8-bit color: what geometric operations fill empty corners with.
     pub fn mean_color(&self) -> [u8; 3] {
         self.mean.map(|m| (m * 255.0).round().clamp(0.0, 255.0) as u8)
     }
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn normalising_is_per_channel_and_invertible() {
+    fn normalizing_is_per_channel_and_invertible() {
         let image = Image::filled(2, 2, [255, 0, 51]);
         let normalize = Normalize { mean: [0.5, 0.25, 0.2], std: [0.5, 0.25, 0.1] };
         let values = normalize.apply(&image);

@@ -1,8 +1,8 @@
-//! Operations that change colours but not positions, as defined by Pillow's `ImageOps` and `ImageEnhance`.
+//! Operations that change colors but not positions, as defined by Pillow's `ImageOps` and `ImageEnhance`.
 
 use crate::data::Image;
 
-/// Pillow's luma of a colour (ITU-R 601-2), in fixed point as there.
+/// Pillow's luma of a color (ITU-R 601-2), in fixed point as there.
 fn luma(pixel: &[u8]) -> u8 {
     match pixel {
         &[r, g, b] => ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8,
@@ -96,7 +96,7 @@ pub(super) fn brightness(image: &Image, factor: f32) -> Image {
     map(image, |v| mix(0, v, factor))
 }
 
-/// Scales the distance from the mean grey: 1 changes nothing.
+/// Scales the distance from the mean gray: 1 changes nothing.
 pub(super) fn contrast(image: &Image, factor: f32) -> Image {
     let pixels = image.pixels.chunks_exact(3);
     let count = pixels.len().max(1) as f64;
@@ -105,13 +105,13 @@ pub(super) fn contrast(image: &Image, factor: f32) -> Image {
     map(image, |v| mix(mean, v, factor))
 }
 
-/// Scales the distance of every pixel from its grey: 1 changes nothing, 0 is a grey image.
+/// Scales the distance of every pixel from its gray: 1 changes nothing, 0 is a gray image.
 pub(super) fn saturation(image: &Image, factor: f32) -> Image {
     let mut out = image.clone();
     for pixel in out.pixels.chunks_exact_mut(3) {
-        let grey = luma(pixel);
+        let gray = luma(pixel);
         for value in pixel {
-            *value = mix(grey, *value, factor);
+            *value = mix(gray, *value, factor);
         }
     }
     out
@@ -124,7 +124,7 @@ pub(super) fn sharpness(image: &Image, factor: f32) -> Image {
     for y in 1..image.height.saturating_sub(1) {
         for i in y * stride + 3..(y + 1) * stride - 3 {
             let at = |offset: usize| u32::from(image.pixels[offset]);
-            let row = |centre: usize| at(centre - 3) + at(centre) + at(centre + 3);
+            let row = |center: usize| at(center - 3) + at(center) + at(center + 3);
             let sum = row(i - stride) + row(i) + row(i + stride) + 4 * at(i);
             out.pixels[i] = mix(((f64::from(sum) / 13.0) + 0.5) as u8, image.pixels[i], factor);
         }
@@ -170,8 +170,8 @@ mod tests {
         assert_eq!(brightness(&image, 1.5).pixels, [255, 150, 60, 15, 190, 192]);
         // 0.299 * 200 + 0.587 * 100 + 0.114 * 40 = 123.06
         assert_eq!(saturation(&image, 0.0).pixels[..3], [123; 3]);
-        let grey = contrast(&image, 0.0).pixels;
-        assert!(grey.iter().all(|&v| v == grey[0]), "{grey:?}");
+        let gray = contrast(&image, 0.0).pixels;
+        assert!(gray.iter().all(|&v| v == gray[0]), "{gray:?}");
     }
 
     #[test]

@@ -28,8 +28,8 @@ pub struct RandAugment {
     pub mstd: f32,
     /// Number of operations drawn per image; each is carried out with probability one half.
     pub layers: usize,
-    /// Whether every operation gets stronger with the magnitude. Without it posterising and solarising get weaker and
-    /// the colour operations run from 0.1 to 1.9 instead of both ways from 1.
+    /// Whether every operation gets stronger with the magnitude. Without it posterizing and solarizing get weaker and
+    /// the color operations run from 0.1 to 1.9 instead of both ways from 1.
     pub increasing: bool,
 }
 
@@ -92,7 +92,7 @@ impl RandAugment {
         Ok(())
     }
 
-    /// Applies randomly drawn operations; corners that become empty get the colour `fill`.
+    /// Applies randomly drawn operations; corners that become empty get the color `fill`.
     pub fn apply(&self, image: Image, fill: [u8; 3], rng: &mut ChaCha8Rng) -> Image {
         let mut image = image;
         for _ in 0..self.layers {
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn signs_work_both_ways_and_posterising_reaches_black() {
+    fn signs_work_both_ways_and_posterizing_reaches_black() {
         let (image, augment) = (noise(), RandAugment::default());
         for op in [Op::Rotate, Op::ShearX, Op::TranslateY, Op::Color, Op::Brightness] {
             let (up, down) = (augment.carry_out(op, &image, 5.0, [0; 3]), augment.carry_out(op, &image, -5.0, [0; 3]));

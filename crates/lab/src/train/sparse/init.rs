@@ -21,7 +21,7 @@ pub fn snip_sparsities(scores: &[Vec<f32>], sparsity: f64) -> Result<Vec<f64>> {
     let keep = (all.len() as f64 * (1.0 - sparsity)) as usize;
     if keep == 0 {
         let given = format!("{sparsity} of {} groups", all.len());
-        return Err(Error::argument("sparsity", given, "a value that leaves at least one"));
+        return Err(Error::argument("sparsity", given, "a value that keeps at least one"));
     }
     let (_, &mut threshold, _) = all.select_nth_unstable_by(keep - 1, |a, b| b.total_cmp(a));
     let pruned = |scores: &Vec<f32>| scores.iter().filter(|&&score| score <= threshold).count();
@@ -151,7 +151,7 @@ impl Masks {
         let dense = |mask: &Mask| count(&mask.keep) as f64 / mask.keep.len().max(1) as f64 >= DENSE;
         self.units.retain(|unit| !unit.masks.first().is_none_or(dense));
         if self.units.is_empty() {
-            let given = format!("99 % or more of the weights of all {before} layers kept");
+            let given = format!("99% or more of the weights of all {before} layers kept");
             let allowed = "at least one sparse layer: a larger sparsity, or weights with zeros for init = resume";
             return Err(Error::argument("first masks", given, allowed));
         }

@@ -180,7 +180,7 @@ impl Masks {
             _ => format!("a network with weights named ...{PATHS}N.weight, or type fine"),
         };
         if units.iter().all(|unit| unit.pointwise) {
-            let given = format!("{}, but no weight of this network fits", config.kind.name());
+            let given = format!("{}, but this network has no such weights", config.kind.name());
             return Err(Error::argument("type of sparse training", given, wanted));
         }
         Ok(Masks { units })
@@ -215,7 +215,7 @@ impl Masks {
     }
 
     /// As [`Masks::apply`], but of the parallel paths of a block only the first: what the official code does with the
-    /// initial masks. The others follow after the first optimiser step.
+    /// initial masks. The others follow after the first optimizer step.
     ///
     /// # Errors
     /// If a weight is not f32.

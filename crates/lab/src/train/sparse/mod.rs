@@ -3,7 +3,7 @@
 //! A mask decides which weights are kept; the others are zero. All training steps run on the dense tensors:
 //!
 //! ```text
-//! w <- optimiser step            t <- t + 1
+//! w <- optimizer step            t <- t + 1
 //! w <- w * mask
 //! where t is a multiple of the update frequency, per layer with n groups of which k are kept:
 //!     r = rate(t)                                             cosine from prune_rate to 0.005 (PruneRate)

@@ -46,14 +46,15 @@ impl Masks {
         self.units.retain(|unit| unit.masks.iter().any(|mask| !mask.keep.is_empty()));
         for mask in self.iter() {
             if mask.keep.is_empty() || mask.keep.len() != mask.explored.len() {
-                return Err(Error::file(path, format!("has no mask of {}", mask.name)));
+                return Err(Error::file(path, format!("has no mask for {}", mask.name)));
             }
             if mask.keep.iter().zip(&mask.explored).any(|(keep, explored)| keep > explored) {
-                return Err(Error::file(explored, format!("lacks what the mask of {} keeps", mask.name)));
+                return Err(Error::file(explored, format!("does not contain what the mask of {} keeps", mask.name)));
             }
             let same = read(mask.var.as_tensor(), |values| mask.fits(values))?;
             if !same {
-                let fault = format!("prunes weights of {} that are not zero: it belongs to other weights", mask.name);
+                let fault =
+                    format!("prunes weights of {} that are not zero, so it belongs to other weights", mask.name);
                 return Err(Error::file(path, fault));
             }
         }
@@ -73,7 +74,7 @@ impl Masks {
         }
         match tensors.keys().next() {
             None => Ok(count),
-            Some(name) => Err(Error::file(path, format!("has a mask of {name}, which this run has no mask of"))),
+            Some(name) => Err(Error::file(path, format!("has a mask for {name}, but this run has none"))),
         }
     }
 }

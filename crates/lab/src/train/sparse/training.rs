@@ -76,7 +76,9 @@ impl SparseTraining {
         let steps = config.train.epochs * train.batches_per_epoch();
         if sparse.update_frequency > steps {
             let every = sparse.update_frequency;
-            tracing::warn!("the masks never change: they are updated every {every} steps, but the run has {steps}");
+            tracing::warn!(
+                "the masks never change: they are updated every {every} steps, but the run has only {steps} steps"
+            );
         }
         Ok(Some(SparseTraining {
             config: sparse,
@@ -111,7 +113,7 @@ impl SparseTraining {
         Ok(())
     }
 
-    /// What follows optimiser step number `done`, counted from 1: the masks are applied and, where it is due, updated.
+    /// What follows optimizer step number `done`, counted from 1: the masks are applied and, where it is due, updated.
     ///
     /// # Errors
     /// If `masks.csv` cannot be written.

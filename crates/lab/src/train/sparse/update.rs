@@ -16,7 +16,7 @@ use std::cmp::Ordering;
 /// rate(t) = 0.005 + (base - 0.005) * (1 + cos(pi * t / T)) / 2
 /// ```
 ///
-/// after t of T optimiser steps.
+/// after t of T optimizer steps.
 ///
 /// ```
 /// let rate = kernelscope_lab::train::sparse::PruneRate { base: 0.3, steps: 1000 };

@@ -65,7 +65,7 @@ pub fn gradients(params: &Params, of: impl Fn(&str, usize) -> Vec<f32>) -> GradS
     terms.reduce(|a, b| (a + b).unwrap()).unwrap().backward().unwrap()
 }
 
-/// New weights, as an optimiser step would leave them.
+/// New weights, as an optimizer step would leave them.
 pub fn move_weights(params: &Params, of: impl Fn(&str, &[usize]) -> Vec<f32>) {
     for (name, p) in params.trainable() {
         p.var.set(&Tensor::from_vec(of(name, p.var.dims()), p.var.shape(), &Device::Cpu).unwrap()).unwrap();
