@@ -392,7 +392,7 @@ extern "C" int ks_field(size_t index, FieldView* to) {
     return field != nullptr;
 }
 
-// Copies the field of an index from a struct of `structure_bytes` to `bytes` at `to`.
+// Copies the field of an index out of a struct: as many bytes as the struct and the field have.
 extern "C" void ks_read_field(size_t index, const void* structure, void* to) {
     const emu::Field* field = emu::fields;
     while (field && index--) field = field->next;

@@ -52,7 +52,7 @@ impl Errors {
             let outcome = differentiate(dtype, args, cotangent, |args| {
                 let Some(set) = set else { return op(&args[0], &args[1]) };
                 let plan = Plan::with_instructions(Arc::new(table.clone()), geometry, set)?;
-                TapConv::with_plan(Arc::new(plan), false)?.apply(&args[0], &args[1], None)
+                TapConv::with_plan(Arc::new(plan.into()), false)?.apply(&args[0], &args[1], None)
             })?;
             for (key, (_, actual)) in ["y", "dx", "dw"].into_iter().zip(&outcome) {
                 let error = max_rel_diff(actual, &numbers(&case[key]));

@@ -2,11 +2,11 @@
 
 use super::Gpu;
 use crate::{Error, Result};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, DType, Layout, Shape, Storage, StorageRef, Tensor};
-#[cfg(feature = "cuda")]
-use candle_core::{CudaDevice, CudaStorage};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Adjacent values in the memory of a [`Gpu`]: part of a storage.

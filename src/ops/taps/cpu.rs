@@ -17,11 +17,7 @@ use crate::ops::storage::{Element, Single};
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-
-/// Geometries that one layer keeps plans of: training, evaluation and analyses use a few.
-const MOST_PLANS: usize = 16;
+use std::sync::{Arc, OnceLock};
 
 /// A tap table with one geometry, and the decisions for it.
 #[derive(Debug)]
@@ -39,8 +35,6 @@ pub struct Plan {
     all: Vec<bool>,
     /// For half precision: every channel by lanes.
     half: OnceLock<Lanes>,
-    /// The same convolution on a GPU.
-    pub(super) gpu: super::gpu::GpuPlans,
 }
 
 /// The engines on vectors, and which channels they compute.
@@ -100,7 +94,6 @@ impl Plan {
         table.group_of_channel().iter().for_each(|&group| channels[group] += 1);
         let divided = channels.iter().any(|channels| !channels.is_multiple_of(set.lanes()));
         Ok(Plan {
-            gpu: super::gpu::GpuPlans::new(table.clone(), stepped(geometry)),
             table,
             geometry,
             set,
@@ -114,12 +107,12 @@ impl Plan {
     }
 
     fn planes(&self) -> &PlaneEngine {
-        self.planes.get_or_init(|| PlaneEngine::new(self.table.clone(), stepped(self.geometry)))
+        self.planes.get_or_init(|| PlaneEngine::new(self.table.clone(), self.geometry.without_idle_strides()))
     }
 
     /// The engines for so many images.
     fn vectors(&self, images: usize) -> &Vectors {
-        let geometry = stepped(self.geometry);
+        let geometry = self.geometry.without_idle_strides();
         let shared = match self.divided && geometry.stride == (1, 1) {
             true => images_per_vector(images, geometry.output.0, self.set.lanes()),
             false => 1,
@@ -130,6 +123,11 @@ impl Plan {
 
     /// The taps.
     pub fn table(&self) -> &TapTable {
+        &self.table
+    }
+
+    /// The same, to be shared with other plans.
+    pub(super) fn shared_table(&self) -> &Arc<TapTable> {
         &self.table
     }
 
@@ -227,7 +225,7 @@ impl Plan {
         let images = self.images("input", x.len(), self.in_len())?;
         self.check_weights(weights.len(), Some(bias.len()))?;
         let lanes = self.half.get_or_init(|| {
-            let (set, geometry) = (self.set, stepped(self.geometry));
+            let (set, geometry) = (self.set, self.geometry.without_idle_strides());
             let division = Division::new(&self.table, &geometry, set.lanes(), Alone::Never);
             Lanes::new(set, self.table.clone(), geometry, division.bundles)
         });
@@ -403,48 +401,5 @@ impl Plan {
             }
             _ => Ok(()),
         }
-    }
-}
-
-/// The same convolution without strides that are never stepped, along axes with one output: work and memory grow with
-/// the stride.
-fn stepped(geometry: Geometry) -> Geometry {
-    geometry.without_idle_strides()
-}
-
-/// A plan per shape: made when a shape is seen first.
-#[derive(Debug, Clone)]
-pub struct Plans {
-    table: Arc<TapTable>,
-    made: Arc<Mutex<HashMap<Geometry, Arc<Plan>>>>,
-}
-
-impl Plans {
-    /// No plans yet.
-    pub fn new(table: TapTable) -> Self {
-        Plans { table: Arc::new(table), made: Arc::default() }
-    }
-
-    /// The taps.
-    pub fn table(&self) -> &TapTable {
-        &self.table
-    }
-
-    /// The plan for a geometry.
-    ///
-    /// # Errors
-    /// As [`Plan::new`].
-    pub fn get(&self, geometry: Geometry) -> Result<Arc<Plan>> {
-        // A plan is whole or absent, so a panic elsewhere has left nothing wrong.
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(plan) = made.get(&geometry) {
-            return Ok(plan.clone());
-        }
-        let plan = Arc::new(Plan::new(self.table.clone(), geometry)?);
-        if made.len() >= MOST_PLANS {
-            made.clear();
-        }
-        made.insert(geometry, plan.clone());
-        Ok(plan)
     }
 }

@@ -19,6 +19,7 @@ mod gradients;
 mod lanes;
 mod op;
 mod output;
+mod plan;
 mod planes;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ mod tests;
 pub use gradients::{TapGradients, Wanted};
 pub use lanes::InstructionSet;
 pub use op::TapConv;
+pub use plan::{TapPlan, TapPlans};
 
 use crate::{Error, Result};
 use std::collections::{HashMap, HashSet};

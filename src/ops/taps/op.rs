@@ -1,8 +1,8 @@
 //! The tap engine as a candle operator.
 
-use super::cpu::{Gradients, Plan};
+use super::cpu::Gradients;
 use super::lanes::Stored;
-use super::{Geometry, TapTable};
+use super::{Geometry, TapPlan, TapTable};
 use crate::ops::gpu::{Gpu, Values};
 use crate::ops::operator::{self, Op3};
 use crate::ops::storage::{self, Element};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// A depthwise convolution given by a tap table and its sizes, with all gradients.
 #[derive(Debug, Clone)]
 pub struct TapConv {
-    plan: Arc<Plan>,
+    plan: Arc<TapPlan>,
     residual: bool,
 }
 
@@ -26,15 +26,15 @@ impl TapConv {
     /// If a size or stride is zero, sizes, strides or taps are beyond all reason (2^30 pixels along an axis), or
     /// `residual` is asked for with a stride.
     pub fn new(table: Arc<TapTable>, geometry: Geometry, residual: bool) -> Result<Self> {
-        Self::with_plan(Arc::new(Plan::new(table, geometry)?), residual)
+        Self::with_plan(Arc::new(TapPlan::new(table, geometry)?), residual)
     }
 
     /// The same with a plan that was made before.
     ///
     /// # Errors
     /// If `residual` is asked for with a stride.
-    pub fn with_plan(plan: Arc<Plan>, residual: bool) -> Result<Self> {
-        check(plan.geometry(), residual)?;
+    pub fn with_plan(plan: Arc<TapPlan>, residual: bool) -> Result<Self> {
+        check(plan.cpu.geometry(), residual)?;
         Ok(TapConv { plan, residual })
     }
 
@@ -61,36 +61,36 @@ impl TapConv {
 
     /// The taps.
     pub fn table(&self) -> &TapTable {
-        self.plan.table()
+        self.plan.cpu.table()
     }
 
     /// Sizes and strides.
     pub fn geometry(&self) -> &Geometry {
-        self.plan.geometry()
+        self.plan.cpu.geometry()
     }
 
     /// Checks that arguments fit the table and each other.
     pub(super) fn check(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<()> {
         let (_, channels, height, width) = crate::ops::dims4("input", x)?;
-        if channels != self.plan.table().channels() || (height, width) != self.plan.geometry().input {
+        if channels != self.plan.cpu.table().channels() || (height, width) != self.plan.cpu.geometry().input {
             return Err(Error::argument(
                 "input",
                 format!("shape {:?}", x.dims()),
                 format!(
                     "[N, {}, {}, {}]",
-                    self.plan.table().channels(),
-                    self.plan.geometry().input.0,
-                    self.plan.geometry().input.1
+                    self.plan.cpu.table().channels(),
+                    self.plan.cpu.geometry().input.0,
+                    self.plan.cpu.geometry().input.1
                 ),
             ));
         }
-        if weight.elem_count() != channels * self.plan.table().weights_per_channel()
+        if weight.elem_count() != channels * self.plan.cpu.table().weights_per_channel()
             || weight.dims().first() != Some(&channels)
         {
             return Err(Error::argument(
                 "weight",
                 format!("shape {:?}", weight.dims()),
-                format!("{channels} channels of {} weights", self.plan.table().weights_per_channel()),
+                format!("{channels} channels of {} weights", self.plan.cpu.table().weights_per_channel()),
             ));
         }
         crate::ops::check_per_channel("bias", bias, channels)?;
@@ -109,7 +109,8 @@ impl TapConv {
         let _span = profile::span(Self::NAME);
         let values = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
         let (weight, bias) = (values(weight)?, values(bias)?);
-        let y = storage::with_values::<H, _>(x, |x| Ok(self.plan.forward_half(x, &weight, &bias, self.residual)?))?;
+        let y =
+            storage::with_values::<H, _>(x, |x| Ok(self.plan.cpu.forward_half(x, &weight, &bias, self.residual)?))?;
         Ok(Tensor::from_vec(y, self.output_shape(x.shape()), x.device())?)
     }
 }
@@ -133,11 +134,11 @@ impl Op3 for TapConv {
 
     fn output_shape(&self, x: &Shape) -> Shape {
         let (n, c) = (x.dims()[0], x.dims()[1]);
-        Shape::from((n, c, self.plan.geometry().output.0, self.plan.geometry().output.1))
+        Shape::from((n, c, self.plan.cpu.geometry().output.0, self.plan.cpu.geometry().output.1))
     }
 
     fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Result<Vec<T>> {
-        self.plan.forward(x, w, b, self.residual)
+        self.plan.cpu.forward(x, w, b, self.residual)
     }
 
     fn gradients<T: Element>(
@@ -146,7 +147,7 @@ impl Op3 for TapConv {
         dy: &[T],
         wanted: [bool; 3],
     ) -> Result<operator::Gradients<T>> {
-        let Gradients { input, weight, bias } = self.plan.gradients([x, w, dy], self.residual, wanted)?;
+        let Gradients { input, weight, bias } = self.plan.cpu.gradients([x, w, dy], self.residual, wanted)?;
         Ok([input, weight, bias])
     }
 

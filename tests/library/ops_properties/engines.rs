@@ -205,7 +205,7 @@ impl Case {
 
     fn conv(&self, set: InstructionSet) -> Result<TapConv> {
         TapConv::with_plan(
-            Arc::new(Plan::with_instructions(Arc::new(self.table()?), self.geometry, set)?),
+            Arc::new(Plan::with_instructions(Arc::new(self.table()?), self.geometry, set)?.into()),
             self.residual,
         )
     }
