@@ -7,7 +7,7 @@
 //! | `planes` | all else, one plane at a time | f32, f64 |
 
 use super::division::{Alone, Division};
-use super::lanes::strips::{Strips, images_per_vector};
+use super::lanes::bands::{Strips, images_per_vector};
 use super::lanes::{InstructionSet, Lanes, Stored, Supported};
 use super::output::UnfilledPlanes;
 use super::planes::PlaneEngine;

@@ -22,7 +22,7 @@ mod kernels;
 mod plan;
 mod scratch;
 mod split;
-pub(super) mod strips;
+pub(super) mod bands;
 mod vector;
 
 pub(super) use plan::Outline;
