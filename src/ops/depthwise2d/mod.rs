@@ -10,7 +10,7 @@
 pub mod reference;
 
 use super::dims4;
-use super::taps::cpu::Plans;
+use super::taps::TapPlans;
 use super::taps::{Geometry, Tap, TapConv, TapTable};
 use crate::{Error, Result};
 use candle_core::Tensor;
@@ -55,7 +55,7 @@ impl Options {
 /// The operator for one layer.
 #[derive(Debug, Clone)]
 pub struct Depthwise2d {
-    plans: Plans,
+    plans: TapPlans,
     options: Options,
 }
 
@@ -84,7 +84,7 @@ impl Depthwise2d {
                 dw: offset(index % kw, options.dilation.1, options.padding.1),
             })
             .collect();
-        Ok(Depthwise2d { plans: Plans::new(TapTable::shared(channels, &taps)?), options })
+        Ok(Depthwise2d { plans: TapPlans::new(TapTable::shared(channels, &taps)?), options })
     }
 
     /// The geometry.

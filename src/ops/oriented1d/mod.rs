@@ -15,7 +15,7 @@
 
 pub mod reference;
 
-use super::taps::cpu::Plans;
+use super::taps::TapPlans;
 use super::taps::{Geometry, Tap, TapConv, TapTable};
 use super::{Layout, dims4};
 use crate::{Error, Result};
@@ -109,7 +109,7 @@ pub fn channel_angles(channels: usize, directions: usize, offset: f64) -> Result
 /// The operator for one layer: angles resolved to a tap table, once.
 #[derive(Debug, Clone)]
 pub struct Oriented1d {
-    plans: Plans,
+    plans: TapPlans,
     options: Options,
 }
 
@@ -136,7 +136,7 @@ impl Oriented1d {
             return Err(Error::argument("theta", bad, "finite angles in radians"));
         }
         let offsets: Vec<_> = theta.iter().map(|&t| tap_offsets(t, taps)).collect();
-        Ok(Oriented1d { plans: Plans::new(TapTable::from_offsets(&offsets)?), options })
+        Ok(Oriented1d { plans: TapPlans::new(TapTable::from_offsets(&offsets)?), options })
     }
 
     /// The taps of every channel.

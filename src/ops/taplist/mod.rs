@@ -15,7 +15,7 @@ pub use pruned::{PrunedTaps, kept_taps};
 
 use super::depthwise2d::MAX_DISTANCE;
 use super::dims4;
-use super::taps::cpu::Plans;
+use super::taps::TapPlans;
 use super::taps::{Geometry, Tap, TapConv, TapTable};
 use crate::{Error, Result};
 use candle_core::Tensor;
@@ -26,7 +26,7 @@ pub const MAX_TAPS: usize = 127 * 127;
 /// The operator for one layer.
 #[derive(Debug, Clone)]
 pub struct TapList {
-    plans: Plans,
+    plans: TapPlans,
 }
 
 impl TapList {
@@ -48,7 +48,7 @@ impl TapList {
     /// ```
     pub fn new(taps: &[Vec<Tap>]) -> Result<Self> {
         taps.iter().try_for_each(|taps| check(taps))?;
-        Ok(TapList { plans: Plans::new(TapTable::ragged(taps)?) })
+        Ok(TapList { plans: TapPlans::new(TapTable::ragged(taps)?) })
     }
 
     /// The operator with one list of taps for all `channels`.
@@ -57,7 +57,7 @@ impl TapList {
     /// If there are no channels, or as [`TapList::new`].
     pub fn shared(channels: usize, taps: &[Tap]) -> Result<Self> {
         check(taps)?;
-        Ok(TapList { plans: Plans::new(TapTable::shared(channels, taps)?) })
+        Ok(TapList { plans: TapPlans::new(TapTable::shared(channels, taps)?) })
     }
 
     /// The taps of every channel.

@@ -6,9 +6,9 @@
 //! | `strips` | the rest at stride 1, each plane in as many strips as vectors have lanes | f32 |
 //! | `planes` | all else, one plane at a time | f32, f64 |
 
-use super::division::{Alone, Division};
+use super::division::{Alone, BlockCosts, Division};
 use super::lanes::bands::{Strips, images_per_vector};
-use super::lanes::{InstructionSet, Lanes, Stored, Supported};
+use super::lanes::{InstructionSet, Lanes, Stored, Supported, time_of_sums};
 use super::output::UnfilledPlanes;
 use super::planes::PlaneEngine;
 use super::{Geometry, Tap, TapTable};
@@ -17,15 +17,11 @@ use crate::ops::storage::{Element, Single};
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-/// Geometries that one layer keeps plans of: training, evaluation and analyses use a few.
-const MOST_PLANS: usize = 16;
-
-/// A tap table with one geometry, and the decisions for it.
+/// A tap table with one geometry, and the decisions for it on the CPU.
 #[derive(Debug)]
-pub struct Plan {
+pub struct CpuPlan {
     table: Arc<TapTable>,
     geometry: Geometry,
     set: Supported,
@@ -39,8 +35,6 @@ pub struct Plan {
     all: Vec<bool>,
     /// For half precision: every channel by lanes.
     half: OnceLock<Lanes>,
-    /// The same convolution on a GPU.
-    pub(super) gpu: super::gpu::GpuPlans,
 }
 
 /// The engines on vectors, and which channels they compute.
@@ -57,7 +51,7 @@ impl Vectors {
     fn new((set, shared): (Supported, usize), table: &Arc<TapTable>, geometry: Geometry) -> Self {
         let unit_stride = geometry.stride == (1, 1);
         let alone = if unit_stride { Alone::Strips { shared } } else { Alone::Planes };
-        let Division { bundles, alone: loose } = Division::new(table, &geometry, set.lanes(), alone);
+        let Division { bundles, alone: loose } = Division::new(table, block_costs(set, &geometry), alone);
         let lanes = Lanes::new(set, table.clone(), geometry, bundles);
         let strips = (unit_stride && loose.contains(&true)).then(|| {
             let channels = (0..table.channels()).filter(|&channel| loose[channel]).collect();
@@ -78,7 +72,7 @@ pub struct Gradients<T> {
     pub bias: Option<Vec<T>>,
 }
 
-impl Plan {
+impl CpuPlan {
     /// The plan for the widest vectors of this machine.
     ///
     /// # Errors
@@ -90,7 +84,7 @@ impl Plan {
     /// The plan for a given instruction set. One that this machine does not have is replaced by the best that it has.
     ///
     /// # Errors
-    /// As [`Plan::new`].
+    /// As [`CpuPlan::new`].
     pub fn with_instructions(table: Arc<TapTable>, geometry: Geometry, set: InstructionSet) -> Result<Self> {
         geometry.check()?;
         table.check()?;
@@ -99,8 +93,7 @@ impl Plan {
         let mut channels = vec![0usize; table.groups().len()];
         table.group_of_channel().iter().for_each(|&group| channels[group] += 1);
         let divided = channels.iter().any(|channels| !channels.is_multiple_of(set.lanes()));
-        Ok(Plan {
-            gpu: super::gpu::GpuPlans::new(table.clone(), stepped(geometry)),
+        Ok(CpuPlan {
             table,
             geometry,
             set,
@@ -213,7 +206,7 @@ impl Plan {
         Ok(vec(y))
     }
 
-    /// [`Plan::forward`] for feature maps in half precision: sums and weights are f32.
+    /// [`CpuPlan::forward`] for feature maps in half precision: sums and weights are f32.
     ///
     /// # Errors
     /// If a length does not fit the table.
@@ -228,7 +221,7 @@ impl Plan {
         self.check_weights(weights.len(), Some(bias.len()))?;
         let lanes = self.half.get_or_init(|| {
             let (set, geometry) = (self.set, stepped(self.geometry));
-            let division = Division::new(&self.table, &geometry, set.lanes(), Alone::Never);
+            let division = Division::new(&self.table, block_costs(set, &geometry), Alone::Never);
             Lanes::new(set, self.table.clone(), geometry, division.bundles)
         });
         try_results(self.values(images, self.out_len())?, |y| {
@@ -237,7 +230,7 @@ impl Plan {
         })
     }
 
-    /// The gradients of [`Plan::forward`] that are wanted (of the input, the weights, the bias), given `dy` of shape
+    /// The gradients of [`CpuPlan::forward`] that are wanted (of the input, the weights, the bias), given `dy` of shape
     /// (N, C, P, Q).
     ///
     /// # Errors
@@ -412,39 +405,7 @@ fn stepped(geometry: Geometry) -> Geometry {
     geometry.without_idle_strides()
 }
 
-/// A plan per shape: made when a shape is seen first.
-#[derive(Debug, Clone)]
-pub struct Plans {
-    table: Arc<TapTable>,
-    made: Arc<Mutex<HashMap<Geometry, Arc<Plan>>>>,
-}
-
-impl Plans {
-    /// No plans yet.
-    pub fn new(table: TapTable) -> Self {
-        Plans { table: Arc::new(table), made: Arc::default() }
-    }
-
-    /// The taps.
-    pub fn table(&self) -> &TapTable {
-        &self.table
-    }
-
-    /// The plan for a geometry.
-    ///
-    /// # Errors
-    /// As [`Plan::new`].
-    pub fn get(&self, geometry: Geometry) -> Result<Arc<Plan>> {
-        // A plan is whole or absent, so a panic elsewhere has left nothing wrong.
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(plan) = made.get(&geometry) {
-            return Ok(plan.clone());
-        }
-        let plan = Arc::new(Plan::new(self.table.clone(), geometry)?);
-        if made.len() >= MOST_PLANS {
-            made.clear();
-        }
-        made.insert(geometry, plan.clone());
-        Ok(plan)
-    }
+/// What a channel block takes by the engine with one lane per channel.
+fn block_costs(set: Supported, geometry: &Geometry) -> BlockCosts<'_> {
+    BlockCosts { geometry, lanes: set.lanes(), sums: time_of_sums }
 }

@@ -7,7 +7,6 @@
 //! have the fastest loops.
 
 use super::bundle::Bundle;
-use super::lanes::Outline;
 use super::{Geometry, Tap, TapTable};
 use std::collections::HashMap;
 
@@ -45,6 +44,16 @@ pub(super) enum Alone {
     Never,
 }
 
+/// What a block of channels takes, as the engine that computes it estimates.
+#[derive(Clone, Copy)]
+pub(super) struct BlockCosts<'a> {
+    pub geometry: &'a Geometry,
+    /// Channels of a block.
+    pub lanes: usize,
+    /// Time of the sums of a block with some taps, in multiply-adds of a vector.
+    pub sums: fn(&[Tap], &Geometry) -> f64,
+}
+
 /// The channels of a table, divided among blocks; the others are alone.
 #[derive(Debug)]
 pub(super) struct Division {
@@ -55,7 +64,8 @@ pub(super) struct Division {
 
 impl Division {
     /// Divides the channels for vectors of `lanes` values.
-    pub fn new(table: &TapTable, geometry: &Geometry, lanes: usize, alone: Alone) -> Self {
+    pub fn new(table: &TapTable, block: BlockCosts, alone: Alone) -> Self {
+        let BlockCosts { geometry, lanes, .. } = block;
         let mut channels = vec![Vec::new(); table.groups().len()];
         for (channel, &group) in table.group_of_channel().iter().enumerate() {
             channels[group].push(channel);
@@ -71,7 +81,7 @@ impl Division {
         }
         let mut division = Division { bundles, alone: vec![false; table.channels()] };
         if !rest.is_empty() {
-            Pool::new(table, Costs { geometry, lanes, alone }, rest).divide(&mut division);
+            Pool::new(table, Costs { block, geometry, lanes, alone }, rest).divide(&mut division);
         }
         division
     }
@@ -79,6 +89,7 @@ impl Division {
 
 /// Estimated times.
 struct Costs<'a> {
+    block: BlockCosts<'a>,
     geometry: &'a Geometry,
     lanes: usize,
     alone: Alone,
@@ -96,8 +107,7 @@ impl Costs<'_> {
 
     /// A block with these taps, whose sums take `factor` times as long as those of equal channels.
     fn block(&self, taps: &[Tap], factor: f64) -> f64 {
-        let numbered: Vec<_> = taps.iter().copied().zip(0..).collect();
-        self.transposed() + factor * Outline::forward(&numbered, self.geometry).time()
+        self.transposed() + factor * (self.block.sums)(taps, self.geometry)
     }
 
     /// Columns of outputs that a tap computes.
@@ -255,6 +265,7 @@ impl<'a> Pool<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::taps::lanes::time_of_sums;
     use std::collections::HashSet;
 
     fn square(side: usize) -> Geometry {
@@ -280,7 +291,7 @@ mod tests {
 
     fn divide(lists: &[Vec<Tap>], geometry: &Geometry, alone: Alone) -> crate::Result<Division> {
         let table = TapTable::ragged(lists)?;
-        let division = Division::new(&table, geometry, 16, alone);
+        let division = Division::new(&table, BlockCosts { geometry, lanes: 16, sums: time_of_sums }, alone);
         check(&table, &division);
         Ok(division)
     }

@@ -20,12 +20,14 @@ mod lanes;
 mod op;
 mod output;
 mod planes;
+mod plans;
 #[cfg(test)]
 mod tests;
 
 pub use gradients::{TapGradients, Wanted};
 pub use lanes::InstructionSet;
 pub use op::TapConv;
+pub use plans::{TapPlan, TapPlans};
 
 use crate::{Error, Result};
 use std::collections::{HashMap, HashSet};

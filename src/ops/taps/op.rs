@@ -1,8 +1,8 @@
 //! The tap engine as a candle operator.
 
-use super::cpu::{Gradients, Plan};
+use super::cpu::Gradients;
 use super::lanes::Stored;
-use super::{Geometry, TapTable};
+use super::{Geometry, TapPlan, TapTable};
 use crate::ops::gpu::{Gpu, Values};
 use crate::ops::operator::{self, Op3};
 use crate::ops::storage::{self, Element};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// A depthwise convolution given by a tap table and its sizes, with all gradients.
 #[derive(Debug, Clone)]
 pub struct TapConv {
-    plan: Arc<Plan>,
+    plan: Arc<TapPlan>,
     residual: bool,
 }
 
@@ -26,14 +26,14 @@ impl TapConv {
     /// If a size or stride is zero, sizes, strides or taps are beyond all reason (2^30 pixels along an axis), or
     /// `residual` is asked for with a stride.
     pub fn new(table: Arc<TapTable>, geometry: Geometry, residual: bool) -> Result<Self> {
-        Self::with_plan(Arc::new(Plan::new(table, geometry)?), residual)
+        Self::with_plan(Arc::new(TapPlan::new(table, geometry)?), residual)
     }
 
     /// The same with a plan that was made before.
     ///
     /// # Errors
     /// If `residual` is asked for with a stride.
-    pub fn with_plan(plan: Arc<Plan>, residual: bool) -> Result<Self> {
+    pub fn with_plan(plan: Arc<TapPlan>, residual: bool) -> Result<Self> {
         check(plan.geometry(), residual)?;
         Ok(TapConv { plan, residual })
     }
@@ -109,7 +109,8 @@ impl TapConv {
         let _span = profile::span(Self::NAME);
         let values = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
         let (weight, bias) = (values(weight)?, values(bias)?);
-        let y = storage::with_values::<H, _>(x, |x| Ok(self.plan.forward_half(x, &weight, &bias, self.residual)?))?;
+        let y =
+            storage::with_values::<H, _>(x, |x| Ok(self.plan.cpu.forward_half(x, &weight, &bias, self.residual)?))?;
         Ok(Tensor::from_vec(y, self.output_shape(x.shape()), x.device())?)
     }
 }
@@ -137,7 +138,7 @@ impl Op3 for TapConv {
     }
 
     fn forward<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Result<Vec<T>> {
-        self.plan.forward(x, w, b, self.residual)
+        self.plan.cpu.forward(x, w, b, self.residual)
     }
 
     fn gradients<T: Element>(
@@ -146,7 +147,7 @@ impl Op3 for TapConv {
         dy: &[T],
         wanted: [bool; 3],
     ) -> Result<operator::Gradients<T>> {
-        let Gradients { input, weight, bias } = self.plan.gradients([x, w, dy], self.residual, wanted)?;
+        let Gradients { input, weight, bias } = self.plan.cpu.gradients([x, w, dy], self.residual, wanted)?;
         Ok([input, weight, bias])
     }
 

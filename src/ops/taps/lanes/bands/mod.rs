@@ -17,279 +17,27 @@
 //! fewer with more images. Only R of these are transposed, since row d of all strips is row d - R with its lanes moved by
 //! one strip.
 
-use super::plan::{Chunk, Chunks, Gather, Numbered, Outline, Sheet};
-use super::scratch::{Owner, with_buffers};
-use super::vector::{MAX_LANES, Task, Vector, dispatch};
-use super::{Ahead, Aligned, Buffers, Planes, STREAM_BYTES, Start, Supported, Targets, kernels, reading};
+mod plans;
+mod source;
+mod tasks;
+
+pub(in crate::ops::taps) use source::images_per_vector;
+
+use super::kernels::{Buffers, Targets};
+use super::plan::{IndexedTap, Sheet};
+use super::scratch::with_buffers;
+use super::vector::{MAX_LANES, dispatch};
+use super::{Aligned, STREAM_BYTES, Start, Supported, reading};
 use crate::ops::fill::Filled;
 use crate::ops::taps::output::UnfilledPlanes;
 use crate::ops::taps::{Geometry, Tap, TapTable};
 use crate::{Error, Result};
+use plans::{Correlations, Sums};
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
-
-/// How the lanes of a vector are used: `images` planes, each in `strips` strips of `step` rows of outputs. Lane
-/// `l * images + m` has strip l of image m.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Lot {
-    images: usize,
-    strips: usize,
-    step: usize,
-}
-
-impl Lot {
-    fn new(images: usize, rows: usize, lanes: usize) -> Self {
-        let strips = lanes / images;
-        Lot { images, strips, step: rows.div_ceil(strips) }
-    }
-
-    fn image(&self, lane: usize) -> usize {
-        lane % self.images
-    }
-
-    fn strip(&self, lane: usize) -> usize {
-        lane / self.images
-    }
-}
-
-/// What a vector takes beside its rows of outputs, in such rows: from three on, vectors of few images have too much of it.
-const ROWS_BESIDE: usize = 3;
-
-/// How many images share a vector, for planes of `rows` rows of outputs: the number that takes the least time.
-pub(in crate::ops::taps) fn images_per_vector(images: usize, rows: usize, lanes: usize) -> usize {
-    let time = |&shared: &usize| images.div_ceil(shared) * (Lot::new(shared, rows, lanes).step + ROWS_BESIDE);
-    let choices = (0..=lanes.ilog2()).map(|power| 1 << power);
-    choices.min_by_key(time).unwrap_or(1)
-}
-
-/// Planes between rows of zeros, and the strips of them that lanes read.
-#[derive(Debug, Clone, Copy)]
-struct Cut {
-    plane: (usize, usize),
-    lot: Lot,
-    /// Rows of zeros above the plane; none if nothing but zeros is above or below the strips.
-    above: Option<usize>,
-    /// Rows in all.
-    rows: usize,
-}
-
-impl Cut {
-    /// For taps that reach from row `reach.0` to row `reach.1` as seen from an output.
-    fn new(plane: (usize, usize), reach: (i32, i32), lot: Lot) -> Self {
-        if lot.strips == 1 {
-            return Cut { plane, lot, above: Some(0), rows: plane.0 };
-        }
-        let [above, below] = [-reach.0, reach.1].map(|rows| rows.max(0) as usize);
-        let covered = lot.strips * lot.step;
-        if plane.0 <= covered {
-            return Cut { plane, lot, above: None, rows: covered };
-        }
-        Cut { plane, lot, above: Some(above), rows: above + plane.0.max(covered + below) }
-    }
-
-    /// Values of one plane. What does not fit into memory is never less than what does, here and below.
-    fn len(&self) -> usize {
-        self.rows.saturating_mul(self.plane.1)
-    }
-
-    /// Values of the planes of all images.
-    fn room(&self) -> usize {
-        self.lot.images.saturating_mul(self.len())
-    }
-
-    /// Copies the planes of each image between the rows of zeros, for strips that begin `above` rows above each strip of
-    /// outputs. An image that is missing is zero.
-    ///
-    /// # Safety
-    /// `padded` has [`Cut::room`] values that nothing else uses. They were zero or written here.
-    unsafe fn fill<'a>(
-        &self,
-        image: impl Fn(usize) -> Option<&'a [f32]>,
-        padded: *mut f32,
-        above: usize,
-        (sheet, to): (&'a Sheet, *mut f32),
-    ) -> Source<'a> {
-        let first = self.above.unwrap_or(0);
-        let skipped = first - self.above.map_or(0, |_| above);
-        let values = self.plane.0 * self.plane.1;
-        let starts: [*const f32; MAX_LANES] = std::array::from_fn(|m| {
-            if m >= self.lot.images {
-                return padded.cast_const();
-            }
-            let of_image = padded.wrapping_add(m * self.len());
-            let from = image(m);
-            assert!(from.is_none_or(|from| from.len() == values));
-            if let Some(from) = from.filter(|_| self.rows == self.plane.0) {
-                return from.as_ptr();
-            }
-            // SAFETY: `m` is below the number of images, so `of_image` has `len` values. The plane's rows are among them,
-            // from `first` on, and `from` has as many values.
-            unsafe {
-                let rows = of_image.add(first * self.plane.1);
-                match from {
-                    Some(from) => rows.copy_from_nonoverlapping(from.as_ptr(), values),
-                    None => rows.write_bytes(0, values),
-                }
-            }
-            of_image
-        });
-        let row = |lane: usize| (skipped + self.lot.strip(lane) * self.lot.step) * self.plane.1;
-        let strip = |lane: usize| starts[self.lot.image(lane)].wrapping_add(row(lane));
-        let base = self.above.is_none().then_some((above, self.lot));
-        Source { planes: std::array::from_fn(strip), sheet, to, base }
-    }
-}
-
-/// Strips of planes, and where they are transposed to.
-struct Source<'a> {
-    planes: Planes<f32>,
-    sheet: &'a Sheet,
-    to: *mut f32,
-    /// If the strips are the rows of the outputs alone: the rows of the sheet above them, and how they lie in the lanes.
-    base: Option<(usize, Lot)>,
-}
-
-impl Source<'_> {
-    /// Writes the sheet.
-    ///
-    /// # Safety
-    /// The strips have as many rows as the sheet, or as the base has; the machine has the instructions.
-    #[inline(always)]
-    unsafe fn copy_in<V: Vector>(&self) {
-        let sheet = self.sheet;
-        // SAFETY: the base is part of the sheet, as are all its rows.
-        unsafe {
-            let Some((above, lot)) = self.base else {
-                return kernels::copy_in::<V, f32>(&self.planes, sheet, self.to);
-            };
-            let base = self.to.add(above * sheet.pitch() * V::LANES);
-            kernels::copy_in::<V, f32>(&self.planes, &Sheet { rows: lot.step, ..*sheet }, base);
-            for row in (0..above).chain(above + lot.step..sheet.rows) {
-                let below = row as isize - above as isize;
-                let strips = below.div_euclid(lot.step as isize);
-                let from = base.add(sheet.index(below.rem_euclid(lot.step as isize) as usize, 0) * V::LANES);
-                let to = self.to.add(sheet.index(row, 0) * V::LANES);
-                kernels::move_lanes::<V>(from, to, sheet.cols, strips as i32 * lot.images as i32);
-            }
-        }
-    }
-}
-
-/// Taps of a channel as seen from the first row that their strips read: `above` rows above the output, of `rows` in all.
-struct Shifted {
-    above: usize,
-    rows: usize,
-    taps: Vec<Numbered>,
-}
-
-impl Shifted {
-    /// None if there are no taps.
-    fn new(taps: &[Numbered], lot: Lot, source_rows: usize) -> Option<Self> {
-        let first = taps.iter().map(|(tap, _)| tap.dh).min()?.min(0);
-        let last = taps.iter().map(|(tap, _)| tap.dh).max()?.max(0);
-        if lot.strips == 1 {
-            return Some(Shifted { above: 0, rows: source_rows, taps: taps.to_vec() });
-        }
-        let shift = |&(tap, index): &Numbered| (Tap { dh: tap.dh - first, dw: tap.dw }, index);
-        let taps = taps.iter().map(shift).collect();
-        Some(Shifted { above: -first as usize, rows: lot.step + (last - first) as usize, taps })
-    }
-
-    /// The sizes of one strip.
-    fn geometry(&self, lot: Lot, cols: (usize, usize)) -> Geometry {
-        Geometry { input: (self.rows, cols.0), output: (lot.step, cols.1), stride: (1, 1) }
-    }
-}
-
-/// Rows that any of some lists of taps reads, as seen from an output.
-fn reach(lists: &[Option<Shifted>], lot: Lot) -> (i32, i32) {
-    let lists = || lists.iter().flatten();
-    let above = lists().map(|list| list.above).max().unwrap_or(0);
-    let below = |list: &Shifted| list.rows as i32 - (list.above + lot.step) as i32;
-    (-(above as i32), lists().map(below).max().unwrap_or(0))
-}
-
-/// Sums over taps from planes of one size to planes of another: the forward pass or the input gradient.
-#[derive(Debug)]
-struct Sums {
-    owner: Owner,
-    cut: Cut,
-    target: (usize, usize),
-    /// For each group of the table that has taps which read inside the image: the rows above the output that they
-    /// reach, the layout of a strip of the source, and the work.
-    groups: Vec<Option<(usize, Sheet, Gather)>>,
-    /// Values of the largest sheet, and of the most weights.
-    floats: [usize; 2],
-}
-
-impl Sums {
-    fn new(
-        (set, images): (Supported, usize),
-        taps: &[Vec<Numbered>],
-        source: (usize, usize),
-        target: (usize, usize),
-    ) -> Self {
-        let (lanes, many) = (set.lanes(), set.has_many_registers());
-        let lot = Lot::new(images, target.0, lanes);
-        let shifted: Vec<_> = taps.iter().map(|taps| Shifted::new(taps, lot, source.0)).collect();
-        let outline = |list: &Shifted| {
-            Outline::forward(&list.taps, &list.geometry(lot, (source.1, target.1))).for_registers(many)
-        };
-        let outlines: Vec<_> = shifted.iter().map(|list| list.as_ref().map(outline)).collect();
-        // One margin for all, so that it stays zero from channel to channel.
-        let halo = outlines.iter().flatten().map(Outline::halo).max().unwrap_or(0);
-        let resolve = |(list, outline): (&Option<Shifted>, Option<Outline>)| {
-            let (list, outline) = (list.as_ref()?, outline?);
-            let sheet = Sheet { rows: list.rows, cols: source.1, halo };
-            Some((list.above, sheet, outline.resolve(&sheet, lanes, many)))
-        };
-        let groups: Vec<_> = shifted.iter().zip(outlines).map(resolve).collect();
-        let sheet = groups.iter().flatten().map(|(_, sheet, _)| sheet.floats(lanes)).max().unwrap_or(0);
-        let weights = taps.iter().flatten().map(|&(_, index)| index as usize + 1).max().unwrap_or(0);
-        let cut = Cut::new(source, reach(&shifted, lot), lot);
-        Sums { owner: Owner::new(), cut, target, groups, floats: [sheet, weights * lanes] }
-    }
-}
-
-/// Sums over outputs: the weight gradient.
-#[derive(Debug)]
-struct Correlations {
-    owner: Owner,
-    x: Cut,
-    dy: Cut,
-    /// As those of [`Sums`].
-    groups: Vec<Option<(usize, Sheet, Vec<Chunk>)>>,
-    floats: usize,
-}
-
-impl Correlations {
-    fn new((set, images): (Supported, usize), taps: &[Vec<Numbered>], geometry: &Geometry) -> Self {
-        let lanes = set.lanes();
-        let lot = Lot::new(images, geometry.output.0, lanes);
-        let shifted: Vec<_> = taps.iter().map(|taps| Shifted::new(taps, lot, geometry.input.0)).collect();
-        let strip = |list: &Shifted| list.geometry(lot, (geometry.input.1, geometry.output.1));
-        let strips: Vec<_> = shifted.iter().map(|list| list.as_ref().map(strip)).collect();
-        let chunks =
-            |(list, strip): (&Option<Shifted>, _)| Some(Chunks::new(&list.as_ref()?.taps, Option::as_ref(strip)?));
-        let chunks: Vec<_> = shifted.iter().zip(&strips).map(chunks).collect();
-        let halo = chunks.iter().flatten().map(Chunks::halo).max().unwrap_or(0);
-        let resolve = |(list, chunks): (&Option<Shifted>, Option<Chunks>)| {
-            let list = list.as_ref()?;
-            let sheet = Sheet { rows: list.rows, cols: geometry.input.1, halo };
-            Some((list.above, sheet, chunks?.resolve(&sheet, lanes)))
-        };
-        let groups: Vec<_> = shifted.iter().zip(chunks).map(resolve).collect();
-        Correlations {
-            owner: Owner::new(),
-            x: Cut::new(geometry.input, reach(&shifted, lot), lot),
-            dy: Cut::new(geometry.output, (0, 0), lot),
-            floats: groups.iter().flatten().map(|(_, sheet, _)| sheet.floats(lanes)).max().unwrap_or(0),
-            groups,
-        }
-    }
-}
+use tasks::{CorrelateTask, SumsTask};
 
 /// The channels of a table that are in no block.
 #[derive(Debug)]
@@ -323,7 +71,7 @@ impl Strips {
     }
 
     /// The taps of each group that has a channel here and that ever read inside the image.
-    fn planned_taps(&self) -> Vec<Vec<Numbered>> {
+    fn planned_taps(&self) -> Vec<Vec<IndexedTap>> {
         let mut taps = vec![Vec::new(); self.table.groups().len()];
         for &channel in &self.channels {
             let group = self.table.group_of_channel()[channel];
@@ -376,7 +124,7 @@ impl Strips {
         dx: UnfilledPlanes<'a, '_, f32>,
     ) -> Result<Filled<'a>> {
         let sums = self.input_grad.get_or_init(|| {
-            let backwards = |(tap, index): Numbered| (Tap { dh: -tap.dh, dw: -tap.dw }, index);
+            let backwards = |(tap, index): IndexedTap| (Tap { dh: -tap.dh, dw: -tap.dw }, index);
             let taps: Vec<Vec<_>> =
                 self.planned_taps().into_iter().map(|taps| taps.into_iter().map(backwards).collect()).collect();
             Sums::new((self.set, self.shared), &taps, self.geometry.output, self.geometry.input)
@@ -545,49 +293,5 @@ impl Strips {
             unsafe { dispatch(self.set, task) };
         });
         sums.as_ref().chunks_exact(lanes).map(|lanes| lanes.iter().sum()).collect()
-    }
-}
-
-/// One vector of planes through the forward pass or the input gradient.
-struct SumsTask<'a> {
-    from: Source<'a>,
-    gather: &'a Gather,
-    target: &'a Sheet,
-    buffers: Buffers,
-    targets: Targets<f32>,
-}
-
-impl Task for SumsTask<'_> {
-    #[inline(always)]
-    unsafe fn run<V: Vector>(self) {
-        let SumsTask { from, gather, target, buffers, targets } = self;
-        // SAFETY: whoever made the task gave strips, buffers and targets of the sheets' sizes, and a gather made for them.
-        unsafe {
-            from.copy_in::<V>();
-            kernels::gather::<V>(gather, from.sheet, target, buffers, &mut Ahead::nothing());
-            kernels::copy_out::<V, f32>(buffers.target, target.rows * target.cols, &targets);
-        }
-    }
-}
-
-/// One vector of planes through the weight gradient.
-struct CorrelateTask<'a> {
-    chunks: &'a [Chunk],
-    x: Source<'a>,
-    dy: Source<'a>,
-    sums: &'a mut [f32],
-}
-
-impl Task for CorrelateTask<'_> {
-    #[inline(always)]
-    unsafe fn run<V: Vector>(self) {
-        let CorrelateTask { chunks, x, dy, sums } = self;
-        // SAFETY: whoever made the task gave strips and buffers of the sheets' sizes, chunks made for them, and one vector
-        // of sums per tap.
-        unsafe {
-            dy.copy_in::<V>();
-            x.copy_in::<V>();
-            kernels::correlate::<V>(chunks, (1, 1), (x.sheet, x.to), (dy.sheet, dy.to), sums.as_mut_ptr());
-        }
     }
 }

@@ -14,88 +14,21 @@
 //! tap list like any other. Differences of pixels and sums of weights are rounded, but sums are shorter: errors are about
 //! those of a direct sum. Products with pixels one beyond the kernel are added and taken off again, to rounding.
 
-use super::kernels::{self, Ahead, Buffers, Planes, Targets};
-use super::plan::{Chunk, Chunks, Gather, Numbered, Outline, Sheet};
-use super::vector::{Stored, Task, Vector};
-use super::{Aligned, Supported, reading};
-use crate::ops::taps::{Geometry, Tap};
-use std::collections::BTreeMap;
+mod choice;
+mod phase;
+mod tasks;
+#[cfg(test)]
+mod tests;
 
-/// Sums are split that take less than this share of the direct one's time, by an estimate that errs by a tenth.
-const WORTHWHILE: f64 = 0.9;
+pub(super) use tasks::{SplitCorrelateTask, SplitTask};
 
-/// Time of a vector of a part's source or result, in multiply-adds: pixels are combined, results are added.
-const COMBINED: f64 = 5.0;
-/// The same in the weight gradient, whose sums have fewer outputs to share what each takes by itself.
-const COMBINED_FOR_WEIGHTS: f64 = 30.0;
-
-/// Least columns of a part's results: narrower tiles lose what is gained.
-const LEAST_COLUMNS: usize = 14;
-
-/// What a part of the sums takes along one axis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Half {
-    /// Everything: the axis is not split.
-    Whole,
-    /// All taps on odd pixels, for all outputs.
-    Sum,
-    /// Even taps, on even pixels less their successors, for even outputs.
-    Even,
-    /// Odd taps, on even pixels less their predecessors, for odd outputs.
-    Odd,
-}
-
-impl Half {
-    fn all(split: bool) -> &'static [Half] {
-        if split { &[Half::Sum, Half::Even, Half::Odd] } else { &[Half::Whole] }
-    }
-
-    /// Pixels from one to the next, and the same for outputs.
-    fn step(self) -> usize {
-        if self == Half::Whole { 1 } else { 2 }
-    }
-
-    /// Pixels of the part's source, of `size` pixels.
-    fn pixels(self, size: usize) -> usize {
-        match self {
-            Half::Whole => size,
-            Half::Sum => size / 2,
-            Half::Even => size.div_ceil(2),
-            Half::Odd => size / 2 + 1,
-        }
-    }
-
-    /// Where the part's first pixel is, and where the pixel that is taken from it.
-    fn first(self) -> (isize, Option<isize>) {
-        match self {
-            Half::Whole => (0, None),
-            Half::Sum => (1, None),
-            Half::Even => (0, Some(1)),
-            Half::Odd => (0, Some(-1)),
-        }
-    }
-
-    /// The offset of a tap in the part's source, if it belongs to the part.
-    fn offset(self, offset: i32) -> Option<i32> {
-        let half = offset.div_euclid(2);
-        let odd = offset.rem_euclid(2) == 1;
-        match self {
-            Half::Whole => Some(offset),
-            Half::Sum => Some(half),
-            Half::Even => (!odd).then_some(half),
-            Half::Odd => odd.then_some(half + 1),
-        }
-    }
-
-    /// The first outputs that the part is added to.
-    fn outputs(self) -> &'static [usize] {
-        match self {
-            Half::Whole | Half::Even => &[0],
-            Half::Sum => &[0, 1],
-            Half::Odd => &[1],
-        }
-    }
-}
+use super::kernels::{self, Ahead, Buffers};
+use super::plan::{Chunk, Chunks, Gather, IndexedTap, Outline, Sheet};
+use super::vector::Vector;
+use super::{Aligned, Supported};
+use crate::ops::taps::Geometry;
+use choice::{COMBINED, COMBINED_FOR_WEIGHTS, Choice};
+use phase::Half;
 
 /// One of the sums.
 #[derive(Debug)]
@@ -141,7 +74,7 @@ pub(super) struct Places {
 impl SplitSums {
     /// The sum over `taps` of pixels of `geometry.input`, for outputs `geometry.output`, in the parts that take the least
     /// time by estimate; none if that is the direct sum, or strides are not 1.
-    pub fn new(set: Supported, taps: &[Numbered], geometry: &Geometry) -> Option<Self> {
+    pub fn new(set: Supported, taps: &[IndexedTap], geometry: &Geometry) -> Option<Self> {
         Some(Self::of(set, Choice::best(taps, geometry, COMBINED)?, geometry))
     }
 
@@ -214,7 +147,7 @@ impl SplitSums {
 
 impl SplitCorrelations {
     /// The weight gradient of the sum over `taps`, as [`SplitSums::new`].
-    pub fn new(set: Supported, taps: &[Numbered], geometry: &Geometry) -> Option<Self> {
+    pub fn new(set: Supported, taps: &[IndexedTap], geometry: &Geometry) -> Option<Self> {
         Some(Self::of(set, Choice::best(taps, geometry, COMBINED_FOR_WEIGHTS)?, geometry))
     }
 
@@ -380,264 +313,6 @@ impl<W> Split<W> {
                     f(self.results.index(m, n), self.target.index(row, col));
                 }
             }
-        }
-    }
-}
-
-/// One block through the forward pass or the input gradient, in parts.
-pub(super) struct SplitTask<'a, T> {
-    pub split: &'a SplitSums,
-    /// The planes of the source and of the target.
-    pub maps: (Planes<T>, Targets<T>),
-    pub places: Places,
-    pub ahead: Ahead,
-}
-
-impl<T: Stored> Task for SplitTask<'_, T> {
-    #[inline(always)]
-    unsafe fn run<V: Vector>(self) {
-        let SplitTask { split, maps: (planes, targets), places, mut ahead } = self;
-        let ([source, target, ..], (sheet, start)) = (places.places, split.source(V::LANES));
-        // SAFETY: whoever made the task gave planes and places of the plan's sizes.
-        unsafe {
-            split.clear_around::<V>(source);
-            kernels::copy_in::<V, T>(&planes, sheet, source.add(start));
-            split.sums::<V>(places, &mut ahead);
-            kernels::copy_out::<V, T>(target, split.target().len(), &targets);
-        }
-    }
-}
-
-/// The weight and bias gradients of one block, in parts.
-pub(super) struct SplitCorrelateTask<'a> {
-    pub split: &'a SplitCorrelations,
-    /// x and dy.
-    pub maps: [Planes<f32>; 2],
-    /// Room for [`Split::floats`] values each.
-    pub places: [*mut f32; 4],
-    /// One vector per weight, and one for the bias.
-    pub sums: &'a mut [f32],
-}
-
-impl Task for SplitCorrelateTask<'_> {
-    #[inline(always)]
-    unsafe fn run<V: Vector>(self) {
-        let SplitCorrelateTask { split, maps: [x, dy], places, sums } = self;
-        let (sheet, start) = split.source(V::LANES);
-        // SAFETY: whoever made the task gave planes and places of the plan's sizes, and sums with one vector per tap and one
-        // more.
-        unsafe {
-            split.clear_around::<V>(places[0]);
-            kernels::copy_in::<V, f32>(&x, sheet, places[0].add(start));
-            kernels::copy_in::<V, f32>(&dy, split.target(), places[1]);
-            split.correlate::<V>(places, sums);
-            kernels::add_up::<V>(split.target(), places[1], sums.as_mut_ptr().add(sums.len() - V::LANES));
-        }
-    }
-}
-
-/// A part before its layouts are known: its taps, each with the weights that are added up, and its sizes.
-struct Piece {
-    halves: (Half, Half),
-    taps: Vec<(Tap, Vec<u32>)>,
-    geometry: Geometry,
-}
-
-impl Piece {
-    fn new(taps: &[Numbered], whole: &Geometry, (row, col): (Half, Half)) -> Self {
-        let geometry = Geometry {
-            input: (row.pixels(whole.input.0), col.pixels(whole.input.1)),
-            output: (whole.output.0.div_ceil(row.step()), whole.output.1.div_ceil(col.step())),
-            stride: (1, 1),
-        };
-        let mut merged: BTreeMap<Tap, Vec<u32>> = BTreeMap::new();
-        for &(tap, index) in taps {
-            if let (Some(dh), Some(dw)) = (row.offset(tap.dh), col.offset(tap.dw)) {
-                merged.entry(Tap { dh, dw }).or_default().push(index);
-            }
-        }
-        Piece { halves: (row, col), taps: merged.into_iter().collect(), geometry }
-    }
-
-    /// The taps that read inside the part's source.
-    fn reading(&self) -> Vec<Numbered> {
-        reading(&self.taps.iter().map(|(tap, _)| *tap).collect::<Vec<_>>(), &self.geometry)
-    }
-
-    /// Estimated time, in multiply-adds of a vector.
-    fn time(&self, combined: f64) -> f64 {
-        let (input, output) = (self.geometry.input, self.geometry.output);
-        let targets = self.halves.0.outputs().len() * self.halves.1.outputs().len();
-        let vectors = input.0 * input.1 + targets * output.0 * output.1;
-        Outline::forward(&self.reading(), &self.geometry).time() + combined * vectors as f64
-    }
-}
-
-/// A way to split a sum.
-struct Choice(Vec<Piece>);
-
-impl Choice {
-    /// The one that takes the least time by estimate, if that is much less than the direct sum's.
-    fn best(taps: &[Numbered], geometry: &Geometry, combined: f64) -> Option<Self> {
-        if geometry.stride != (1, 1) {
-            return None;
-        }
-        let choices = [(true, true), (true, false), (false, true)].map(|axes| Self::new(taps, geometry, axes));
-        let wide = choices.into_iter().filter(|Choice(pieces)| pieces[0].geometry.output.1 >= LEAST_COLUMNS);
-        let timed = wide.map(|choice| (choice.0.iter().map(|piece| piece.time(combined)).sum::<f64>(), choice));
-        let (time, choice) = timed.min_by(|a, b| a.0.total_cmp(&b.0))?;
-        (time < WORTHWHILE * Outline::forward(taps, geometry).time()).then_some(choice)
-    }
-
-    /// With the axes split for which it is said.
-    fn new(taps: &[Numbered], geometry: &Geometry, (rows, cols): (bool, bool)) -> Self {
-        let halves = Half::all(rows).iter().flat_map(|&row| Half::all(cols).iter().map(move |&col| (row, col)));
-        Choice(halves.map(|halves| Piece::new(taps, geometry, halves)).collect())
-    }
-
-    /// The layouts; `work` decides that of a part's source from its taps and sizes, and what is done with it.
-    fn resolve<W>(self, geometry: &Geometry, work: impl Fn(&[Numbered], &Geometry) -> (Sheet, W)) -> Split<W> {
-        let results = self.0.first().map_or((0, 0), |piece| piece.geometry.output);
-        let part = |piece: Piece| {
-            let (sheet, work) = work(&piece.reading(), &piece.geometry);
-            Part {
-                halves: piece.halves,
-                sheet,
-                weights: piece.taps.into_iter().map(|(_, weights)| weights).collect(),
-                work,
-            }
-        };
-        Split {
-            source: Sheet { halo: 1, ..Sheet::bare(geometry.input) },
-            target: Sheet::bare(geometry.output),
-            results: Sheet::bare(results),
-            parts: self.0.into_iter().map(part).collect(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::vector::{MAX_LANES, dispatch};
-    use super::super::{Start, with_room};
-    use super::*;
-
-    const AXES: [(bool, bool); 3] = [(true, true), (true, false), (false, true)];
-
-    fn value(i: usize) -> f32 {
-        (i * 7919 % 1009) as f32 / 1009.0 - 0.5
-    }
-
-    /// What the sums and the gradients of their weights should be, in lane 0 of planes `x` and `dy`.
-    fn expected(taps: &[Tap], geometry: &Geometry, [x, dy, w]: [&[f32]; 3]) -> [Vec<f64>; 2] {
-        let (height, width) = geometry.input;
-        let mut y = vec![0.0; dy.len()];
-        let mut dw = vec![0.0; taps.len()];
-        for (out, (y, &dy)) in y.iter_mut().zip(dy).enumerate() {
-            let (p, q) = (out / geometry.output.1, out % geometry.output.1);
-            for (k, tap) in taps.iter().enumerate() {
-                let (row, col) = (p as i64 + i64::from(tap.dh), q as i64 + i64::from(tap.dw));
-                if (0..height as i64).contains(&row) && (0..width as i64).contains(&col) {
-                    let x = f64::from(x[row as usize * width + col as usize]);
-                    *y += f64::from(w[k]) * x;
-                    dw[k] += f64::from(dy) * x;
-                }
-            }
-        }
-        [y, dw]
-    }
-
-    /// Every way to split follows the definition, on sides that are even or odd or smaller than the kernel, with more or
-    /// fewer outputs than pixels, and with taps of any pattern.
-    #[test]
-    fn parts_follow_the_definition() {
-        let rectangle = |height: i32, width: i32| -> Vec<Tap> {
-            let tap = |i: i32| Tap { dh: i / width - height / 2, dw: i % width - width / 2 };
-            (0..height * width).map(tap).collect()
-        };
-        let scattered = [(0, 0), (3, -4), (-2, 1), (5, 5), (-7, 0), (40, 1)].map(|(dh, dw)| Tap { dh, dw }).to_vec();
-        let patterns = [rectangle(1, 1), rectangle(3, 3), rectangle(5, 4), rectangle(9, 7), scattered];
-        let sizes = [((1, 1), (1, 1)), ((2, 3), (2, 3)), ((5, 8), (5, 8)), ((9, 7), (8, 9)), ((16, 15), (17, 14))];
-        for (taps, ((input, output), axes)) in
-            patterns.iter().flat_map(|taps| sizes.iter().flat_map(move |size| AXES.map(|axes| (taps, (*size, axes)))))
-        {
-            let geometry = Geometry { input, output, stride: (1, 1) };
-            let pixels = |seed: usize, (rows, cols): (usize, usize)| -> Vec<f32> {
-                (0..rows * cols).map(|i| value(i + seed)).collect()
-            };
-            let (x, dy) = (pixels(1, input), pixels(500, output));
-            let w: Vec<f32> = (0..taps.len()).map(|i| value(i + 77)).collect();
-            let [y, dw] = expected(taps, &geometry, [&x, &dy, &w]);
-            for set in Supported::all() {
-                let what = format!("{taps:?} on {geometry:?}, split {axes:?}, {set}");
-                let numbered: Vec<Numbered> = taps.iter().copied().zip(0..).collect();
-                let choice = || Choice::new(&numbered, &geometry, axes);
-                let actual = sums(set, &SplitSums::of(set, choice(), &geometry), [&x, &w], output.0 * output.1);
-                for (actual, expected) in actual.iter().zip(&y) {
-                    assert!((f64::from(*actual) - expected).abs() < 1e-5, "{actual}, not {expected}: {what}");
-                }
-                let actual = gradients(set, &SplitCorrelations::of(set, choice(), &geometry), [&x, &dy], taps.len());
-                for (actual, expected) in actual.iter().zip(dw.iter().chain([&dy.iter().map(|&v| f64::from(v)).sum()]))
-                {
-                    assert!((f64::from(*actual) - expected).abs() < 1e-5, "{actual}, not {expected}: {what}");
-                }
-            }
-        }
-    }
-
-    /// Starts are a quarter, which is taken off again.
-    fn sums(set: Supported, split: &SplitSums, [x, w]: [&[f32]; 2], outputs: usize) -> Vec<f32> {
-        let lanes = set.lanes();
-        let mut weights = Aligned::zeros(w.len() * lanes);
-        weights.as_mut().chunks_exact_mut(lanes).zip(w).for_each(|(to, &w)| to.fill(w));
-        let weights = split.merge(lanes, weights.as_ref());
-        let starts = [Start([0.25; MAX_LANES]), Start([0.0; MAX_LANES])];
-        let mut results = vec![vec![f32::NAN; outputs]; MAX_LANES];
-        let mut planes = results.iter_mut().map(|plane| plane.as_mut_ptr()).collect::<Vec<_>>().into_iter();
-        let targets = Targets {
-            planes: std::array::from_fn(|_| planes.next().unwrap_or(std::ptr::null_mut())),
-            count: lanes,
-            stream: false,
-        };
-        with_room(split.floats(lanes), |places| {
-            let starts = starts.each_ref().map(|start| start.0.as_ptr());
-            let places = Places { places, weights: weights.as_ptr(), starts };
-            let maps = ([x.as_ptr(); MAX_LANES], targets);
-            // SAFETY: planes and places have the sizes of the plan, and the weights are merged for it.
-            unsafe { dispatch(set, SplitTask::<f32> { split, maps, places, ahead: Ahead::nothing() }) };
-        });
-        for lane in &results[1..lanes] {
-            assert_eq!(lane, &results[0]);
-        }
-        results.swap_remove(0).into_iter().map(|y| y - 0.25).collect()
-    }
-
-    fn gradients(set: Supported, split: &SplitCorrelations, [x, dy]: [&[f32]; 2], taps: usize) -> Vec<f32> {
-        let lanes = set.lanes();
-        let mut sums = Aligned::zeros((taps + 1) * lanes);
-        with_room(split.floats(lanes), |places| {
-            let maps = [x, dy].map(|map| [map.as_ptr(); MAX_LANES]);
-            // SAFETY: planes and places have the sizes of the plan, and there is a vector of sums for each tap and one more.
-            unsafe { dispatch(set, SplitCorrelateTask { split, maps, places, sums: sums.as_mut() }) };
-        });
-        sums.as_ref().iter().step_by(lanes).copied().collect()
-    }
-
-    /// Large kernels on large images are worth it; small ones, and small images, are not.
-    #[test]
-    fn what_is_split() {
-        let split = |height: i32, width: i32, side: usize| {
-            let tap = |i: i32| Tap { dh: i / width - height / 2, dw: i % width - width / 2 };
-            let taps: Vec<Numbered> = (0..height * width).map(tap).zip(0..).collect();
-            let geometry = Geometry { input: (side, side), output: (side, side), stride: (1, 1) };
-            [COMBINED, COMBINED_FOR_WEIGHTS].map(|combined| Choice::best(&taps, &geometry, combined).is_some())
-        };
-        assert_eq!(split(31, 31, 56), [true, true]);
-        for (height, width, side) in [(31, 31, 28), (13, 13, 28), (13, 13, 56), (51, 5, 56), (51, 5, 28)] {
-            assert_eq!(split(height, width, side), [true, false], "{height}x{width} at {side}");
-        }
-        for (height, width, side) in [(7, 7, 56), (9, 9, 56), (1, 31, 56), (31, 1, 56), (13, 13, 14), (31, 31, 7)] {
-            assert_eq!(split(height, width, side), [false, false], "{height}x{width} at {side}");
         }
     }
 }
