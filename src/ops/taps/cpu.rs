@@ -3,12 +3,12 @@
 //! | engine | computes | types |
 //! |---|---|---|
 //! | `lanes` | channels with the same taps or similar ones, many at a time | f32; f16 and bf16 forward |
-//! | `strips` | the rest at stride 1, each plane in as many strips as vectors have lanes | f32 |
+//! | `bands` | the rest at stride 1, each plane in as many bands of rows as vectors have lanes | f32 |
 //! | `planes` | all else, one plane at a time | f32, f64 |
 
 use super::division::{Alone, BlockCosts, Division};
-use super::lanes::bands::{Strips, images_per_vector};
-use super::lanes::{InstructionSet, Lanes, Stored, Supported, time_of_sums};
+use super::lanes::bands::{BandEngine, images_per_vector};
+use super::lanes::{InstructionSet, LanesEngine, Stored, Supported, time_of_sums};
 use super::output::UnfilledPlanes;
 use super::planes::PlaneEngine;
 use super::{Geometry, Tap, TapTable};
@@ -34,15 +34,15 @@ pub struct CpuPlan {
     none: Vec<bool>,
     all: Vec<bool>,
     /// For half precision: every channel by lanes.
-    half: OnceLock<Lanes>,
+    half: OnceLock<LanesEngine>,
 }
 
 /// The engines on vectors, and which channels they compute.
 #[derive(Debug)]
 struct Vectors {
-    lanes: Lanes,
+    lanes: LanesEngine,
     /// The loose channels at stride 1.
-    strips: Option<Strips>,
+    bands: Option<BandEngine>,
     /// Whether a channel is in no block of `lanes`.
     loose: Vec<bool>,
 }
@@ -50,14 +50,14 @@ struct Vectors {
 impl Vectors {
     fn new((set, shared): (Supported, usize), table: &Arc<TapTable>, geometry: Geometry) -> Self {
         let unit_stride = geometry.stride == (1, 1);
-        let alone = if unit_stride { Alone::Strips { shared } } else { Alone::Planes };
+        let alone = if unit_stride { Alone::Bands { shared } } else { Alone::Planes };
         let Division { bundles, alone: loose } = Division::new(table, block_costs(set, &geometry), alone);
-        let lanes = Lanes::new(set, table.clone(), geometry, bundles);
-        let strips = (unit_stride && loose.contains(&true)).then(|| {
+        let lanes = LanesEngine::new(set, table.clone(), geometry, bundles);
+        let bands = (unit_stride && loose.contains(&true)).then(|| {
             let channels = (0..table.channels()).filter(|&channel| loose[channel]).collect();
-            Strips::new((set, shared), table.clone(), geometry, channels)
+            BandEngine::new((set, shared), table.clone(), geometry, channels)
         });
-        Vectors { lanes, strips, loose }
+        Vectors { lanes, bands, loose }
     }
 }
 
@@ -194,8 +194,8 @@ impl CpuPlan {
             let [blocks, loose] = UnfilledPlanes::divide(y, self.out_len(), &vectors.loose);
             let filled = if vectors.loose.contains(&true) {
                 let merged = self.merged(weights, residual);
-                match &vectors.strips {
-                    Some(strips) => strips.forward(x, &merged, bias, loose)?,
+                match &vectors.bands {
+                    Some(bands) => bands.forward(x, &merged, bias, loose)?,
                     None => self.planes().forward(x, &merged, bias, loose),
                 }
             } else {
@@ -222,7 +222,7 @@ impl CpuPlan {
         let lanes = self.half.get_or_init(|| {
             let (set, geometry) = (self.set, stepped(self.geometry));
             let division = Division::new(&self.table, block_costs(set, &geometry), Alone::Never);
-            Lanes::new(set, self.table.clone(), geometry, division.bundles)
+            LanesEngine::new(set, self.table.clone(), geometry, division.bundles)
         });
         try_results(self.values(images, self.out_len())?, |y| {
             let [all, _] = UnfilledPlanes::divide(y, self.out_len(), &self.none);
@@ -287,7 +287,7 @@ impl CpuPlan {
         residual: bool,
         wanted: [bool; 3],
     ) -> Result<Gradients<f32>> {
-        let Vectors { lanes, strips, loose } = self.vectors(x.len() / (self.table.channels() * self.in_len()));
+        let Vectors { lanes, bands, loose } = self.vectors(x.len() / (self.table.channels() * self.in_len()));
         let some_loose = loose.contains(&true);
         let mut dw = wanted[1].then(|| vec![0.0; w.len()]);
         let mut db = wanted[2].then(|| match some_loose || !wanted[1] {
@@ -295,8 +295,8 @@ impl CpuPlan {
             false => vec![0.0; self.table.channels()],
         });
         if let Some(dw) = dw.as_mut().filter(|_| some_loose) {
-            let sums = match strips {
-                Some(strips) => strips.weight_grad(x, dy)?,
+            let sums = match bands {
+                Some(bands) => bands.weight_grad(x, dy)?,
                 None => self.planes().weight_grad(x, dy, loose),
             };
             self.spread_all(&sums, dw);
@@ -314,8 +314,8 @@ impl CpuPlan {
                 let [of_blocks, of_loose] = UnfilledPlanes::divide(dx, self.in_len(), loose);
                 let filled = if some_loose {
                     let merged = self.merged(w, residual);
-                    match strips {
-                        Some(strips) => strips.input_grad(dy, &merged, of_loose)?,
+                    match bands {
+                        Some(bands) => bands.input_grad(dy, &merged, of_loose)?,
                         None => self.planes().input_grad(dy, &merged, of_loose),
                     }
                 } else {

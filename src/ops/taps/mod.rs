@@ -38,7 +38,7 @@ const MOST_PIXELS: usize = 1 << 30;
 /// Most different taps of a table.
 const MOST_TAPS: usize = 1 << 26;
 
-/// Offset of one tap from the centre of its window, in input pixels.
+/// Offset of one tap from the center of its window, in input pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tap {
     /// Rows down.

@@ -4,20 +4,20 @@ use super::vector::MAX_LANES;
 
 /// What the sums of a block start from.
 #[repr(align(64))]
-pub(super) struct Start(pub [f32; MAX_LANES]);
+pub(super) struct StartVector(pub [f32; MAX_LANES]);
 
 /// Values that start at a vector's boundary.
-pub(super) struct Aligned {
+pub(super) struct AlignedVec {
     values: Vec<f32>,
     start: usize,
     len: usize,
 }
 
-impl Aligned {
+impl AlignedVec {
     pub fn zeros(len: usize) -> Self {
         let values = vec![0.0; len + MAX_LANES];
         let start = values.as_ptr().align_offset(64);
-        Aligned { values, start, len }
+        AlignedVec { values, start, len }
     }
 
     pub fn as_ref(&self) -> &[f32] {

@@ -1,21 +1,21 @@
 //! The forward pass and the gradients: all channel blocks of all images, in parallel.
 
-use super::aligned::{Aligned, Start};
-use super::kernels::{Ahead, Buffers, Planes, Targets};
-use super::plan::Sheet;
-use super::scratch::{with_buffers, with_room};
-use super::split::{Places, SplitCorrelateTask, SplitSums, SplitTask};
+use super::aligned::{AlignedVec, StartVector};
+use super::kernels::{BlockBuffers, Prefetcher, SourcePlanes, TargetPlanes};
+use super::plan::BlockedLayout;
+use super::scratch::{with_buffers, with_scratch};
+use super::split::{SplitBuffers, SplitCorrelateTask, SplitSums, SplitTask};
 use super::tasks::{BackwardTask, ForwardTask, InputGrad, WeightGrad};
 use super::vector::{MAX_LANES, Stored, dispatch};
-use super::{Block, Lanes, STREAM_BYTES};
+use super::{ChannelBlock, LanesEngine, STREAM_BYTES};
 use crate::ops::fill::Filled;
 use crate::ops::taps::output::UnfilledPlanes;
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::sync::OnceLock;
 
-impl Lanes {
-    fn planes<T: Stored>(&self, block: &Block, image: usize, values: &[T], len: usize) -> Planes<T> {
+impl LanesEngine {
+    fn planes<T: Stored>(&self, block: &ChannelBlock, image: usize, values: &[T], len: usize) -> SourcePlanes<T> {
         let size = self.table.channels() * len;
         let image = values[image * size..][..size].as_ptr();
         // Inside the image, since every channel is one of the table.
@@ -26,14 +26,20 @@ impl Lanes {
     ///
     /// # Panics
     /// If one of them is not among the `results`.
-    fn targets<T: Stored>(&self, block: &Block, image: usize, results: &UnfilledPlanes<T>, len: usize) -> Targets<T> {
+    fn targets<T: Stored>(
+        &self,
+        block: &ChannelBlock,
+        image: usize,
+        results: &UnfilledPlanes<T>,
+        len: usize,
+    ) -> TargetPlanes<T> {
         let plane = |channel: usize| results.plane(image, channel);
         let own = block.channels.iter().map(|&channel| plane(channel));
         assert!(own.clone().all(|plane| plane.is_some()));
         let mut planes = own.flatten();
         let width = self.set.lanes() * size_of::<T>();
         let aligned = results.start().addr().is_multiple_of(width) && len.is_multiple_of(self.set.lanes());
-        Targets {
+        TargetPlanes {
             planes: std::array::from_fn(|_| planes.next().unwrap_or(std::ptr::null_mut())),
             count: block.channels.len(),
             stream: T::STREAMS && aligned && results.total() * size_of::<T>() >= STREAM_BYTES,
@@ -41,7 +47,7 @@ impl Lanes {
     }
 
     /// Calls `f(block, index of the block, image)` for all blocks of all images, in parallel.
-    fn for_units(&self, images: usize, f: impl Fn(&Block, usize, usize) + Sync) {
+    fn for_units(&self, images: usize, f: impl Fn(&ChannelBlock, usize, usize) + Sync) {
         (0..images * self.blocks.len()).into_par_iter().for_each(|unit| {
             let (image, index) = (unit / self.blocks.len(), unit % self.blocks.len());
             f(&self.blocks[index], index, image);
@@ -65,9 +71,9 @@ impl Lanes {
         let images = self.images(x, self.in_len())?;
         y.check(images, &self.computed, self.out_len())?;
         let weights = self.merged(&plan.splits, weights, residual);
-        let target = Sheet::bare(self.geometry.output);
+        let target = BlockedLayout::bare(self.geometry.output);
         self.for_units(images, |block, index, image| {
-            let mut start = Start([0.0; MAX_LANES]);
+            let mut start = StartVector([0.0; MAX_LANES]);
             for (to, &channel) in start.0.iter_mut().zip(&block.channels) {
                 *to = bias[channel];
             }
@@ -76,7 +82,7 @@ impl Lanes {
             let next =
                 self.next_unit(index, image, images).map(|(block, image)| self.planes(block, image, x, self.in_len()));
             if let Some(split) = &plan.splits[block.bundle] {
-                let ahead = Ahead::new(next, self.in_len(), split.gathers());
+                let ahead = Prefetcher::new(next, self.in_len(), split.gathers());
                 let weights = [weights[index].as_ptr(), start.0.as_ptr()];
                 // SAFETY: the maps are this block's planes of x and of the result, which no other unit writes; the weights
                 // were merged for these parts, and the start is a vector.
@@ -84,12 +90,12 @@ impl Lanes {
             }
             with_buffers(plan.owner, [plan.x.floats(lanes), target.floats(lanes), 0, 0], |[source, sums, ..]| {
                 let buffers =
-                    Buffers { source, target: sums, weights: weights[index].as_ptr(), bias: start.0.as_ptr() };
+                    BlockBuffers { source, target: sums, weights: weights[index].as_ptr(), bias: start.0.as_ptr() };
                 let gathers = std::slice::from_ref(&plan.gathers[block.bundle]);
-                let ahead = Ahead::new(next, self.in_len(), gathers.iter());
+                let ahead = Prefetcher::new(next, self.in_len(), gathers.iter());
                 let task = ForwardTask { gathers, source: &plan.x, target: &target, buffers, planes, targets, ahead };
-                // SAFETY: the gathers were made for the sheet of x, and read and write the first two buffers inside of
-                // their sheets; outside of these, the owner's first buffer stays zero. The weights have a vector for each
+                // SAFETY: the gathers were made for the packed plane of x, and read and write the first two buffers inside of
+                // their packed planes; outside of these, the owner's first buffer stays zero. The weights have a vector for each
                 // tap of the bundle. The planes are this block's planes of x and of the result, which no other unit writes.
                 unsafe { dispatch(self.set, task) };
             });
@@ -118,13 +124,13 @@ impl Lanes {
     unsafe fn split_sums<T: Stored>(
         &self,
         split: &SplitSums,
-        maps: (Planes<T>, Targets<T>),
+        maps: (SourcePlanes<T>, TargetPlanes<T>),
         [weights, start]: [*const f32; 2],
-        ahead: Ahead,
+        ahead: Prefetcher,
     ) {
-        let zeros = Start([0.0; MAX_LANES]);
-        with_room(split.floats(self.set.lanes()), |places| {
-            let places = Places { places, weights, starts: [start, zeros.0.as_ptr()] };
+        let zeros = StartVector([0.0; MAX_LANES]);
+        with_scratch(split.floats(self.set.lanes()), |places| {
+            let places = SplitBuffers { places, weights, starts: [start, zeros.0.as_ptr()] };
             // SAFETY: the places have the sizes that the sums ask for; the caller answers for maps and weights.
             unsafe { dispatch(self.set, SplitTask { split, maps, places, ahead }) };
         });
@@ -157,40 +163,40 @@ impl Lanes {
         }
         let wants_sums = f.is_some();
         let merged = if dx.is_some() { self.merged(&plan.split_gathers, weights, residual) } else { Vec::new() };
-        let sums: Vec<OnceLock<Aligned>> = (0..images * self.blocks.len()).map(|_| OnceLock::new()).collect();
-        let (start, target) = (Start([0.0; MAX_LANES]), Sheet::bare(self.geometry.input));
+        let sums: Vec<OnceLock<AlignedVec>> = (0..images * self.blocks.len()).map(|_| OnceLock::new()).collect();
+        let (start, target) = (StartVector([0.0; MAX_LANES]), BlockedLayout::bare(self.geometry.input));
         let floats = [plan.dy.floats(lanes), plan.x.floats(lanes), target.floats(lanes), 0];
         self.for_units(images, |block, index, image| {
             let (x, dy) = (self.planes(block, image, x, self.in_len()), self.planes(block, image, dy, self.out_len()));
             // One vector per tap, and one for the bias.
-            let mut unit_sums = wants_sums.then(|| Aligned::zeros((self.taps[block.bundle].len() + 1) * lanes));
+            let mut unit_sums = wants_sums.then(|| AlignedVec::zeros((self.taps[block.bundle].len() + 1) * lanes));
             let mut targets = dx.as_ref().map(|dx| self.targets(block, image, dx, self.in_len()));
-            let mut wanted_sums = unit_sums.as_mut().map(Aligned::as_mut);
+            let mut wanted_sums = unit_sums.as_mut().map(AlignedVec::as_mut);
             if let Some(split) = &plan.split_gathers[block.bundle]
                 && let Some(targets) = targets.take()
             {
                 let weights = [merged[index].as_ptr(), start.0.as_ptr()];
                 // SAFETY: the maps are this block's planes of dy and of the gradient, which no other unit writes; the
                 // weights were merged for these parts, and the start is a vector.
-                unsafe { self.split_sums(split, (dy, targets), weights, Ahead::nothing()) };
+                unsafe { self.split_sums(split, (dy, targets), weights, Prefetcher::nothing()) };
             }
             if let Some(split) = &plan.split_chunks[block.bundle]
                 && let Some(sums) = wanted_sums.take()
             {
-                with_room(split.floats(lanes), |places| {
+                with_scratch(split.floats(lanes), |places| {
                     // SAFETY: the maps are this block's planes of x and dy, the places have the sizes that the sums ask for,
                     // and there is a vector for each tap of the bundle and one for the bias.
                     unsafe { dispatch(self.set, SplitCorrelateTask { split, maps: [x, dy], places, sums }) };
                 });
             }
             if targets.is_some() || wanted_sums.is_some() {
-                with_buffers(plan.owner, floats, |[dy_sheet, x_sheet, dx_sheet, _]| {
+                with_buffers(plan.owner, floats, |[dy_layout, x_layout, dx_layout, _]| {
                     let input = targets.map(|targets| InputGrad {
                         gathers: &plan.gathers[block.bundle],
                         target: &target,
-                        buffers: Buffers {
-                            source: dy_sheet,
-                            target: dx_sheet,
+                        buffers: BlockBuffers {
+                            source: dy_layout,
+                            target: dx_layout,
                             weights: merged[index].as_ptr(),
                             bias: start.0.as_ptr(),
                         },
@@ -199,12 +205,12 @@ impl Lanes {
                     let weight = wanted_sums.map(|sums| WeightGrad {
                         chunks: &plan.chunks[block.bundle],
                         stride: self.geometry.stride,
-                        x: (x, &plan.x, x_sheet),
+                        x: (x, &plan.x, x_layout),
                         sums,
                     });
-                    let dy = (dy, &plan.dy, dy_sheet);
-                    // SAFETY: gathers and chunks were made for the sheets of dy and x, and read and write the buffers
-                    // inside of their sheets; outside of these, the owner's buffers stay zero. There is a vector of weights
+                    let dy = (dy, &plan.dy, dy_layout);
+                    // SAFETY: gathers and chunks were made for the packed planes of dy and x, and read and write the buffers
+                    // inside of their packed planes; outside of these, the owner's buffers stay zero. There is a vector of weights
                     // and of sums for each tap of the bundle, and one more of the sums. The planes are this block's planes
                     // of x, of dy and of the gradient, which no other unit writes.
                     unsafe { dispatch(self.set, BackwardTask { dy, input, weight }) };
@@ -224,7 +230,7 @@ impl Lanes {
     }
 
     /// Adds up the sums of the images, in their order, and hands them out by channels.
-    fn spread(&self, sums: &[OnceLock<Aligned>], images: usize, mut f: impl FnMut(usize, &[f32], f32)) {
+    fn spread(&self, sums: &[OnceLock<AlignedVec>], images: usize, mut f: impl FnMut(usize, &[f32], f32)) {
         let lanes = self.set.lanes();
         for (index, block) in self.blocks.iter().enumerate() {
             let taps = self.taps[block.bundle].len();
@@ -243,7 +249,7 @@ impl Lanes {
     }
 
     /// The unit that a thread most likely takes after this one.
-    fn next_unit(&self, index: usize, image: usize, images: usize) -> Option<(&Block, usize)> {
+    fn next_unit(&self, index: usize, image: usize, images: usize) -> Option<(&ChannelBlock, usize)> {
         match self.blocks.get(index + 1) {
             Some(block) => Some((block, image)),
             None => (image + 1 < images).then(|| (&self.blocks[0], image + 1)),

@@ -1,5 +1,5 @@
 use super::vector::MAX_LANES;
-use super::{Lanes, STREAM_BYTES, Supported};
+use super::{LanesEngine, STREAM_BYTES, Supported};
 use crate::Result;
 use crate::ops::fill::{Filled, Unfilled, try_results};
 use crate::ops::taps::bundle::Bundle;
@@ -35,7 +35,7 @@ fn streamed_results_are_the_same() -> Result<()> {
         let bias: Vec<f32> = (0..channels).map(|i| value(i, 17)).collect();
         let none = vec![false; channels];
         for set in Supported::all() {
-            let lanes = Lanes::new(set, table.clone(), geometry, bundle.clone());
+            let lanes = LanesEngine::new(set, table.clone(), geometry, bundle.clone());
             let run = |aligned: bool, backward: bool| {
                 placed(x.len(), aligned, &|y| {
                     let [y, _] = UnfilledPlanes::divide(y, pixels, &none);

@@ -1,21 +1,21 @@
 //! The micro-kernel of sums over taps: the forward pass and the input gradient.
 
-use super::{Ahead, Buffers};
-use crate::ops::taps::lanes::plan::{Gather, Pairs, Run, Runs, Sheet, Tile};
+use super::{BlockBuffers, Prefetcher};
+use crate::ops::taps::lanes::plan::{BlockedLayout, GatherPlan, RowPairs, TapRun, TapRuns, TileColumn};
 use crate::ops::taps::lanes::vector::Vector;
 
 /// Computes a gather for a block.
 ///
 /// # Safety
-/// The gather was resolved for `source`; the buffers are of the sizes of the sheets and the table; the machine has the
+/// The gather was resolved for `source`; the buffers are of the sizes of the packed planes and the table; the machine has the
 /// instructions.
 #[inline(always)]
 pub(in crate::ops::taps::lanes) unsafe fn gather<V: Vector>(
-    gather: &Gather,
-    source: &Sheet,
-    target: &Sheet,
-    buffers: Buffers,
-    ahead: &mut Ahead,
+    gather: &GatherPlan,
+    source: &BlockedLayout,
+    target: &BlockedLayout,
+    buffers: BlockBuffers,
+    ahead: &mut Prefetcher,
 ) {
     /// One instance of the kernel per width of a tile.
     macro_rules! by_width {
@@ -47,16 +47,16 @@ pub(in crate::ops::taps::lanes) unsafe fn gather<V: Vector>(
 /// As [`gather`].
 #[inline(always)]
 unsafe fn gather_tile<V: Vector, const WIDTH: usize, const STEP: usize>(
-    gather: &Gather,
-    tile: &Tile,
-    source: &Sheet,
-    target: &Sheet,
-    buffers: Buffers,
-    ahead: &mut Ahead,
+    gather: &GatherPlan,
+    tile: &TileColumn,
+    source: &BlockedLayout,
+    target: &BlockedLayout,
+    buffers: BlockBuffers,
+    ahead: &mut Prefetcher,
 ) {
     let step = if STEP == 0 { gather.stride.1 } else { STEP };
-    // SAFETY: a run's offset leads from the tile's first source pixel into the sheet or its margin. The pixel itself may
-    // lie beyond the sheet, where outputs reach beyond the image: hence the wrapping additions. Targets are inside theirs.
+    // SAFETY: a run's offset leads from the tile's first source pixel into the packed plane or its halo. The pixel itself may
+    // lie beyond the packed plane, where outputs reach beyond the image: hence the wrapping additions. Targets are inside theirs.
     unsafe {
         let bias = V::load_line(buffers.bias);
         let to_step = gather.step.1 * V::LANES;
@@ -106,7 +106,7 @@ unsafe fn gather_tile<V: Vector, const WIDTH: usize, const STEP: usize>(
 /// # Safety
 /// As [`gather`].
 #[inline(always)]
-unsafe fn begin<V: Vector, const WIDTH: usize>(tile: &Tile, bias: V, to: *const f32, step: usize) -> [V; WIDTH] {
+unsafe fn begin<V: Vector, const WIDTH: usize>(tile: &TileColumn, bias: V, to: *const f32, step: usize) -> [V; WIDTH] {
     let mut sums = [bias; WIDTH];
     if !tile.starts {
         for (j, sum) in sums.iter_mut().enumerate() {
@@ -135,7 +135,7 @@ unsafe fn end<V: Vector, const WIDTH: usize>(sums: [V; WIDTH], mut to: *mut f32,
 /// # Safety
 /// The row is one of the gather's.
 #[inline(always)]
-unsafe fn of_row(runs: &Runs, row: usize) -> &[Run] {
+unsafe fn of_row(runs: &TapRuns, row: usize) -> &[TapRun] {
     // SAFETY: there is a range for every row, of existing runs.
     unsafe {
         let (first, end) = *runs.rows.get_unchecked(row);
@@ -150,7 +150,7 @@ unsafe fn of_row(runs: &Runs, row: usize) -> &[Run] {
 #[inline(always)]
 unsafe fn add_pairs<V: Vector, const WIDTH: usize>(
     source: *const f32,
-    pairs: &Pairs,
+    pairs: &RowPairs,
     row: usize,
     weights: *const f32,
     [upper, lower]: [&mut [V; WIDTH]; 2],
@@ -185,7 +185,7 @@ unsafe fn add_pairs<V: Vector, const WIDTH: usize>(
 /// # Safety
 /// As [`gather`].
 #[inline(always)]
-unsafe fn pair<V: Vector>(source: *const f32, run: &Run, weights: *const f32) -> (*const f32, [V; 2]) {
+unsafe fn pair<V: Vector>(source: *const f32, run: &TapRun, weights: *const f32) -> (*const f32, [V; 2]) {
     // SAFETY: the caller's promise.
     unsafe {
         let first = weights.add(run.weight as usize);
@@ -226,7 +226,7 @@ unsafe fn add_aside<V: Vector, const WIDTH: usize>(
 #[inline(always)]
 unsafe fn add_whole_rows<V: Vector, const WIDTH: usize>(
     source: *const f32,
-    runs: &[Run],
+    runs: &[TapRun],
     weights: *const f32,
     cols: usize,
     sums: &mut [V; WIDTH],
@@ -274,7 +274,7 @@ unsafe fn add_whole_row<V: Vector, const WIDTH: usize, const STEP: isize>(
 #[inline(always)]
 unsafe fn add_ones<V: Vector, const WIDTH: usize>(
     source: *const f32,
-    runs: &[Run],
+    runs: &[TapRun],
     weights: *const f32,
     step: usize,
     sums: &mut [V; WIDTH],
@@ -301,7 +301,7 @@ macro_rules! add_runs {
         #[inline(always)]
         unsafe fn $name<V: Vector, const WIDTH: usize>(
             source: *const f32,
-            runs: &[Run],
+            runs: &[TapRun],
             weights: *const f32,
             sums: &mut [V; WIDTH],
         ) {

@@ -7,16 +7,16 @@ mod prefetch;
 
 pub(super) use correlate::{add_up, correlate};
 pub(super) use gather::gather;
-pub(super) use packing::{copy_in, copy_out, move_lanes};
-pub(super) use prefetch::Ahead;
+pub(super) use packing::{move_lanes, pack, unpack};
+pub(super) use prefetch::Prefetcher;
 
 use super::vector::MAX_LANES;
 
 /// The planes of a block of channels in a tensor; missing channels repeat the first.
-pub(super) type Planes<T> = [*const T; MAX_LANES];
+pub(super) type SourcePlanes<T> = [*const T; MAX_LANES];
 
 /// The planes that a block's results go to: of the block's channels alone.
-pub(super) struct Targets<T> {
+pub(super) struct TargetPlanes<T> {
     pub planes: [*mut T; MAX_LANES],
     pub count: usize,
     /// Whether to write past the caches.
@@ -25,10 +25,10 @@ pub(super) struct Targets<T> {
 
 /// What a gather reads and writes, in floats and aligned to vectors.
 #[derive(Clone, Copy)]
-pub(super) struct Buffers {
-    /// The source sheet.
+pub(super) struct BlockBuffers {
+    /// The source packed plane.
     pub source: *const f32,
-    /// The target sheet, without margins.
+    /// The target packed plane, without halos.
     pub target: *mut f32,
     /// The weights of the block: taps by channels.
     pub weights: *const f32,

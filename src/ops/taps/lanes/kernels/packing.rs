@@ -1,27 +1,27 @@
 //! Between the planes of tensors and the blocked layout.
 
-use super::{Planes, Targets};
-use crate::ops::taps::lanes::plan::Sheet;
+use super::{SourcePlanes, TargetPlanes};
+use crate::ops::taps::lanes::plan::BlockedLayout;
 use crate::ops::taps::lanes::vector::{MAX_LANES, Stored, Vector};
 
-/// Reads the planes of a block into a sheet: pixels by channels.
+/// Reads the planes of a block into a packed plane: pixels by channels.
 ///
 /// # Safety
-/// The planes have `sheet.rows * sheet.cols` values, `to` has room for the sheet and is aligned to vectors; the machine
+/// The planes have `layout.rows * layout.cols` values, `to` has space for the packed plane and is aligned to vectors; the machine
 /// has the instructions.
 #[inline(always)]
-pub(in crate::ops::taps::lanes) unsafe fn copy_in<V: Vector, T: Stored>(
-    planes: &Planes<T>,
-    sheet: &Sheet,
+pub(in crate::ops::taps::lanes) unsafe fn pack<V: Vector, T: Stored>(
+    planes: &SourcePlanes<T>,
+    layout: &BlockedLayout,
     to: *mut f32,
 ) {
-    let pixels = sheet.rows * sheet.cols;
+    let pixels = layout.rows * layout.cols;
     // SAFETY: `pixel` is below `pixels` and a group of V::LANES pixels ends at most there; rows and columns follow from
-    // it, so that the sheet's index is inside the sheet.
+    // it, so that the packed plane's index is inside the packed plane.
     unsafe {
         if pixels < V::LANES {
             for pixel in 0..pixels {
-                let line = to.add(sheet.index(pixel / sheet.cols, pixel % sheet.cols) * V::LANES);
+                let line = to.add(layout.index(pixel / layout.cols, pixel % layout.cols) * V::LANES);
                 for (lane, plane) in planes.iter().enumerate().take(V::LANES) {
                     *line.add(lane) = (*plane.add(pixel)).to_f32();
                 }
@@ -36,35 +36,35 @@ pub(in crate::ops::taps::lanes) unsafe fn copy_in<V: Vector, T: Stored>(
                 lines[lane] = T::load(planes[lane].add(pixel));
             }
             V::transpose(&mut lines);
-            let mut line = to.add(sheet.index(row, col) * V::LANES);
-            if col + V::LANES <= sheet.cols {
+            let mut line = to.add(layout.index(row, col) * V::LANES);
+            if col + V::LANES <= layout.cols {
                 for (i, value) in lines.iter().enumerate().take(V::LANES) {
                     value.store_line(line.add(i * V::LANES));
                 }
             } else {
-                let margin = sheet.halo * V::LANES;
-                let mut left = sheet.cols - col;
+                let margin = layout.halo * V::LANES;
+                let mut left = layout.cols - col;
                 for value in lines.iter().take(V::LANES) {
                     value.store_line(line);
                     line = line.add(V::LANES);
                     left -= 1;
                     if left == 0 {
                         line = line.add(margin);
-                        left = sheet.cols;
+                        left = layout.cols;
                     }
                 }
             }
             pixel += V::LANES;
             if pixel + V::LANES <= pixels {
                 col += V::LANES;
-                while col >= sheet.cols {
-                    col -= sheet.cols;
+                while col >= layout.cols {
+                    col -= layout.cols;
                     row += 1;
                 }
             } else if pixel < pixels {
                 // The last group overlaps the one before it.
                 pixel = pixels - V::LANES;
-                (row, col) = (pixel / sheet.cols, pixel % sheet.cols);
+                (row, col) = (pixel / layout.cols, pixel % layout.cols);
             } else {
                 return;
             }
@@ -84,32 +84,36 @@ pub(in crate::ops::taps::lanes) unsafe fn move_lanes<V: Vector>(from: *const f32
     }
 }
 
-/// Writes a sheet without margins to the planes of a block.
+/// Writes a packed plane without halos to the planes of a block.
 ///
 /// # Safety
 /// The planes have `pixels` values that nothing else uses, `from` as many vectors and is aligned to them; if the targets
 /// are streamed, planes and `pixels` are aligned to vectors; the machine has the instructions.
 #[inline(always)]
-pub(in crate::ops::taps::lanes) unsafe fn copy_out<V: Vector, T: Stored>(
+pub(in crate::ops::taps::lanes) unsafe fn unpack<V: Vector, T: Stored>(
     from: *const f32,
     pixels: usize,
-    targets: &Targets<T>,
+    targets: &TargetPlanes<T>,
 ) {
     // SAFETY: the caller's promise; results are streamed only where they are aligned.
     unsafe {
         if targets.stream {
-            copy_out_by::<V, T, true>(from, pixels, targets);
+            unpack_by::<V, T, true>(from, pixels, targets);
             V::fence();
         } else {
-            copy_out_by::<V, T, false>(from, pixels, targets);
+            unpack_by::<V, T, false>(from, pixels, targets);
         }
     }
 }
 
 /// # Safety
-/// As [`copy_out`]; with `STREAM`, planes and `pixels` are aligned to vectors.
+/// As [`unpack`]; with `STREAM`, planes and `pixels` are aligned to vectors.
 #[inline(always)]
-unsafe fn copy_out_by<V: Vector, T: Stored, const STREAM: bool>(from: *const f32, pixels: usize, targets: &Targets<T>) {
+unsafe fn unpack_by<V: Vector, T: Stored, const STREAM: bool>(
+    from: *const f32,
+    pixels: usize,
+    targets: &TargetPlanes<T>,
+) {
     // SAFETY: a group of V::LANES pixels ends at most at `pixels`; only the planes of the block's channels are written.
     unsafe {
         if pixels < V::LANES {

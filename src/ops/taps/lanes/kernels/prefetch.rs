@@ -1,13 +1,13 @@
 //! Prefetching of the next planes.
 
-use super::Planes;
-use crate::ops::taps::lanes::plan::Gather;
+use super::SourcePlanes;
+use crate::ops::taps::lanes::plan::GatherPlan;
 use crate::ops::taps::lanes::vector::{MAX_LANES, Vector};
 
 /// The planes that a thread reads next. They are brought into the second-level cache while this block is computed:
 /// otherwise memory waits for sums and sums for memory.
-pub(in crate::ops::taps::lanes) struct Ahead {
-    planes: Option<Planes<u8>>,
+pub(in crate::ops::taps::lanes) struct Prefetcher {
+    planes: Option<SourcePlanes<u8>>,
     /// Cache lines per plane, and how many to fetch before each row of a tile.
     lines: usize,
     per_row: usize,
@@ -15,20 +15,24 @@ pub(in crate::ops::taps::lanes) struct Ahead {
     line: usize,
 }
 
-impl Ahead {
+impl Prefetcher {
     const LINE: usize = 64;
 
     /// Fetches planes of `len` values during the given gathers.
-    pub fn new<'a, T>(planes: Option<Planes<T>>, len: usize, gathers: impl Iterator<Item = &'a Gather>) -> Self {
+    pub fn new<'a, T>(
+        planes: Option<SourcePlanes<T>>,
+        len: usize,
+        gathers: impl Iterator<Item = &'a GatherPlan>,
+    ) -> Self {
         let lines = (len * size_of::<T>()).div_ceil(Self::LINE);
         let planes = planes.map(|planes| planes.map(<*const T>::cast));
         let rows: usize = gathers.flat_map(|gather| &gather.tiles).map(|tile| tile.runs[0].rows.len()).sum();
-        Ahead { planes, lines, per_row: (lines * MAX_LANES).div_ceil(rows.max(1)), plane: 0, line: 0 }
+        Prefetcher { planes, lines, per_row: (lines * MAX_LANES).div_ceil(rows.max(1)), plane: 0, line: 0 }
     }
 
     /// Fetches nothing.
     pub fn nothing() -> Self {
-        Ahead { planes: None, lines: 0, per_row: 0, plane: 0, line: 0 }
+        Prefetcher { planes: None, lines: 0, per_row: 0, plane: 0, line: 0 }
     }
 
     /// Fetches what belongs to one row of a tile.

@@ -4,23 +4,23 @@ use crate::ops::taps::Tap;
 
 /// The pixels of one plane for a block of channels: a row-major grid of vectors with `halo` zeros between rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::ops::taps::lanes) struct Sheet {
+pub(in crate::ops::taps::lanes) struct BlockedLayout {
     pub rows: usize,
     pub cols: usize,
     pub halo: usize,
 }
 
-impl Sheet {
-    /// Without margins.
+impl BlockedLayout {
+    /// Without halos.
     pub fn bare((rows, cols): (usize, usize)) -> Self {
-        Sheet { rows, cols, halo: 0 }
+        BlockedLayout { rows, cols, halo: 0 }
     }
 
     pub fn pitch(&self) -> usize {
         self.cols + self.halo
     }
 
-    /// Vectors in all, margins included.
+    /// Vectors in all, halos included.
     pub fn len(&self) -> usize {
         self.halo + self.rows * self.pitch()
     }

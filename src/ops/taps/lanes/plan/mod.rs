@@ -1,4 +1,4 @@
-//! Decisions made once per shape: tiles of outputs, the taps each needs, and how much margin the sheets carry.
+//! Decisions made once per shape: tiles of outputs, the taps each needs, and how much halo the packed planes carry.
 
 mod chunks;
 mod gather;
@@ -7,10 +7,10 @@ mod outline;
 #[cfg(test)]
 mod tests;
 
-pub(super) use chunks::{Chunk, Chunks, Strip};
-pub(super) use gather::{Gather, Pairs, Run, Runs, Tile};
-pub(super) use layout::Sheet;
-pub(super) use outline::Outline;
+pub(super) use chunks::{OutputRect, TapChunk, TapChunkOutlines};
+pub(super) use gather::{GatherPlan, RowPairs, TapRun, TapRuns, TileColumn};
+pub(super) use layout::BlockedLayout;
+pub(super) use outline::GatherOutline;
 
 use crate::ops::taps::Tap;
 

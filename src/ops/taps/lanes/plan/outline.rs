@@ -1,10 +1,10 @@
 //! A gather before the layout of its source is known: register tiles and their width, estimated time, and halo.
 
-use super::{IndexedTap, Sheet, follows, same_row, valid_range};
+use super::{BlockedLayout, IndexedTap, follows, same_row, valid_range};
 use crate::ops::taps::{Geometry, Tap};
 use std::collections::BTreeSet;
 
-/// Accumulators of a kernel. 14 of them, a weight and a value leave room in 16 registers, and 14 divides the sides of
+/// Accumulators of a kernel. 14 of them, a weight and a value leave space in 16 registers, and 14 divides the sides of
 /// feature maps of 224-pixel images; fewer where a narrower tile reads fewer taps beside the image.
 const WIDTHS: [usize; 6] = [14, 8, 7, 4, 2, 1];
 
@@ -21,8 +21,8 @@ const CACHE_SETS: usize = 64;
 const CACHE_LINES: usize = 6 * CACHE_SETS;
 const MOST_SPREAD: usize = 8;
 
-/// A [`Gather`] before the layout of its source is known.
-pub(in crate::ops::taps) struct Outline {
+/// A [`GatherPlan`] before the layout of its source is known.
+pub(in crate::ops::taps) struct GatherOutline {
     pub source: (usize, usize),
     pub grid: (usize, usize),
     pub stride: (usize, usize),
@@ -33,7 +33,7 @@ pub(in crate::ops::taps) struct Outline {
     pub width: usize,
 }
 
-impl Outline {
+impl GatherOutline {
     /// The forward pass of a geometry.
     pub fn forward(taps: &[IndexedTap], geometry: &Geometry) -> Self {
         Self::new(taps.to_vec(), geometry.input, geometry.output, geometry.stride, ((0, 0), (1, 1)))
@@ -67,7 +67,7 @@ impl Outline {
         (start, step): ((usize, usize), (usize, usize)),
     ) -> Self {
         taps.sort_unstable();
-        let mut outline = Outline { source, grid, stride, start, step, taps, width: 1 };
+        let mut outline = GatherOutline { source, grid, stride, start, step, taps, width: 1 };
         outline.width = outline.best_width(grid.1);
         outline
     }
@@ -108,7 +108,7 @@ impl Outline {
     }
 
     /// Whether the taps of a row read the whole row of the image for every output of a tile. Going through the image in
-    /// place of the taps then computes no product with a margin.
+    /// place of the taps then computes no product with a halo.
     pub fn reads_whole_row(&self, row: &[IndexedTap], first: usize, width: usize) -> bool {
         let [(left, _), .., (right, _)] = row else { return false };
         let step = |pair: &[IndexedTap]| i64::from(pair[1].1) - i64::from(pair[0].1);
@@ -160,7 +160,7 @@ impl Outline {
     }
 
     /// How many lines of cache the taps of a tile would evict that it reads again in the next row, with this pitch of the
-    /// source: taps on a line step through the sheet at equal distances, which can all fall into the same few sets.
+    /// source: taps on a line step through the packed plane at equal distances, which can all fall into the same few sets.
     pub fn conflicts(&self, pitch: usize, lanes: usize) -> usize {
         if self.taps.len() > CACHE_LINES {
             // Slices of whole rows, which lie beside each other in the cache.
@@ -179,11 +179,11 @@ impl Outline {
         sets.iter().map(|&lines| lines.saturating_sub(CACHE_LINES / CACHE_SETS)).sum()
     }
 
-    /// The sheet that some gathers read from, with the least margin that has the fewest conflicts.
-    pub fn source_sheet(outlines: &[&Outline], (rows, cols): (usize, usize), lanes: usize) -> Sheet {
+    /// The packed plane that some gathers read from, with the least halo that has the fewest conflicts.
+    pub fn source_layout(outlines: &[&GatherOutline], (rows, cols): (usize, usize), lanes: usize) -> BlockedLayout {
         let least = outlines.iter().map(|outline| outline.halo()).max().unwrap_or(0);
         let conflicts = |halo: &usize| outlines.iter().map(|o| o.conflicts(cols + halo, lanes)).sum::<usize>();
         let halo = (least..=least + MOST_SPREAD).min_by_key(conflicts).unwrap_or(least);
-        Sheet { rows, cols, halo }
+        BlockedLayout { rows, cols, halo }
     }
 }

@@ -1,33 +1,33 @@
 use super::chunks::MAX_CHUNK;
-use super::{Chunks, IndexedTap, Outline, Pairs, Runs, Sheet};
+use super::{BlockedLayout, GatherOutline, IndexedTap, RowPairs, TapChunkOutlines, TapRuns};
 use crate::ops::taps::{Geometry, Tap};
 use std::collections::BTreeSet;
 
 const LANES: usize = 8;
 
-/// Reads are unchecked, so this is what makes them sound: each stays in its sheet, and reads there the pixel that
-/// its tap means, or a margin if that is beside the image.
-fn check_read(sheet: &Sheet, pixel: (usize, usize), offset: isize, column: i64, what: &str) {
-    let at = (sheet.index(pixel.0, pixel.1) * LANES) as isize + offset;
-    assert!(at >= 0 && at < (sheet.len() * LANES) as isize, "{what} reads {at} of {sheet:?}");
+/// Reads are unchecked, so this is what makes them sound: each stays in its packed plane, and reads there the pixel that
+/// its tap means, or a halo if that is beside the image.
+fn check_read(layout: &BlockedLayout, pixel: (usize, usize), offset: isize, column: i64, what: &str) {
+    let at = (layout.index(pixel.0, pixel.1) * LANES) as isize + offset;
+    assert!(at >= 0 && at < (layout.len() * LANES) as isize, "{what} reads {at} of {layout:?}");
     assert_eq!(at % LANES as isize, 0, "{what}");
-    let from_row = at / LANES as isize - sheet.halo as isize;
-    let (row, col) = (from_row.div_euclid(sheet.pitch() as isize), from_row.rem_euclid(sheet.pitch() as isize));
-    if (0..sheet.cols as i64).contains(&column) {
+    let from_row = at / LANES as isize - layout.halo as isize;
+    let (row, col) = (from_row.div_euclid(layout.pitch() as isize), from_row.rem_euclid(layout.pitch() as isize));
+    if (0..layout.cols as i64).contains(&column) {
         assert!(row >= 0 && col as i64 == column, "{what} reads column {col} for {column}");
     } else {
-        assert!(row < 0 || col >= sheet.cols as isize, "{what} reads a pixel for column {column}");
+        assert!(row < 0 || col >= layout.cols as isize, "{what} reads a pixel for column {column}");
     }
 }
 
-fn check_gather(outline: &Outline, sheet: &Sheet) -> bool {
+fn check_gather(outline: &GatherOutline, layout: &BlockedLayout) -> bool {
     let tap = |weight: i64| {
         let index = weight as u32 / LANES as u32;
         outline.taps.iter().find(|tap| tap.1 == index).map_or(Tap { dh: i32::MIN, dw: i32::MIN }, |tap| tap.0)
     };
     let mut paired = false;
-    for tile in outline.resolve(sheet, LANES, true).tiles {
-        if let Some(Pairs { shared: [below, right, left], single: [upper, lower] }) = &tile.pairs {
+    for tile in outline.resolve(layout, LANES, true).tiles {
+        if let Some(RowPairs { shared: [below, right, left], single: [upper, lower] }) = &tile.pairs {
             paired = true;
             // Row of outputs, column of the run's pixels and whether its second weight is meant, for each read.
             let lists = [
@@ -49,14 +49,14 @@ fn check_gather(outline: &Outline, sheet: &Sheet) -> bool {
                             for j in 0..tile.width {
                                 let column = (tile.first + j) as i64 + i64::from(tap.dw);
                                 let offset = run.offset + (aside * LANES) as isize;
-                                check_read(sheet, (p, tile.first + j), offset, column, "a pair");
+                                check_read(layout, (p, tile.first + j), offset, column, "a pair");
                             }
                         }
                     }
                 }
                 // Each row has as many taps as it has without pairs.
                 let counts = [0, 1].map(|below| {
-                    let of_row = |(length, runs): (usize, &Runs)| {
+                    let of_row = |(length, runs): (usize, &TapRuns)| {
                         length * (runs.rows[p + below].1 - runs.rows[p + below].0) as usize
                     };
                     (1..).zip(&tile.runs).map(of_row).sum::<usize>()
@@ -67,12 +67,13 @@ fn check_gather(outline: &Outline, sheet: &Sheet) -> bool {
         for (p, &(first, end)) in tile.whole.rows.iter().enumerate() {
             for run in &tile.whole.runs[first as usize..end as usize] {
                 assert_eq!(run.weight_step.unsigned_abs() as usize, LANES);
-                for (column, j) in (0..sheet.cols as i64).flat_map(|column| (0..tile.width).map(move |j| (column, j))) {
+                for (column, j) in (0..layout.cols as i64).flat_map(|column| (0..tile.width).map(move |j| (column, j)))
+                {
                     let steps = (column - j as i64) * i64::from(run.weight_step);
                     let read = tap(i64::from(run.weight) + steps);
                     assert_eq!(i64::from(read.dw), column - (tile.first + j) as i64);
                     check_read(
-                        sheet,
+                        layout,
                         (p * outline.stride.0, tile.first),
                         run.offset + column as isize * LANES as isize,
                         column,
@@ -88,7 +89,7 @@ fn check_gather(outline: &Outline, sheet: &Sheet) -> bool {
                         let pixel = (p * outline.stride.0, (tile.first + j) * outline.stride.1);
                         let tap = tap(i64::from(run.weight) + i as i64 * i64::from(run.weight_step));
                         let column = pixel.1 as i64 + i64::from(tap.dw);
-                        check_read(sheet, pixel, run.offset + (i * LANES) as isize, column, "a gather");
+                        check_read(layout, pixel, run.offset + (i * LANES) as isize, column, "a gather");
                     }
                 }
             }
@@ -98,18 +99,18 @@ fn check_gather(outline: &Outline, sheet: &Sheet) -> bool {
 }
 
 fn check_chunks(taps: &[IndexedTap], geometry: &Geometry) {
-    let chunks = Chunks::new(taps, geometry);
-    let sheet = Sheet { rows: geometry.input.0, cols: geometry.input.1, halo: chunks.halo() };
-    let chunks = chunks.resolve(&sheet, LANES);
+    let chunks = TapChunkOutlines::new(taps, geometry);
+    let layout = BlockedLayout { rows: geometry.input.0, cols: geometry.input.1, halo: chunks.halo() };
+    let chunks = chunks.resolve(&layout, LANES);
     for chunk in &chunks {
-        for strip in &chunk.strips {
-            assert!(strip.count <= MAX_CHUNK && strip.first + strip.count <= chunk.taps.len());
-            for (p, q) in (strip.rows.0..strip.rows.1).flat_map(|p| (strip.cols.0..strip.cols.1).map(move |q| (p, q))) {
+        for rect in &chunk.rects {
+            assert!(rect.count <= MAX_CHUNK && rect.first + rect.count <= chunk.taps.len());
+            for (p, q) in (rect.rows.0..rect.rows.1).flat_map(|p| (rect.cols.0..rect.cols.1).map(move |q| (p, q))) {
                 let pixel = (p * geometry.stride.0, q * geometry.stride.1);
-                for i in strip.first..strip.first + strip.count {
+                for i in rect.first..rect.first + rect.count {
                     let tap = taps.iter().find(|tap| tap.1 == chunk.taps[i]).map(|tap| tap.0);
                     let column = pixel.1 as i64 + i64::from(tap.map_or(i32::MIN, |tap| tap.dw));
-                    check_read(&sheet, pixel, chunk.offsets[i], column, "a chunk");
+                    check_read(&layout, pixel, chunk.offsets[i], column, "a chunk");
                 }
             }
         }
@@ -142,12 +143,12 @@ fn every_read_is_the_pixel_of_its_tap_or_a_margin() {
                 let mut seen = std::collections::HashSet::new();
                 let distinct = taps.iter().copied().filter(|&tap| seen.insert(tap));
                 let taps: Vec<IndexedTap> = distinct.zip(0..).filter(reads).collect();
-                let forward = Outline::forward(&taps, &geometry);
-                let sheet = Sheet { halo: forward.halo(), ..Sheet::bare(input) };
-                paired += usize::from(check_gather(&forward, &sheet));
-                check_gather(&forward.for_registers(true), &sheet);
-                for outline in Outline::backward(&taps, &geometry) {
-                    check_gather(&outline, &Outline::source_sheet(&[&outline], output, LANES));
+                let forward = GatherOutline::forward(&taps, &geometry);
+                let layout = BlockedLayout { halo: forward.halo(), ..BlockedLayout::bare(input) };
+                paired += usize::from(check_gather(&forward, &layout));
+                check_gather(&forward.for_registers(true), &layout);
+                for outline in GatherOutline::backward(&taps, &geometry) {
+                    check_gather(&outline, &GatherOutline::source_layout(&[&outline], output, LANES));
                 }
                 check_chunks(&taps, &geometry);
             }

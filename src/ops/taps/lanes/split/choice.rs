@@ -1,8 +1,8 @@
 //! Which axes are split.
 
-use super::phase::Half;
-use super::{Part, Split};
-use crate::ops::taps::lanes::plan::{IndexedTap, Outline, Sheet};
+use super::phase::Phase;
+use super::{SplitPlan, SubConv};
+use crate::ops::taps::lanes::plan::{BlockedLayout, GatherOutline, IndexedTap};
 use crate::ops::taps::lanes::reading;
 use crate::ops::taps::{Geometry, Tap};
 use std::collections::BTreeMap;
@@ -19,14 +19,14 @@ pub(super) const COMBINED_FOR_WEIGHTS: f64 = 30.0;
 const LEAST_COLUMNS: usize = 14;
 
 /// A part before its layouts are known: its taps, each with the weights that are added up, and its sizes.
-pub(super) struct Piece {
-    pub halves: (Half, Half),
+pub(super) struct SubConvSpec {
+    pub phases: (Phase, Phase),
     pub taps: Vec<(Tap, Vec<u32>)>,
     pub geometry: Geometry,
 }
 
-impl Piece {
-    pub fn new(taps: &[IndexedTap], whole: &Geometry, (row, col): (Half, Half)) -> Self {
+impl SubConvSpec {
+    pub fn new(taps: &[IndexedTap], whole: &Geometry, (row, col): (Phase, Phase)) -> Self {
         let geometry = Geometry {
             input: (row.pixels(whole.input.0), col.pixels(whole.input.1)),
             output: (whole.output.0.div_ceil(row.step()), whole.output.1.div_ceil(col.step())),
@@ -38,7 +38,7 @@ impl Piece {
                 merged.entry(Tap { dh, dw }).or_default().push(index);
             }
         }
-        Piece { halves: (row, col), taps: merged.into_iter().collect(), geometry }
+        SubConvSpec { phases: (row, col), taps: merged.into_iter().collect(), geometry }
     }
 
     /// The taps that read inside the part's source.
@@ -49,50 +49,54 @@ impl Piece {
     /// Estimated time, in multiply-adds of a vector.
     pub fn time(&self, combined: f64) -> f64 {
         let (input, output) = (self.geometry.input, self.geometry.output);
-        let targets = self.halves.0.outputs().len() * self.halves.1.outputs().len();
+        let targets = self.phases.0.outputs().len() * self.phases.1.outputs().len();
         let vectors = input.0 * input.1 + targets * output.0 * output.1;
-        Outline::forward(&self.reading(), &self.geometry).time() + combined * vectors as f64
+        GatherOutline::forward(&self.reading(), &self.geometry).time() + combined * vectors as f64
     }
 }
 
 /// A way to split a sum.
-pub(super) struct Choice(pub Vec<Piece>);
+pub(super) struct SplitChoice(pub Vec<SubConvSpec>);
 
-impl Choice {
+impl SplitChoice {
     /// The one that takes the least time by estimate, if that is much less than the direct sum's.
     pub fn best(taps: &[IndexedTap], geometry: &Geometry, combined: f64) -> Option<Self> {
         if geometry.stride != (1, 1) {
             return None;
         }
         let choices = [(true, true), (true, false), (false, true)].map(|axes| Self::new(taps, geometry, axes));
-        let wide = choices.into_iter().filter(|Choice(pieces)| pieces[0].geometry.output.1 >= LEAST_COLUMNS);
+        let wide = choices.into_iter().filter(|SplitChoice(pieces)| pieces[0].geometry.output.1 >= LEAST_COLUMNS);
         let timed = wide.map(|choice| (choice.0.iter().map(|piece| piece.time(combined)).sum::<f64>(), choice));
         let (time, choice) = timed.min_by(|a, b| a.0.total_cmp(&b.0))?;
-        (time < WORTHWHILE * Outline::forward(taps, geometry).time()).then_some(choice)
+        (time < WORTHWHILE * GatherOutline::forward(taps, geometry).time()).then_some(choice)
     }
 
     /// With the axes split for which it is said.
     pub fn new(taps: &[IndexedTap], geometry: &Geometry, (rows, cols): (bool, bool)) -> Self {
-        let halves = Half::all(rows).iter().flat_map(|&row| Half::all(cols).iter().map(move |&col| (row, col)));
-        Choice(halves.map(|halves| Piece::new(taps, geometry, halves)).collect())
+        let phases = Phase::all(rows).iter().flat_map(|&row| Phase::all(cols).iter().map(move |&col| (row, col)));
+        SplitChoice(phases.map(|phases| SubConvSpec::new(taps, geometry, phases)).collect())
     }
 
     /// The layouts; `work` decides that of a part's source from its taps and sizes, and what is done with it.
-    pub fn resolve<W>(self, geometry: &Geometry, work: impl Fn(&[IndexedTap], &Geometry) -> (Sheet, W)) -> Split<W> {
+    pub fn resolve<W>(
+        self,
+        geometry: &Geometry,
+        work: impl Fn(&[IndexedTap], &Geometry) -> (BlockedLayout, W),
+    ) -> SplitPlan<W> {
         let results = self.0.first().map_or((0, 0), |piece| piece.geometry.output);
-        let part = |piece: Piece| {
-            let (sheet, work) = work(&piece.reading(), &piece.geometry);
-            Part {
-                halves: piece.halves,
-                sheet,
+        let part = |piece: SubConvSpec| {
+            let (layout, work) = work(&piece.reading(), &piece.geometry);
+            SubConv {
+                phases: piece.phases,
+                layout,
                 weights: piece.taps.into_iter().map(|(_, weights)| weights).collect(),
                 work,
             }
         };
-        Split {
-            source: Sheet { halo: 1, ..Sheet::bare(geometry.input) },
-            target: Sheet::bare(geometry.output),
-            results: Sheet::bare(results),
+        SplitPlan {
+            source: BlockedLayout { halo: 1, ..BlockedLayout::bare(geometry.input) },
+            target: BlockedLayout::bare(geometry.output),
+            results: BlockedLayout::bare(results),
             parts: self.0.into_iter().map(part).collect(),
         }
     }

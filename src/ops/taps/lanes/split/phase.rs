@@ -2,7 +2,7 @@
 
 /// What a part of the sums takes along one axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Half {
+pub(super) enum Phase {
     /// Everything: the axis is not split.
     Whole,
     /// All taps on odd pixels, for all outputs.
@@ -13,33 +13,33 @@ pub(super) enum Half {
     Odd,
 }
 
-impl Half {
-    pub fn all(split: bool) -> &'static [Half] {
-        if split { &[Half::Sum, Half::Even, Half::Odd] } else { &[Half::Whole] }
+impl Phase {
+    pub fn all(split: bool) -> &'static [Phase] {
+        if split { &[Phase::Sum, Phase::Even, Phase::Odd] } else { &[Phase::Whole] }
     }
 
     /// Pixels from one to the next, and the same for outputs.
     pub fn step(self) -> usize {
-        if self == Half::Whole { 1 } else { 2 }
+        if self == Phase::Whole { 1 } else { 2 }
     }
 
     /// Pixels of the part's source, of `size` pixels.
     pub fn pixels(self, size: usize) -> usize {
         match self {
-            Half::Whole => size,
-            Half::Sum => size / 2,
-            Half::Even => size.div_ceil(2),
-            Half::Odd => size / 2 + 1,
+            Phase::Whole => size,
+            Phase::Sum => size / 2,
+            Phase::Even => size.div_ceil(2),
+            Phase::Odd => size / 2 + 1,
         }
     }
 
     /// Where the part's first pixel is, and where the pixel that is taken from it.
     pub fn first(self) -> (isize, Option<isize>) {
         match self {
-            Half::Whole => (0, None),
-            Half::Sum => (1, None),
-            Half::Even => (0, Some(1)),
-            Half::Odd => (0, Some(-1)),
+            Phase::Whole => (0, None),
+            Phase::Sum => (1, None),
+            Phase::Even => (0, Some(1)),
+            Phase::Odd => (0, Some(-1)),
         }
     }
 
@@ -48,19 +48,19 @@ impl Half {
         let half = offset.div_euclid(2);
         let odd = offset.rem_euclid(2) == 1;
         match self {
-            Half::Whole => Some(offset),
-            Half::Sum => Some(half),
-            Half::Even => (!odd).then_some(half),
-            Half::Odd => odd.then_some(half + 1),
+            Phase::Whole => Some(offset),
+            Phase::Sum => Some(half),
+            Phase::Even => (!odd).then_some(half),
+            Phase::Odd => odd.then_some(half + 1),
         }
     }
 
     /// The first outputs that the part is added to.
     pub fn outputs(self) -> &'static [usize] {
         match self {
-            Half::Whole | Half::Even => &[0],
-            Half::Sum => &[0, 1],
-            Half::Odd => &[1],
+            Phase::Whole | Phase::Even => &[0],
+            Phase::Sum => &[0, 1],
+            Phase::Odd => &[1],
         }
     }
 }

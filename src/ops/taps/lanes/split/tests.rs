@@ -1,10 +1,10 @@
-use super::choice::{COMBINED, COMBINED_FOR_WEIGHTS, Choice};
-use super::{Places, SplitCorrelateTask, SplitCorrelations, SplitSums, SplitTask};
-use crate::ops::taps::lanes::kernels::{Ahead, Targets};
+use super::choice::{COMBINED, COMBINED_FOR_WEIGHTS, SplitChoice};
+use super::{SplitBuffers, SplitCorrelateTask, SplitCorrelations, SplitSums, SplitTask};
+use crate::ops::taps::lanes::kernels::{Prefetcher, TargetPlanes};
 use crate::ops::taps::lanes::plan::IndexedTap;
-use crate::ops::taps::lanes::scratch::with_room;
+use crate::ops::taps::lanes::scratch::with_scratch;
 use crate::ops::taps::lanes::vector::{MAX_LANES, dispatch};
-use crate::ops::taps::lanes::{Aligned, Start, Supported};
+use crate::ops::taps::lanes::{AlignedVec, StartVector, Supported};
 use crate::ops::taps::{Geometry, Tap};
 
 const AXES: [(bool, bool); 3] = [(true, true), (true, false), (false, true)];
@@ -56,7 +56,7 @@ fn parts_follow_the_definition() {
         for set in Supported::all() {
             let what = format!("{taps:?} on {geometry:?}, split {axes:?}, {set}");
             let numbered: Vec<IndexedTap> = taps.iter().copied().zip(0..).collect();
-            let choice = || Choice::new(&numbered, &geometry, axes);
+            let choice = || SplitChoice::new(&numbered, &geometry, axes);
             let actual = sums(set, &SplitSums::of(set, choice(), &geometry), [&x, &w], output.0 * output.1);
             for (actual, expected) in actual.iter().zip(&y) {
                 assert!((f64::from(*actual) - expected).abs() < 1e-5, "{actual}, not {expected}: {what}");
@@ -72,23 +72,23 @@ fn parts_follow_the_definition() {
 /// Starts are a quarter, which is taken off again.
 fn sums(set: Supported, split: &SplitSums, [x, w]: [&[f32]; 2], outputs: usize) -> Vec<f32> {
     let lanes = set.lanes();
-    let mut weights = Aligned::zeros(w.len() * lanes);
+    let mut weights = AlignedVec::zeros(w.len() * lanes);
     weights.as_mut().chunks_exact_mut(lanes).zip(w).for_each(|(to, &w)| to.fill(w));
     let weights = split.merge(lanes, weights.as_ref());
-    let starts = [Start([0.25; MAX_LANES]), Start([0.0; MAX_LANES])];
+    let starts = [StartVector([0.25; MAX_LANES]), StartVector([0.0; MAX_LANES])];
     let mut results = vec![vec![f32::NAN; outputs]; MAX_LANES];
     let mut planes = results.iter_mut().map(|plane| plane.as_mut_ptr()).collect::<Vec<_>>().into_iter();
-    let targets = Targets {
+    let targets = TargetPlanes {
         planes: std::array::from_fn(|_| planes.next().unwrap_or(std::ptr::null_mut())),
         count: lanes,
         stream: false,
     };
-    with_room(split.floats(lanes), |places| {
+    with_scratch(split.floats(lanes), |places| {
         let starts = starts.each_ref().map(|start| start.0.as_ptr());
-        let places = Places { places, weights: weights.as_ptr(), starts };
+        let places = SplitBuffers { places, weights: weights.as_ptr(), starts };
         let maps = ([x.as_ptr(); MAX_LANES], targets);
         // SAFETY: planes and places have the sizes of the plan, and the weights are merged for it.
-        unsafe { dispatch(set, SplitTask::<f32> { split, maps, places, ahead: Ahead::nothing() }) };
+        unsafe { dispatch(set, SplitTask::<f32> { split, maps, places, ahead: Prefetcher::nothing() }) };
     });
     for lane in &results[1..lanes] {
         assert_eq!(lane, &results[0]);
@@ -98,8 +98,8 @@ fn sums(set: Supported, split: &SplitSums, [x, w]: [&[f32]; 2], outputs: usize) 
 
 fn gradients(set: Supported, split: &SplitCorrelations, [x, dy]: [&[f32]; 2], taps: usize) -> Vec<f32> {
     let lanes = set.lanes();
-    let mut sums = Aligned::zeros((taps + 1) * lanes);
-    with_room(split.floats(lanes), |places| {
+    let mut sums = AlignedVec::zeros((taps + 1) * lanes);
+    with_scratch(split.floats(lanes), |places| {
         let maps = [x, dy].map(|map| [map.as_ptr(); MAX_LANES]);
         // SAFETY: planes and places have the sizes of the plan, and there is a vector of sums for each tap and one more.
         unsafe { dispatch(set, SplitCorrelateTask { split, maps, places, sums: sums.as_mut() }) };
@@ -114,7 +114,7 @@ fn what_is_split() {
         let tap = |i: i32| Tap { dh: i / width - height / 2, dw: i % width - width / 2 };
         let taps: Vec<IndexedTap> = (0..height * width).map(tap).zip(0..).collect();
         let geometry = Geometry { input: (side, side), output: (side, side), stride: (1, 1) };
-        [COMBINED, COMBINED_FOR_WEIGHTS].map(|combined| Choice::best(&taps, &geometry, combined).is_some())
+        [COMBINED, COMBINED_FOR_WEIGHTS].map(|combined| SplitChoice::best(&taps, &geometry, combined).is_some())
     };
     assert_eq!(split(31, 31, 56), [true, true]);
     for (height, width, side) in [(31, 31, 28), (13, 13, 28), (13, 13, 56), (51, 5, 56), (51, 5, 28)] {
