@@ -9,8 +9,7 @@ use candle_core::{DType, Tensor};
 use kernelscope::Result;
 use kernelscope::ops::depthwise2d::{self, Depthwise2d};
 use kernelscope::ops::oriented1d::{self, Oriented1d, SizeMode, channel_angles, tap_offsets};
-use kernelscope::ops::taps::cpu::Plan;
-use kernelscope::ops::taps::{Geometry, InstructionSet, TapConv, TapTable};
+use kernelscope::ops::taps::{Geometry, InstructionSet, TapConv, TapPlan, TapTable};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -51,8 +50,8 @@ impl Errors {
         for (dtype, set, tolerance) in runs.take(if by_kernels() { 1 } else { usize::MAX }) {
             let outcome = differentiate(dtype, args, cotangent, |args| {
                 let Some(set) = set else { return op(&args[0], &args[1]) };
-                let plan = Plan::with_instructions(Arc::new(table.clone()), geometry, set)?;
-                TapConv::with_plan(Arc::new(plan.into()), false)?.apply(&args[0], &args[1], None)
+                let plan = TapPlan::with_instructions(Arc::new(table.clone()), geometry, set)?;
+                TapConv::with_plan(Arc::new(plan), false)?.apply(&args[0], &args[1], None)
             })?;
             for (key, (_, actual)) in ["y", "dx", "dw"].into_iter().zip(&outcome) {
                 let error = max_rel_diff(actual, &numbers(&case[key]));

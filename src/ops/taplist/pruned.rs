@@ -33,7 +33,7 @@ fn kept_places(taps: &[Tap], weight: &Tensor) -> Result<Vec<Vec<u32>>> {
 /// not zero when it was made: what is pruned takes no time.
 ///
 /// Where it is faster to compute all taps of some channels together, as complete kernels, that is done (see
-/// [`Plan`](crate::ops::taps::cpu::Plan)).
+/// [`CpuPlan`](crate::ops::taps::cpu::CpuPlan)).
 #[derive(Debug, Clone)]
 pub struct PrunedTaps {
     op: TapList,

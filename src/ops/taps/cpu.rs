@@ -3,12 +3,12 @@
 //! | engine | computes | types |
 //! |---|---|---|
 //! | `lanes` | channels with the same taps or similar ones, many at a time | f32; f16 and bf16 forward |
-//! | `strips` | the rest at stride 1, each plane in as many strips as vectors have lanes | f32 |
+//! | `bands` | the rest at stride 1, each plane in as many bands of rows as vectors have lanes | f32 |
 //! | `planes` | all else, one plane at a time | f32, f64 |
 
-use super::division::{Alone, Division};
-use super::lanes::strips::{Strips, images_per_vector};
-use super::lanes::{InstructionSet, Lanes, Stored, Supported};
+use super::division::{Alone, BlockCosts, Division};
+use super::lanes::bands::{BandEngine, images_per_vector};
+use super::lanes::{InstructionSet, LanesEngine, Stored, Supported, time_of_sums};
 use super::output::UnfilledPlanes;
 use super::planes::PlaneEngine;
 use super::{Geometry, Tap, TapTable};
@@ -19,9 +19,9 @@ use rayon::prelude::*;
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
-/// A tap table with one geometry, and the decisions for it.
+/// A tap table with one geometry, and the decisions for it on the CPU.
 #[derive(Debug)]
-pub struct Plan {
+pub struct CpuPlan {
     table: Arc<TapTable>,
     geometry: Geometry,
     set: Supported,
@@ -34,15 +34,15 @@ pub struct Plan {
     none: Vec<bool>,
     all: Vec<bool>,
     /// For half precision: every channel by lanes.
-    half: OnceLock<Lanes>,
+    half: OnceLock<LanesEngine>,
 }
 
 /// The engines on vectors, and which channels they compute.
 #[derive(Debug)]
 struct Vectors {
-    lanes: Lanes,
+    lanes: LanesEngine,
     /// The loose channels at stride 1.
-    strips: Option<Strips>,
+    bands: Option<BandEngine>,
     /// Whether a channel is in no block of `lanes`.
     loose: Vec<bool>,
 }
@@ -50,14 +50,14 @@ struct Vectors {
 impl Vectors {
     fn new((set, shared): (Supported, usize), table: &Arc<TapTable>, geometry: Geometry) -> Self {
         let unit_stride = geometry.stride == (1, 1);
-        let alone = if unit_stride { Alone::Strips { shared } } else { Alone::Planes };
-        let Division { bundles, alone: loose } = Division::new(table, &geometry, set.lanes(), alone);
-        let lanes = Lanes::new(set, table.clone(), geometry, bundles);
-        let strips = (unit_stride && loose.contains(&true)).then(|| {
+        let alone = if unit_stride { Alone::Bands { shared } } else { Alone::Planes };
+        let Division { bundles, alone: loose } = Division::new(table, block_costs(set, &geometry), alone);
+        let lanes = LanesEngine::new(set, table.clone(), geometry, bundles);
+        let bands = (unit_stride && loose.contains(&true)).then(|| {
             let channels = (0..table.channels()).filter(|&channel| loose[channel]).collect();
-            Strips::new((set, shared), table.clone(), geometry, channels)
+            BandEngine::new((set, shared), table.clone(), geometry, channels)
         });
-        Vectors { lanes, strips, loose }
+        Vectors { lanes, bands, loose }
     }
 }
 
@@ -72,7 +72,7 @@ pub struct Gradients<T> {
     pub bias: Option<Vec<T>>,
 }
 
-impl Plan {
+impl CpuPlan {
     /// The plan for the widest vectors of this machine.
     ///
     /// # Errors
@@ -84,7 +84,7 @@ impl Plan {
     /// The plan for a given instruction set. One that this machine does not have is replaced by the best that it has.
     ///
     /// # Errors
-    /// As [`Plan::new`].
+    /// As [`CpuPlan::new`].
     pub fn with_instructions(table: Arc<TapTable>, geometry: Geometry, set: InstructionSet) -> Result<Self> {
         geometry.check()?;
         table.check()?;
@@ -93,7 +93,7 @@ impl Plan {
         let mut channels = vec![0usize; table.groups().len()];
         table.group_of_channel().iter().for_each(|&group| channels[group] += 1);
         let divided = channels.iter().any(|channels| !channels.is_multiple_of(set.lanes()));
-        Ok(Plan {
+        Ok(CpuPlan {
             table,
             geometry,
             set,
@@ -123,11 +123,6 @@ impl Plan {
 
     /// The taps.
     pub fn table(&self) -> &TapTable {
-        &self.table
-    }
-
-    /// The same, to be shared with other plans.
-    pub(super) fn shared_table(&self) -> &Arc<TapTable> {
         &self.table
     }
 
@@ -199,8 +194,8 @@ impl Plan {
             let [blocks, loose] = UnfilledPlanes::divide(y, self.out_len(), &vectors.loose);
             let filled = if vectors.loose.contains(&true) {
                 let merged = self.merged(weights, residual);
-                match &vectors.strips {
-                    Some(strips) => strips.forward(x, &merged, bias, loose)?,
+                match &vectors.bands {
+                    Some(bands) => bands.forward(x, &merged, bias, loose)?,
                     None => self.planes().forward(x, &merged, bias, loose),
                 }
             } else {
@@ -211,7 +206,7 @@ impl Plan {
         Ok(vec(y))
     }
 
-    /// [`Plan::forward`] for feature maps in half precision: sums and weights are f32.
+    /// [`CpuPlan::forward`] for feature maps in half precision: sums and weights are f32.
     ///
     /// # Errors
     /// If a length does not fit the table.
@@ -226,8 +221,8 @@ impl Plan {
         self.check_weights(weights.len(), Some(bias.len()))?;
         let lanes = self.half.get_or_init(|| {
             let (set, geometry) = (self.set, self.geometry.without_idle_strides());
-            let division = Division::new(&self.table, &geometry, set.lanes(), Alone::Never);
-            Lanes::new(set, self.table.clone(), geometry, division.bundles)
+            let division = Division::new(&self.table, block_costs(set, &geometry), Alone::Never);
+            LanesEngine::new(set, self.table.clone(), geometry, division.bundles)
         });
         try_results(self.values(images, self.out_len())?, |y| {
             let [all, _] = UnfilledPlanes::divide(y, self.out_len(), &self.none);
@@ -235,7 +230,7 @@ impl Plan {
         })
     }
 
-    /// The gradients of [`Plan::forward`] that are wanted (of the input, the weights, the bias), given `dy` of shape
+    /// The gradients of [`CpuPlan::forward`] that are wanted (of the input, the weights, the bias), given `dy` of shape
     /// (N, C, P, Q).
     ///
     /// # Errors
@@ -292,7 +287,7 @@ impl Plan {
         residual: bool,
         wanted: [bool; 3],
     ) -> Result<Gradients<f32>> {
-        let Vectors { lanes, strips, loose } = self.vectors(x.len() / (self.table.channels() * self.in_len()));
+        let Vectors { lanes, bands, loose } = self.vectors(x.len() / (self.table.channels() * self.in_len()));
         let some_loose = loose.contains(&true);
         let mut dw = wanted[1].then(|| vec![0.0; w.len()]);
         let mut db = wanted[2].then(|| match some_loose || !wanted[1] {
@@ -300,8 +295,8 @@ impl Plan {
             false => vec![0.0; self.table.channels()],
         });
         if let Some(dw) = dw.as_mut().filter(|_| some_loose) {
-            let sums = match strips {
-                Some(strips) => strips.weight_grad(x, dy)?,
+            let sums = match bands {
+                Some(bands) => bands.weight_grad(x, dy)?,
                 None => self.planes().weight_grad(x, dy, loose),
             };
             self.spread_all(&sums, dw);
@@ -319,8 +314,8 @@ impl Plan {
                 let [of_blocks, of_loose] = UnfilledPlanes::divide(dx, self.in_len(), loose);
                 let filled = if some_loose {
                     let merged = self.merged(w, residual);
-                    match strips {
-                        Some(strips) => strips.input_grad(dy, &merged, of_loose)?,
+                    match bands {
+                        Some(bands) => bands.input_grad(dy, &merged, of_loose)?,
                         None => self.planes().input_grad(dy, &merged, of_loose),
                     }
                 } else {
@@ -402,4 +397,9 @@ impl Plan {
             _ => Ok(()),
         }
     }
+}
+
+/// What a channel block takes by the engine with one lane per channel.
+fn block_costs(set: Supported, geometry: &Geometry) -> BlockCosts<'_> {
+    BlockCosts { geometry, lanes: set.lanes(), sums: time_of_sums }
 }

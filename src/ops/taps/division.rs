@@ -7,7 +7,6 @@
 //! have the fastest loops.
 
 use super::bundle::Bundle;
-use super::lanes::Outline;
 use super::{Geometry, Tap, TapTable};
 use std::collections::HashMap;
 
@@ -16,10 +15,10 @@ use std::collections::HashMap;
 const TRANSPOSED: f64 = 5.0;
 /// of moving the lanes of a vector of pixels,
 const MOVED: f64 = 2.0;
-/// of a tap of a plane in strips, beside its multiply-adds,
-const STRIPS_TAP: f64 = 10.0;
-/// and of a plane in strips, beside all of these.
-const STRIPS_PLANE: f64 = 500.0;
+/// of a tap of a plane in bands, beside its multiply-adds,
+const BAND_TAP: f64 = 10.0;
+/// and of a plane in bands, beside all of these.
+const BAND_PLANE: f64 = 500.0;
 
 /// The sums of a block of different channels take so many times as long as those of equal channels with the union of their
 /// taps: taps have fewer neighbors to share loads with, weights are gathered one by one, and each such block has a plan of
@@ -37,12 +36,22 @@ const MOST_CANDIDATES: usize = 512;
 /// What computes a channel that shares a block with no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alone {
-    /// The engine with one lane per strip of the plane, in vectors that so many images share.
-    Strips { shared: usize },
+    /// The engine with one lane per band of the plane, in vectors that so many images share.
+    Bands { shared: usize },
     /// The engine with one plane at a time.
     Planes,
     /// Nothing: every channel is in a block.
     Never,
+}
+
+/// What a block of channels takes, as the engine that computes it estimates.
+#[derive(Clone, Copy)]
+pub(super) struct BlockCosts<'a> {
+    pub geometry: &'a Geometry,
+    /// Channels of a block.
+    pub lanes: usize,
+    /// Time of the sums of a block with some taps, in multiply-adds of a vector.
+    pub sums: fn(&[Tap], &Geometry) -> f64,
 }
 
 /// The channels of a table, divided among blocks; the others are alone.
@@ -55,7 +64,8 @@ pub(super) struct Division {
 
 impl Division {
     /// Divides the channels for vectors of `lanes` values.
-    pub fn new(table: &TapTable, geometry: &Geometry, lanes: usize, alone: Alone) -> Self {
+    pub fn new(table: &TapTable, block: BlockCosts, alone: Alone) -> Self {
+        let BlockCosts { geometry, lanes, .. } = block;
         let mut channels = vec![Vec::new(); table.groups().len()];
         for (channel, &group) in table.group_of_channel().iter().enumerate() {
             channels[group].push(channel);
@@ -71,7 +81,7 @@ impl Division {
         }
         let mut division = Division { bundles, alone: vec![false; table.channels()] };
         if !rest.is_empty() {
-            Pool::new(table, Costs { geometry, lanes, alone }, rest).divide(&mut division);
+            Pool::new(table, Costs { block, geometry, lanes, alone }, rest).divide(&mut division);
         }
         division
     }
@@ -79,6 +89,7 @@ impl Division {
 
 /// Estimated times.
 struct Costs<'a> {
+    block: BlockCosts<'a>,
     geometry: &'a Geometry,
     lanes: usize,
     alone: Alone,
@@ -96,8 +107,7 @@ impl Costs<'_> {
 
     /// A block with these taps, whose sums take `factor` times as long as those of equal channels.
     fn block(&self, taps: &[Tap], factor: f64) -> f64 {
-        let numbered: Vec<_> = taps.iter().copied().zip(0..).collect();
-        self.transposed() + factor * Outline::forward(&numbered, self.geometry).time()
+        self.transposed() + factor * (self.block.sums)(taps, self.geometry)
     }
 
     /// Columns of outputs that a tap computes.
@@ -118,22 +128,22 @@ impl Costs<'_> {
             Alone::Never => f64::INFINITY,
             // Its scaled additions read and write the outputs for each tap.
             Alone::Planes => (taps.iter().map(|&tap| self.tap(tap)).sum::<f64>() + self.transposed()) / 4.0,
-            Alone::Strips { shared } => {
+            Alone::Bands { shared } => {
                 let Geometry { input, output, .. } = *self.geometry;
                 let reading = taps.iter().filter(|&&tap| self.cols(tap) > 0);
-                let strips = self.lanes / shared;
-                let rows = output.0.div_ceil(strips);
+                let bands = self.lanes / shared;
+                let rows = output.0.div_ceil(bands);
                 let dh = || reading.clone().map(|tap| tap.dh);
                 let span = dh().max().unwrap_or(0) - dh().min().unwrap_or(0);
                 let transposed = rows * (input.1 + output.1);
-                let moved = if strips == 1 { 0 } else { span as usize * input.1 };
+                let moved = if bands == 1 { 0 } else { span as usize * input.1 };
                 let sum = |&tap: &Tap| {
                     let (first, end) = self.geometry.valid(tap).rows;
-                    let rows = if strips == 1 { end - first } else { rows };
-                    (rows * self.cols(tap)) as f64 + STRIPS_TAP
+                    let rows = if bands == 1 { end - first } else { rows };
+                    (rows * self.cols(tap)) as f64 + BAND_TAP
                 };
                 let sums: f64 = reading.clone().map(sum).sum();
-                let vector = sums + TRANSPOSED * transposed as f64 + MOVED * moved as f64 + STRIPS_PLANE;
+                let vector = sums + TRANSPOSED * transposed as f64 + MOVED * moved as f64 + BAND_PLANE;
                 vector / shared as f64
             }
         }
@@ -255,6 +265,7 @@ impl<'a> Pool<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::taps::lanes::time_of_sums;
     use std::collections::HashSet;
 
     fn square(side: usize) -> Geometry {
@@ -280,7 +291,7 @@ mod tests {
 
     fn divide(lists: &[Vec<Tap>], geometry: &Geometry, alone: Alone) -> crate::Result<Division> {
         let table = TapTable::ragged(lists)?;
-        let division = Division::new(&table, geometry, 16, alone);
+        let division = Division::new(&table, BlockCosts { geometry, lanes: 16, sums: time_of_sums }, alone);
         check(&table, &division);
         Ok(division)
     }
@@ -288,7 +299,7 @@ mod tests {
     #[test]
     fn channels_with_the_same_taps_share_blocks() -> crate::Result<()> {
         let lists: Vec<_> = (0..64).map(|channel| row(channel % 2, 7)).collect();
-        let division = divide(&lists, &square(28), Alone::Strips { shared: 1 })?;
+        let division = divide(&lists, &square(28), Alone::Bands { shared: 1 })?;
         assert_eq!(division.bundles.iter().map(|bundle| bundle.channels.len()).collect::<Vec<_>>(), [32, 32]);
         Ok(())
     }
@@ -300,7 +311,7 @@ mod tests {
         let mut lists: Vec<_> = (0..15).map(|i| [&column[..i], &column[i + 1..]].concat()).collect();
         let far = |dh: i32| row(dh, 9).into_iter().map(|tap| Tap { dw: tap.dw + 8, ..tap });
         lists.push((9..12).flat_map(far).collect());
-        let division = divide(&lists, &square(28), Alone::Strips { shared: 1 })?;
+        let division = divide(&lists, &square(28), Alone::Bands { shared: 1 })?;
         assert_eq!(division.bundles, [Bundle { taps: column, channels: (0..15).collect() }]);
         assert!(division.alone[15]);
         Ok(())
@@ -312,15 +323,15 @@ mod tests {
         let complete: Vec<Tap> = (-4..=4).flat_map(|dh| row(dh, 9)).collect();
         let half = |i: usize| (0..81).filter(move |place| (place * (2 * i + 1)) % 81 < 40);
         let lists: Vec<Vec<Tap>> = (0..16).map(|i| half(i).map(|place| complete[place]).collect()).collect();
-        assert!(!divide(&lists, &square(14), Alone::Strips { shared: 1 })?.alone.contains(&true));
-        assert!(!divide(&lists, &square(14), Alone::Strips { shared: 16 })?.alone.contains(&false));
+        assert!(!divide(&lists, &square(14), Alone::Bands { shared: 1 })?.alone.contains(&true));
+        assert!(!divide(&lists, &square(14), Alone::Bands { shared: 16 })?.alone.contains(&false));
         Ok(())
     }
 
     #[test]
     fn channels_with_nothing_in_common_are_alone() -> crate::Result<()> {
         let lists: Vec<_> = (0..16).map(|i| row(3 * i - 24, 9)).collect();
-        assert!(divide(&lists, &square(56), Alone::Strips { shared: 1 })?.bundles.is_empty());
+        assert!(divide(&lists, &square(56), Alone::Bands { shared: 1 })?.bundles.is_empty());
         assert_eq!(divide(&lists, &square(56), Alone::Never)?.bundles.len(), 1);
         Ok(())
     }
@@ -330,7 +341,7 @@ mod tests {
         let complete: Vec<Tap> = (-15..=15).flat_map(|dh| row(dh, 31)).collect();
         let without = |i: usize| complete.iter().copied().enumerate().filter(move |(place, _)| place % 32 != i);
         let lists: Vec<Vec<Tap>> = (0..32).map(|i| without(i).map(|(_, tap)| tap).collect()).collect();
-        let division = divide(&lists, &square(14), Alone::Strips { shared: 1 })?;
+        let division = divide(&lists, &square(14), Alone::Bands { shared: 1 })?;
         assert!(!division.alone.contains(&true));
         assert!(division.bundles.iter().all(|bundle| bundle.taps.len() == 31 * 31), "{:?}", division.bundles);
         Ok(())

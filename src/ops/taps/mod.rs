@@ -19,15 +19,15 @@ mod gradients;
 mod lanes;
 mod op;
 mod output;
-mod plan;
 mod planes;
+mod plans;
 #[cfg(test)]
 mod tests;
 
 pub use gradients::{TapGradients, Wanted};
 pub use lanes::InstructionSet;
 pub use op::TapConv;
-pub use plan::{TapPlan, TapPlans};
+pub use plans::{TapPlan, TapPlans};
 
 use crate::{Error, Result};
 use std::collections::{HashMap, HashSet};

@@ -34,7 +34,7 @@ impl TapConv {
     /// # Errors
     /// If `residual` is asked for with a stride.
     pub fn with_plan(plan: Arc<TapPlan>, residual: bool) -> Result<Self> {
-        check(plan.cpu.geometry(), residual)?;
+        check(plan.geometry(), residual)?;
         Ok(TapConv { plan, residual })
     }
 

@@ -1,7 +1,7 @@
 //! Every engine on small planes against the definition of a tap table, without candle: little enough for an interpreter
 //! that checks every access to memory.
 
-use super::cpu::{Gradients, Plan};
+use super::cpu::{CpuPlan, Gradients};
 use super::{Geometry, InstructionSet, Tap, TapTable};
 use crate::Result;
 use crate::ops::storage::Element;
@@ -69,7 +69,7 @@ impl Case {
         let (w, b): (Vec<T>, Vec<T>) =
             (values(self.channels.len() * self.weights(), 3), values(self.channels.len(), 4));
         let expected = self.expected([&in_f64(&x), &in_f64(&w), &in_f64(&b), &in_f64(&dy)]);
-        let plan = Plan::with_instructions(Arc::new(TapTable::from_offsets(&self.channels)?), self.geometry, set)?;
+        let plan = CpuPlan::with_instructions(Arc::new(TapTable::from_offsets(&self.channels)?), self.geometry, set)?;
         let y = plan.forward(&x, &w, &b, self.residual)?;
         let Gradients { input, weight, bias } = plan.gradients([&x, &w, &dy], self.residual, [true; 3])?;
         let computed = [Some(y), input, weight, bias].map(|values| in_f64(&values.unwrap_or_default()));
@@ -135,7 +135,7 @@ fn channels_with_taps_of_their_own() -> Result<()> {
 #[test]
 fn half_precision() -> Result<()> {
     let case = Case::same(1, (0..9).map(|c| if c < 8 { rectangle(3, 3) } else { scattered(c) }).collect(), (4, 9));
-    let plan = Plan::new(Arc::new(TapTable::from_offsets(&case.channels)?), case.geometry)?;
+    let plan = CpuPlan::new(Arc::new(TapTable::from_offsets(&case.channels)?), case.geometry)?;
     let (x, w, b): (Vec<f32>, Vec<f32>, Vec<f32>) = (values(9 * 36, 1), values(81, 2), values(9, 3));
     let x = x.into_iter().map(f16::from_f32).collect::<Vec<_>>();
     let exact = in_f64(&plan.forward(&x.iter().map(|x| x.to_f32()).collect::<Vec<_>>(), &w, &b, false)?);
@@ -153,7 +153,7 @@ fn half_precision() -> Result<()> {
 fn wrong_sizes_are_refused() -> Result<()> {
     let table = Arc::new(TapTable::shared(3, &rectangle(3, 3))?);
     let geometry = Geometry { input: (4, 5), output: (4, 5), stride: (1, 1) };
-    let plan = Plan::new(table.clone(), geometry)?;
+    let plan = CpuPlan::new(table.clone(), geometry)?;
     let (x, w, b) = (vec![0f32; 120], vec![0f32; 27], vec![0f32; 3]);
     let refused = |name: &str, result: Result<Vec<f32>>| {
         assert!(result.is_err_and(|error| error.to_string().starts_with(name)), "{name}");
@@ -180,7 +180,7 @@ fn wrong_sizes_are_refused() -> Result<()> {
     for change in changed {
         let mut wrong = geometry;
         change(&mut wrong);
-        assert!(Plan::new(table.clone(), wrong).is_err(), "{wrong:?}");
+        assert!(CpuPlan::new(table.clone(), wrong).is_err(), "{wrong:?}");
     }
     Ok(())
 }

@@ -8,32 +8,32 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
-/// Identity of whoever laid out a thread's buffers; margins are zeroed when it changes.
+/// Identity of whoever laid out a thread's buffers; halos are zeroed when it changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Owner(u64);
+pub(super) struct BufferOwner(u64);
 
-impl Owner {
+impl BufferOwner {
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Owner(NEXT.fetch_add(1, Ordering::Relaxed))
+        BufferOwner(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
 
 #[derive(Default)]
 struct Buffer {
-    owner: Option<Owner>,
+    owner: Option<BufferOwner>,
     lines: Vec<Line>,
 }
 
 thread_local! {
     static BUFFERS: RefCell<[Buffer; 4]> = RefCell::new(Default::default());
     /// Without owners.
-    static ROOM: RefCell<[Vec<Line>; 4]> = RefCell::new(Default::default());
+    static SCRATCH: RefCell<[Vec<Line>; 4]> = RefCell::new(Default::default());
 }
 
 /// Calls `f` with other four buffers of at least `floats` values, aligned to 64 bytes and with any values in them.
-pub(super) fn with_room(floats: [usize; 4], f: impl FnOnce([*mut f32; 4])) {
-    ROOM.with_borrow_mut(|buffers| {
+pub(super) fn with_scratch(floats: [usize; 4], f: impl FnOnce([*mut f32; 4])) {
+    SCRATCH.with_borrow_mut(|buffers| {
         for (buffer, floats) in buffers.iter_mut().zip(floats) {
             let lines = floats.div_ceil(16);
             if buffer.len() < lines {
@@ -46,7 +46,7 @@ pub(super) fn with_room(floats: [usize; 4], f: impl FnOnce([*mut f32; 4])) {
 
 /// Calls `f` with four buffers of at least `floats` values, aligned to 64 bytes. A buffer is zero when its owner first
 /// sees it on this thread, and afterwards as the owner left it.
-pub(super) fn with_buffers(owner: Owner, floats: [usize; 4], f: impl FnOnce([*mut f32; 4])) {
+pub(super) fn with_buffers(owner: BufferOwner, floats: [usize; 4], f: impl FnOnce([*mut f32; 4])) {
     BUFFERS.with_borrow_mut(|buffers| {
         let mut wanted = floats.into_iter();
         let pointers = buffers.each_mut().map(|buffer| {

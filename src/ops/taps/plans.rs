@@ -1,7 +1,8 @@
-//! The plans of a convolution, for the CPU and for GPUs: made once per table and shape, each without the other.
+//! The plans of a convolution for each device, and those of a layer for each shape that it has seen.
 
+use super::cpu::CpuPlan;
 use super::gpu::GpuPlans;
-use super::{Geometry, TapTable, cpu};
+use super::{Geometry, InstructionSet, TapTable};
 use crate::Result;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,27 +10,40 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Geometries that one layer keeps plans of: training, evaluation and analyses use a few.
 const MOST_PLANS: usize = 16;
 
-/// A tap table with one geometry, and how that is computed on every device.
+/// A tap table with one geometry, and the decisions for it on every device.
 #[derive(Debug)]
 pub struct TapPlan {
-    pub(super) cpu: cpu::Plan,
+    pub(super) cpu: CpuPlan,
     pub(super) gpu: GpuPlans,
 }
 
 impl TapPlan {
-    /// The plans for this machine.
+    /// The plan for the widest vectors of this machine.
     ///
     /// # Errors
-    /// As [`cpu::Plan::new`].
+    /// As [`CpuPlan::new`].
     pub fn new(table: Arc<TapTable>, geometry: Geometry) -> Result<Self> {
-        Ok(cpu::Plan::new(table, geometry)?.into())
+        Self::with_instructions(table, geometry, InstructionSet::best())
     }
-}
 
-impl From<cpu::Plan> for TapPlan {
-    fn from(cpu: cpu::Plan) -> Self {
-        let gpu = GpuPlans::new(cpu.shared_table().clone(), *cpu.geometry());
-        TapPlan { cpu, gpu }
+    /// The plan for a given instruction set of the CPU. One that this machine does not have is replaced by the best that
+    /// it has.
+    ///
+    /// # Errors
+    /// As [`CpuPlan::new`].
+    pub fn with_instructions(table: Arc<TapTable>, geometry: Geometry, set: InstructionSet) -> Result<Self> {
+        let cpu = CpuPlan::with_instructions(table.clone(), geometry, set)?;
+        Ok(TapPlan { cpu, gpu: GpuPlans::new(table, geometry) })
+    }
+
+    /// The taps.
+    pub fn table(&self) -> &TapTable {
+        self.cpu.table()
+    }
+
+    /// The sizes.
+    pub fn geometry(&self) -> &Geometry {
+        self.cpu.geometry()
     }
 }
 
