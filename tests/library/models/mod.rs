@@ -13,6 +13,7 @@ mod values;
 use crate::common::{random, values};
 use kernelscope::nn::{BuildOptions, FeatureShape, Mode, Params, Pass, Trace};
 use kernelscope::weights::Checkpoint;
+use kernelscope::zoo::convmixer::ConvMixerConfig;
 use kernelscope::zoo::mobilenet_v2::MobileNetV2Config;
 use kernelscope::zoo::{ModelConfig, ModelSpec, Network};
 use std::collections::{BTreeMap, BTreeSet};

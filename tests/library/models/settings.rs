@@ -2,7 +2,7 @@
 
 use super::{build, refused, spec};
 use kernelscope::nn::BuildOptions;
-use kernelscope::zoo::{ModelSpec, Network, registry};
+use kernelscope::zoo::{ModelSpec, registry};
 
 #[test]
 fn wrong_settings_are_named() {

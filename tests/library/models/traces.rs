@@ -4,7 +4,6 @@ use super::{build, check_trace, outline, refused, small};
 use crate::common::random;
 use candle_core::{DType, Device, Tensor};
 use kernelscope::nn::{BuildOptions, Mode, Pass};
-use kernelscope::zoo::convmixer::ConvMixerConfig;
 use kernelscope::zoo::registry;
 
 #[test]
