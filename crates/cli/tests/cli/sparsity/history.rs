@@ -1,10 +1,10 @@
 //! The masks over training, and figures of them and of reports.
 
 use super::{Desk, Shiftwise, bits, json, pruned, refused};
+use kernelscope::Result;
 use kernelscope::analysis::report::SparsityReport;
 use kernelscope::analysis::sparsity::{sparsity, stage_means};
 use kernelscope::weights::{self, TensorMap};
-use kernelscope::Result;
 use kernelscope_lab::plot::{self, DensityBars, GroupMaps, KeptGroupHistograms, MaskCurves, TapShares};
 use kernelscope_lab::run::read_mask_history;
 

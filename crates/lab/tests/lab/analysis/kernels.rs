@@ -1,16 +1,14 @@
 //! Kernels and their orientations in real networks.
 
 use super::frozen;
-use crate::common::values;
 use kernelscope::analysis::kernels::kernel_layers;
 use kernelscope::analysis::orientation::orientations;
 use kernelscope::analysis::report::{KernelLayer, KernelShape};
 use kernelscope::ops::oriented1d::{channel_angles, tap_offsets};
-use kernelscope::weights;
 use kernelscope_lab::report::{kernel_grid, oriented_taps};
 use std::f32::consts::FRAC_PI_4;
 
-fn layers_of(name: &str, overrides: &[&str]) -> Vec<KernelLayer> {
+pub(super) fn layers_of(name: &str, overrides: &[&str]) -> Vec<KernelLayer> {
     kernel_layers(&frozen(name, overrides).params().tensors()).unwrap()
 }
 

@@ -27,7 +27,7 @@ fn the_sixteen_categories_are_the_published_ones() {
 }
 
 /// The reference case: logits, and the answers they give.
-fn reference_answers() -> (Categories, Vec<Vec<f32>>, Vec<Answer>) {
+pub(super) fn reference_answers() -> (Categories, Vec<Vec<f32>>, Vec<Answer>) {
     let golden = golden("replk/shape_bias.json");
     let case = &golden["cases"][0];
     let categories = Categories::imagenet16();

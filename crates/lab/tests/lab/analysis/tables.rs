@@ -1,7 +1,8 @@
 //! Costs, and the tables of every analysis.
 
+use super::kernels::layers_of;
+use super::shape_bias::reference_answers;
 use super::{frozen, network};
-use crate::common::values;
 use kernelscope::analysis::cost::costs;
 use kernelscope::analysis::orientation::orientations;
 use kernelscope::analysis::shape_bias::shape_bias;
