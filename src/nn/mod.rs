@@ -4,6 +4,7 @@
 //! checkpoint. So constructors always see final values (the angles of an oriented layer decide its taps), and what a
 //! checkpoint lacks, or has too much, is reported once, at the end, with all names.
 
+mod builder;
 mod candle;
 mod dense;
 mod init;
@@ -16,11 +17,12 @@ mod taplist;
 mod trace;
 
 pub use self::candle::depthwise_conv2d;
+pub use builder::{BuildOptions, Builder, Scope};
 pub use dense::DenseConv;
 pub use init::Init;
 pub use layers::{DepthwiseConv, Linear, OrientedConv, PatchConv, Pointwise};
 pub use norms::{BatchNorm, LayerNorm, ResponseNorm};
-pub use params::{BuildOptions, Builder, Kind, Param, Params, Scope};
+pub use params::{Kind, Param, Params};
 pub use reparam::FoldedConv;
 pub use residual::{DropPath, LayerScale};
 pub use taplist::TapListConv;

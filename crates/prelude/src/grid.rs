@@ -2,7 +2,7 @@
 
 use crate::interrupt;
 use crate::run::{Run, open_run};
-use crate::show::tables::{Table, bar, duration, grouped};
+use crate::show::tables::{bar, duration, summary_table};
 use crate::show::{Live, Show, Shown, beside};
 use crate::training::training;
 use kernelscope::{Error, Result};
@@ -213,31 +213,6 @@ impl State {
         }
         Shown::html(html.into_string(), plain)
     }
-}
-
-/// Accuracies of the variants, with spread and difference to the baseline.
-pub(crate) fn summary_table(title: &str, summaries: &[Summary]) -> Table {
-    let mut table =
-        Table::new(title, &["variant", "runs", "accuracy / %", "difference / points", "parameters", "M multiply-adds"]);
-    table.rows = summaries
-        .iter()
-        .map(|s| {
-            let n = s.accuracy.map_or(0, |a| a.n);
-            let number = |value: f64| format!("{:.1}", 100.0 * value);
-            let spread =
-                |mean: String, std: Option<f64>| std.map_or(mean.clone(), |std| format!("{mean} ± {}", number(std)));
-            vec![
-                s.variant.clone(),
-                if s.missing == 0 { n.to_string() } else { format!("{n} of {}", n + s.missing) },
-                s.accuracy.map_or("–".into(), |a| spread(number(a.mean), a.std)),
-                s.difference
-                    .map_or("–".into(), |d| spread(format!("{:+.1}", 100.0 * d.mean).replace('-', "−"), d.margin)),
-                grouped(s.parameters as u64),
-                format!("{:.2}", s.macs as f64 / 1e6),
-            ]
-        })
-        .collect();
-    table
 }
 
 /// Follows the runs.

@@ -11,7 +11,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use super::transforms::soft_targets;
-use super::{Dataset, MixConfig, Transform, mix_batch};
+use super::{BatchShape, Dataset, MixConfig, Transform, mix_batch};
 use crate::{Error, Result};
 use kernelscope::rng::stream;
 
@@ -166,7 +166,8 @@ impl Plan {
         let targets = match mix {
             Some(mix) => {
                 let mut rng = stream(config.seed, &[MIX, self.epoch, number as u64]);
-                mix_batch(&mut images, (n, 3, size, size), &labels, classes, mix, &mut rng)?
+                let shape = BatchShape { n, channels: 3, height: size, width: size };
+                mix_batch(&mut images, shape, &labels, classes, mix, &mut rng)?
             }
             None => soft_targets(&labels, classes, 1.0, 0.0),
         };

@@ -37,7 +37,8 @@ pub use raster::{Filter, Image};
 pub use shapes_textures::{Cue, ShapesTextures, ShapesTexturesConfig};
 pub use stimuli::{Stimulus, stimuli, texture_of_file_name};
 pub use transforms::{
-    Augment, ColorJitter, EvalTransform, MixConfig, Normalize, RandAugment, TrainTransform, Transform, mix_batch,
+    Augment, BatchShape, ColorJitter, EvalTransform, MixConfig, Normalize, RandAugment, TrainTransform, Transform,
+    mix_batch,
 };
 
 use crate::{Error, Result};

@@ -1,6 +1,7 @@
 //! Tables: as HTML in the colors of the page around, and as text.
 
 use super::Shown;
+use kernelscope_lab::ablate::Summary;
 use maud::{Markup, html};
 
 /// A table; the first column is text, the others are numbers or short texts, set to the right.
@@ -128,6 +129,31 @@ pub(crate) fn duration(seconds: f64) -> String {
         whole @ 60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
         whole => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
     }
+}
+
+/// Accuracies of the variants, with spread and difference to the baseline.
+pub(crate) fn summary_table(title: &str, summaries: &[Summary]) -> Table {
+    let mut table =
+        Table::new(title, &["variant", "runs", "accuracy / %", "difference / points", "parameters", "M multiply-adds"]);
+    table.rows = summaries
+        .iter()
+        .map(|s| {
+            let n = s.accuracy.map_or(0, |a| a.n);
+            let number = |value: f64| format!("{:.1}", 100.0 * value);
+            let spread =
+                |mean: String, std: Option<f64>| std.map_or(mean.clone(), |std| format!("{mean} ± {}", number(std)));
+            vec![
+                s.variant.clone(),
+                if s.missing == 0 { n.to_string() } else { format!("{n} of {}", n + s.missing) },
+                s.accuracy.map_or("–".into(), |a| spread(number(a.mean), a.std)),
+                s.difference
+                    .map_or("–".into(), |d| spread(format!("{:+.1}", 100.0 * d.mean).replace('-', "−"), d.margin)),
+                grouped(s.parameters as u64),
+                format!("{:.2}", s.macs as f64 / 1e6),
+            ]
+        })
+        .collect();
+    table
 }
 
 #[cfg(test)]

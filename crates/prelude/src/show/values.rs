@@ -1,6 +1,6 @@
 //! Tensors, networks and their costs.
 
-use super::tables::{Table, grouped, percent};
+use super::tables::{Table, grouped, percent, summary_table};
 use super::{Show, Shown};
 use candle_core::{DType, Tensor, Var};
 use kernelscope::analysis::cost::{CostReport, costs};
@@ -159,7 +159,7 @@ impl Show for EpochReport {
 
 impl Show for Vec<Summary> {
     fn shown(&self) -> Shown {
-        super::super::grid::summary_table("", self).shown()
+        summary_table("", self).shown()
     }
 }
 

@@ -79,27 +79,41 @@ enum Kind {
     Cutmix,
 }
 
+/// The shape of a batch of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchShape {
+    /// Number of images.
+    pub n: usize,
+    /// Channels of an image.
+    pub channels: usize,
+    /// Rows of an image.
+    pub height: usize,
+    /// Columns of an image.
+    pub width: usize,
+}
+
 /// Mixes a batch in place and returns its soft targets, `n` rows of `classes` values that each sum to 1.
 ///
 /// As in timm's batch mode, one share is drawn for the whole batch and the partner of image `i` is image `n - 1 - i`.
 /// Cutmix pastes a rectangle of the partner; its share is corrected to the area that the rectangle really covers.
 ///
-/// `images` has the shape `shape` = (n, 3, height, width); there is one label, below `classes`, per image.
+/// There is one label, below `classes`, per image.
 ///
 /// # Errors
 /// If the batch and its labels do not fit each other.
 pub fn mix_batch(
     images: &mut [f32],
-    shape: (usize, usize, usize, usize),
+    shape: BatchShape,
     labels: &[usize],
     classes: usize,
     config: &MixConfig,
     rng: &mut ChaCha8Rng,
 ) -> Result<Vec<f32>> {
-    let (n, channels, height, width) = shape;
+    let BatchShape { n, channels, height, width } = shape;
     config.check()?;
     if images.len() != n * channels * height * width || labels.len() != n {
-        let given = format!("{} values and {} labels for {shape:?}", images.len(), labels.len());
+        let given =
+            format!("{} values and {} labels for {:?}", images.len(), labels.len(), (n, channels, height, width));
         return Err(Error::argument("batch", given, "n * channels * height * width values and n labels"));
     }
     if let Some(label) = labels.iter().find(|&&label| label >= classes) {
@@ -193,7 +207,7 @@ mod tests {
     use super::*;
     use kernelscope::rng::stream;
 
-    const SHAPE: (usize, usize, usize, usize) = (5, 3, 12, 16);
+    const SHAPE: BatchShape = BatchShape { n: 5, channels: 3, height: 12, width: 16 };
     const LABELS: [usize; 5] = [0, 1, 2, 3, 3];
 
     /// Image `i` holds the value `i` everywhere.
@@ -292,6 +306,7 @@ mod tests {
         assert!(MixConfig { mixup: -1.0, ..config }.check().is_err());
         assert!(MixConfig { smoothing: 1.0, ..config }.check().is_err());
         assert!(MixConfig { prob: f64::NAN, ..config }.check().is_err());
-        assert!(mix_batch(&mut [], (0, 3, 4, 4), &[], 4, &MixConfig::imagenet(), &mut rng).unwrap().is_empty());
+        let empty = BatchShape { n: 0, ..SHAPE };
+        assert!(mix_batch(&mut [], empty, &[], 4, &MixConfig::imagenet(), &mut rng).unwrap().is_empty());
     }
 }

@@ -13,7 +13,7 @@ mod random;
 pub use augment::{Augment, ColorJitter, TrainTransform};
 pub use eval::EvalTransform;
 pub(super) use mix::soft_targets;
-pub use mix::{MixConfig, mix_batch};
+pub use mix::{BatchShape, MixConfig, mix_batch};
 pub use normalize::Normalize;
 pub use rand_augment::RandAugment;
 
