@@ -1,6 +1,6 @@
 //! `kernelscope bench`.
 
-use super::output::{bar, note, print_json, say, table};
+use super::output::{bar, digits, note, number, print_json, say, table};
 use clap::{Subcommand, ValueEnum};
 use indicatif::ProgressBar;
 use kernelscope::{Error, Result};
@@ -393,25 +393,11 @@ fn megabytes(bytes: u64) -> f64 {
     1e-6 * bytes as f64
 }
 
-/// A measured number with three or more digits.
-fn digits(value: f64) -> String {
-    match value.abs() {
-        large if large >= 100.0 => format!("{value:.0}"),
-        medium if medium >= 10.0 => format!("{value:.1}"),
-        small if small >= 0.1 => format!("{value:.2}"),
-        _ => format!("{value:.4}"),
-    }
-}
-
-fn number(value: Option<f64>) -> String {
-    value.map_or("–".to_string(), digits)
-}
-
 /// The command as it was typed, as far as that can be told.
 fn command_line() -> String {
     let quote = |arg: String| if arg.contains(char::is_whitespace) { format!("'{arg}'") } else { arg };
     let arguments = std::env::args_os().skip(1).map(|arg| quote(arg.to_string_lossy().into_owned()));
-    ["kernelscope".to_string()].into_iter().chain(arguments).collect::<Vec<_>>().join(" ")
+    std::iter::once("kernelscope".to_string()).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
 /// Progress: a bar on a terminal, a line per measurement elsewhere.
@@ -436,16 +422,5 @@ impl Shown {
 
     fn finish(&self) {
         self.bar.finish_and_clear();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_have_three_digits() {
-        assert_eq!([1234.5, 56.78, 9.876, 0.1234, 0.012_34].map(digits), ["1234", "56.8", "9.88", "0.12", "0.0123"]);
-        assert_eq!((number(None), number(Some(10.0))), ("–".to_string(), "10.0".to_string()));
     }
 }

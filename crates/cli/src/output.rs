@@ -63,6 +63,21 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
     say(text)
 }
 
+/// A measured number with three or more digits.
+pub fn digits(value: f64) -> String {
+    match value.abs() {
+        large if large >= 100.0 => format!("{value:.0}"),
+        medium if medium >= 10.0 => format!("{value:.1}"),
+        small if small >= 0.1 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
+/// The same of a number that may be missing.
+pub fn number(value: Option<f64>) -> String {
+    value.map_or("–".to_string(), digits)
+}
+
 /// Time between the lines of [`Progress`].
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -209,6 +224,12 @@ pub fn grouped(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_have_three_digits() {
+        assert_eq!([1234.5, 56.78, 9.876, 0.1234, 0.012_34].map(digits), ["1234", "56.8", "9.88", "0.12", "0.0123"]);
+        assert_eq!((number(None), number(Some(10.0))), ("–".to_string(), "10.0".to_string()));
+    }
 
     #[test]
     fn without_a_terminal_a_line_tells_the_progress_now_and_then() {
