@@ -238,7 +238,7 @@ mod tests {
         assert!(tree.check(&address).is_ok() && tree.check(&address.with_channel(0)).is_ok());
         let channels = leaf.output.unwrap().channels;
         let message = tree.check(&address.with_channel(channels)).unwrap_err().to_string();
-        assert!(message.contains(&format!("below {channels}")), "{message}");
+        assert!(message.contains(&format!("less than {channels}")), "{message}");
         let message = tree.check(&Address::layer("stages.0.99")).unwrap_err().to_string();
         assert!(message.contains("in stages.0: 0"), "{message}");
         for wrong in ["", ":3", "a..b", "a:b", "a: 3 4", "a b", "a:-1"] {

@@ -144,7 +144,7 @@ impl From<VarBuilder<'static>> for Scope {
     /// use kernelscope::ops::depthwise2d::Options;
     /// let vars = VarMap::new();
     /// let scope = Scope::from(VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu));
-    /// let conv = DepthwiseConv::new(&scope.child("conv"), 4, true, Options::same(7)?)?;
+    /// let conv = DepthwiseConv::new(&scope.child("conv"), 4, true, Options::same(7, 7))?;
     /// let y = Module::forward(&conv, &Tensor::ones((1, 4, 9, 9), DType::F32, &Device::Cpu)?)?;
     /// assert_eq!((y.dims(), vars.all_vars().len()), (&[1, 4, 9, 9][..], 2));
     /// # Ok::<(), kernelscope::Error>(())

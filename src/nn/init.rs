@@ -140,11 +140,11 @@ mod tests {
     fn impossible_spreads_are_refused() {
         for (std, bound) in [(f64::NAN, 1.0), (1.0, f64::NAN), (-1.0, 1.0), (1.0, -1.0), (f64::INFINITY, 1.0)] {
             let error = drawn(std, bound).unwrap_err().to_string();
-            assert!(error.contains("initial values of weight") && error.contains("not negative"), "{error}");
+            assert!(error.contains("initial values of weight") && error.contains("nonnegative"), "{error}");
         }
         for bound in [f64::NAN, -1.0, f64::INFINITY] {
             let error = Init::Uniform { bound }.draw(&Shape::from(3), 1, "bias").unwrap_err().to_string();
-            assert!(error.contains("initial values of bias") && error.contains("not negative"), "{error}");
+            assert!(error.contains("initial values of bias") && error.contains("nonnegative"), "{error}");
         }
     }
 

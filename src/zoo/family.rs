@@ -56,8 +56,8 @@ pub enum Merge {
 ///     }
 ///
 ///     fn build(&self, scope: &Scope) -> Result<Box<dyn Model>> {
-///         let stem = PatchConv::new(&scope.child("stem"), 3, self.width, 8)?;
-///         let head = Linear::new(&scope.child("head"), self.width, self.classes)?;
+///         let stem = PatchConv::new(&scope.child("stem"), 3, self.width, 8, true)?;
+///         let head = Linear::new(&scope.child("head"), self.width, self.classes, 1.0)?;
 ///         Ok(Box::new(PatchNet { stem, head }))
 ///     }
 /// }

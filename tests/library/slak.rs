@@ -182,7 +182,7 @@ fn only_what_can_be_merged_is_merged_in_a_slak() {
     let fails = |network: &Network, how| network.merged(how).err().unwrap().to_string();
     for form in ["rectangles", "cross"] {
         let error = fails(&merged_as(&network, form), Merge::Kernels);
-        assert!(error.contains("merged already") && error.contains("training form"), "{error}");
+        assert!(error.contains("already merged") && error.contains("training form"), "{error}");
     }
     let error = fails(&network, Merge::Norms);
     assert!(error.contains("layer norms") && error.contains("kernels alone can be merged"), "{error}");

@@ -144,11 +144,11 @@ fn a_training_checkpoint_gives_the_model_past_all_foreign_entries() {
     let message = with_key("ema").unwrap_err().to_string();
     let keys = "model, epoch, args, optimizer, scaler, lr_scheduler, history, config, classes, raw, loop, model_ema";
     assert!(
-        message.ends_with(&format!("has no entry ema at the top level, which holds: {keys}, ... 1 more")),
+        message.ends_with(&format!("has no entry ema at the top level, which contains: {keys}, ... 1 more")),
         "{message}"
     );
     let message = with_key("args").unwrap_err().to_string();
-    assert!(message.ends_with("its entry args holds no tensors"), "{message}");
+    assert!(message.ends_with("its entry args contains no tensors"), "{message}");
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn saving_and_loading_gives_back_tensors_and_metadata_from_the_same_bytes() {
     let reference = candle_core::safetensors::load(&one, &Device::Cpu).unwrap();
     assert_eq!(reference["z"].to_vec2::<f32>().unwrap(), loaded.tensors["z"].to_vec2::<f32>().unwrap());
     let asked = load_with(&one, &LoadOptions { key: Some("model".into()) }).unwrap_err().to_string();
-    assert!(asked.contains("model was asked for"), "{asked}");
+    assert!(asked.contains("model was requested"), "{asked}");
 }
 
 #[test]
@@ -327,8 +327,8 @@ fn hostile_pickles_are_refused_in_bounded_time_and_memory() {
     let doubled = [b"\x80\x02Nq\x00".to_vec(), b"h\x00h\x00\x86q\x00".repeat(100), b".".to_vec()].concat();
     let wrapped = b"\x80\x02}X\x01\0\0\0wctorch._utils\n_rebuild_parameter\nq\x01]q\x02Rq\x03h\x02h\x03as.";
     let cases: [(Vec<u8>, &str); 16] = [
-        (tensor(2, &[3], &[1]), "reaches past its storage"),
-        (tensor(0, &[2, 2], &[4, 1]), "reaches past its storage"),
+        (tensor(2, &[3], &[1]), "extends past its storage"),
+        (tensor(0, &[2, 2], &[4, 1]), "extends past its storage"),
         (tensor(0, &[u32::MAX; 2], &[0, 0]), "damaged"),
         (tensor(0, &[1 << 30; 2], &[0, 0]), "impossible shape"),
         (tensor(0, &[1 << 30], &[0]), "far more bytes than the file has"),
@@ -367,7 +367,7 @@ fn other_files_are_refused_by_name() {
     let program = zip(&[("m/data.pkl".into(), vec![]), ("m/constants.pkl".into(), vec![])]);
     refused(b"", "empty.pth", "is empty");
     refused(b"{}", "short.safetensors", "too few");
-    refused(b"some text that is no checkpoint", "notes.pth", "neither a safetensors file nor a PyTorch file");
+    refused(b"some text that is no checkpoint", "notes.pth", "neither a safetensors file nor a file saved");
     refused(b"version https://git-lfs.github.com/spec/v1\noid", "net.pth", "Git LFS pointer");
     refused(legacy, "old.pth", "save it again");
     refused(&zip(&[("readme.txt".into(), b"x".to_vec())]), "other.zip", "not of PyTorch");
@@ -395,7 +395,7 @@ fn a_mismatch_is_one_short_line() {
     assert_eq!(
         mismatch.to_string(),
         "weights in net.pth do not fit the network: 2 missing (t0, t1), 120 unexpected (t0, t1, t2, t3, t4, ... 115 \
-         more), 1 of wrong shape (head.weight: expected [10, 768], found [1000, 768])"
+         more), 1 with a wrong shape (head.weight: expected [10, 768], found [1000, 768])"
     );
     assert!(!mismatch.is_empty());
     let odd = Mismatch { missing: vec!["a\nb".into()], ..Mismatch::default() };

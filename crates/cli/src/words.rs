@@ -100,7 +100,7 @@ impl Words {
     fn how_to_go_on(&self, resumable: Option<&Path>) -> String {
         match (resumable, self.command.as_str()) {
             (Some(run), "train") => format!("go on with: kernelscope train --resume {}", run.display()),
-            (Some(_), _) => "the same command goes on where it stopped".to_string(),
+            (Some(_), _) => "run the same command again to resume".to_string(),
             (None, _) => "nothing was written".to_string(),
         }
     }

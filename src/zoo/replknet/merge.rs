@@ -26,9 +26,9 @@ use crate::{Error, Result};
 /// ```
 /// use candle_core::{DType, Device, Tensor};
 /// use kernelscope::nn::BuildOptions;
-/// use kernelscope::zoo::{ModelConfig, ModelSpec, Network, replknet};
+/// use kernelscope::zoo::{ModelSpec, Network, replknet};
 /// let network = Network::build(ModelSpec::named("nano-replk")?, BuildOptions::frozen())?;
-/// let config: &RepLkNetConfig = network.spec().config.downcast_ref().expect("a network of this family");
+/// let config: &replknet::RepLkNetConfig = network.spec().config.downcast_ref().expect("a network of this family");
 /// let (config, tensors) = replknet::merge(config, &network.params().tensors())?;
 /// let spec = ModelSpec { name: "nano-replk".into(), config: config.into() };
 /// let weights = Some((tensors, "merged".into()));

@@ -24,9 +24,9 @@ use candle_core::{DType, Tensor};
 ///
 /// ```
 /// use kernelscope::nn::BuildOptions;
-/// use kernelscope::zoo::{ModelConfig, ModelSpec, Network, shiftwise};
+/// use kernelscope::zoo::{ModelSpec, Network, shiftwise};
 /// let network = Network::build(ModelSpec::named("nano-sw")?, BuildOptions::frozen())?;
-/// let config: &ShiftWiseConfig = network.spec().config.downcast_ref().expect("a network of this family");
+/// let config: &shiftwise::ShiftWiseConfig = network.spec().config.downcast_ref().expect("a network of this family");
 /// let (_, tensors) = shiftwise::merge_paths(config, &network.params().tensors())?;
 /// assert!(tensors.contains_key("stages.0.0.large_kernel.LoRA.weight"));
 /// # Ok::<(), kernelscope::Error>(())

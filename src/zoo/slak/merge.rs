@@ -29,7 +29,7 @@ use crate::{Error, Result};
 /// ```
 /// use kernelscope::nn::BuildOptions;
 /// use kernelscope::zoo::slak::{self, MergeForm, SlakConfig};
-/// use kernelscope::zoo::{ModelConfig, ModelSpec, Network};
+/// use kernelscope::zoo::{ModelSpec, Network};
 /// let network = Network::build(ModelSpec::named("nano-slak")?, BuildOptions::frozen())?;
 /// let config = SlakConfig { merge_form: MergeForm::Cross, ..SlakConfig::nano() };
 /// let (config, tensors) = slak::merge(&config, &network.params().tensors())?;

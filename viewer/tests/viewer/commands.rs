@@ -88,7 +88,7 @@ fn every_command_works_on_a_full_program() {
     run(&mut harness, Command::SetPosition(Some((999, 999))));
     // What was asked for and is not there was said.
     let all = messages(harness.state()).join("\n");
-    for part in ["absent", "path: got nothing", "below", "(999, 999)", "stage: got 99"] {
+    for part in ["absent", "path: got nothing", "less than", "(999, 999)", "stage: got 99"] {
         assert!(all.contains(part), "{part}: {all}");
     }
     run(&mut harness, Command::CloseCurrent);

@@ -54,7 +54,7 @@ fn every_figure_is_exported_with_its_data_and_recipe() {
     let lines = erf.lines().filter(|line| !line.starts_with("# ")).count();
     assert_eq!(lines, 1 + 3 * 64);
     run(&mut harness, Command::Export(Target { figure: Figure::Erf, path: folder.path().join("erf.pdf") }));
-    assert!(messages(harness.state()).pop().unwrap().contains(".png, .svg or .csv"));
+    assert!(messages(harness.state()).pop().unwrap().contains(".png, .svg, or .csv"));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn mistakes_of_a_script_are_one_line() {
         (&["absent", "--headless", "--export", out], "cannot open absent"),
         (&[plain, "--headless", "--export", out], "no receptive field to export: plain: cannot show network"),
         (&[plain, "--headless"], "nothing to write"),
-        (&[plain, "--headless", "--view", "kernels", "--export", "out.pdf"], ".png, .svg or .csv"),
+        (&[plain, "--headless", "--view", "kernels", "--export", "out.pdf"], ".png, .svg, or .csv"),
     ] {
         let text = predicate::str::contains(part).and(predicate::str::starts_with("kernelscope view: "));
         viewer().args(args).assert().code(1).stderr(text);

@@ -52,7 +52,11 @@ fn weights_without_a_name_are_shown_and_the_network_can_be_chosen() {
     let mut harness = opened(&[&path]);
     let entry = &harness.state().state.entries[0];
     assert!(entry.network_name().is_none() && !entry.facts.kernels.is_empty() && entry.sparsity.is_some());
-    assert!(messages(harness.state())[0].contains("name it with --model"), "{:?}", messages(harness.state()));
+    assert!(
+        messages(harness.state())[0].contains("does not say which network it is for"),
+        "{:?}",
+        messages(harness.state())
+    );
     // The fault stands in the view as well.
     assert!(harness.query_all_by_label_contains("Cannot show network").next().is_some());
     let id = entry.id;
@@ -92,7 +96,7 @@ fn every_mistake_has_a_message_that_says_what_and_where() {
         ("empty.safetensors", "is empty"),
         ("text.pth", "neither a safetensors file"),
         ("bad.npy", "not a readable NumPy file"),
-        ("nothing", "holds no run folder"),
+        ("nothing", "is not a run folder"),
     ] {
         let harness = opened(&[&place(name)]);
         let messages = messages(harness.state());

@@ -121,12 +121,12 @@ fn tables_are_printed_as_text_json_and_markdown() {
         String::from_utf8(output.stdout).unwrap()
     };
     let text = succeeds(&["--table", "replknet-5"]);
-    for part in ["Table 5", "31-29-27-13", "79.44", "79.3", "31-29-27-13: 79.3M are its weights alone"] {
+    for part in ["Table 5", "31-29-27-13", "79.44", "79.3", "31-29-27-13: 79.3M"] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
     let markdown = succeeds(&["--table", "shift-wise-4", "--markdown"]);
     assert_eq!(markdown.trim_end(), table("shift-wise-4").unwrap().markdown().trim_end());
-    assert!(markdown.contains("not known to us"), "{markdown}");
+    assert!(markdown.contains("unknown"), "{markdown}");
     let json: serde_json::Value = serde_json::from_str(&succeeds(&["--table", "all", "--json"])).unwrap();
     let names: Vec<&str> = json.as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
     assert_eq!(names, NAMES);

@@ -181,7 +181,7 @@ fn a_run_can_start_from_the_zeros_of_another() {
     let weights = RunFolder::open(&first).unwrap().checkpoint_path(1, false);
     config.train.sparse.iter_mut().for_each(|sparse| sparse.init = SparseInit::Resume);
     let message = Trainer::create(&second, config.clone()).err().unwrap().to_string();
-    assert!(message.contains("99 %") && message.contains("init = resume") && !second.exists(), "{message}");
+    assert!(message.contains("99%") && message.contains("init = resume") && !second.exists(), "{message}");
     config.train.weights = Some(weights);
     let next = Trainer::create(&second, config).unwrap();
     let (old, new) = (trainer.sparse().unwrap(), next.sparse().unwrap());
@@ -313,14 +313,17 @@ fn settings_that_cannot_work_leave_no_folder() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("run");
     for (config, parts) in [
-        (with_sparse(|s| s.sparsity = 1.0), ["sparsity: got 1", "above 0 and below 1"]),
-        (with_sparse(|s| s.sparsity = 0.999_99), ["sparsity: got 0.99999 of", "leaves at least one"]),
+        (with_sparse(|s| s.sparsity = 1.0), ["sparsity: got 1", "greater than 0 and less than 1"]),
+        (with_sparse(|s| s.sparsity = 0.999_99), ["sparsity: got 0.99999 of", "keeps at least one"]),
         (with_sparse(|s| (s.sparsity, s.init) = (1e-6, SparseInit::Uniform)), ["99 %", "larger sparsity"]),
         (with_sparse(|s| s.update_frequency = 0), ["update frequency: got 0", "1 to"]),
-        (with_sparse(|s| s.prune_rate = f64::NAN), ["prune rate: got NaN", "above 0"]),
+        (with_sparse(|s| s.prune_rate = f64::NAN), ["prune rate: got NaN", "greater than 0"]),
         (with_sparse(|s| s.sparse_gap = 3), ["sparse gap: got 3", "rep-coarse"]),
-        (with_sparse(|s| s.kind = SparseKind::RepCoarse), ["rep-coarse, but no weight", "LoRAs.N.weight"]),
-        (with_sparse(|s| s.only_large = true), ["fine, but no weight", "large_kernel.LoRA"]),
+        (
+            with_sparse(|s| s.kind = SparseKind::RepCoarse),
+            ["rep-coarse, but this network has no such weights", "LoRAs.N.weight"],
+        ),
+        (with_sparse(|s| s.only_large = true), ["fine, but this network has no such weights", "large_kernel.LoRA"]),
     ] {
         let message = Trainer::create(&root, config).err().unwrap().to_string();
         assert!(parts.iter().all(|part| message.contains(part)), "{parts:?}: {message}");
@@ -364,7 +367,7 @@ fn the_command_trains_sparse_networks() {
     for (more, parts) in [
         (&["--sparse", "fine", "--sparsity", "1.5"][..], ["sparsity", "1.5"]),
         (&["--sparse", "fine", "--update-frequency", "0"], ["update frequency", "got 0"]),
-        (&["--sparse", "coarse"], ["coarse", "no weight of this network"]),
+        (&["--sparse", "coarse"], ["coarse", "this network has no such weights"]),
         (&["--sparse", "fine", "--sparse-gap", "5"], ["sparse gap", "rep-coarse"]),
         (&["--sparsity", "0.5"], ["--sparse", "required"]),
         (&["--weights", "absent.safetensors"], ["absent.safetensors", "cannot"]),

@@ -145,8 +145,8 @@ mod tests {
             ("epochs = -1", "usize"),
             ("epochs = 2020-01-01", "date"),
             ("weights = 3", "path string"),
-            ("sparse = { kind = 3 }", "3"),
-            ("sparse = { kind = \"medium\" }", "unknown variant `medium`"),
+            ("sparse = { type = 3 }", "3"),
+            ("sparse = { type = \"medium\" }", "unknown variant `medium`"),
         ] {
             let Misfit::Value(message) = with(text) else { panic!("{text}: a field that does not exist") };
             assert!(message.contains(part), "{text}: {message}");

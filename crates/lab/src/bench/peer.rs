@@ -393,7 +393,7 @@ mod tests {
             Ok(_) => panic!("cat is no Python"),
             Err(error) => error.to_string(),
         };
-        assert!(message.contains("/bin/cat ended (") && message.contains("a Python 3 with PyTorch"), "{message}");
+        assert!(message.contains("/bin/cat stopped (") && message.contains("a Python 3 with PyTorch"), "{message}");
     }
 
     #[test]

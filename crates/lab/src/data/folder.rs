@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(set.classes(), ["cat", "dog"]);
         let read: Vec<_> = (0..set.len()).map(|i| set.get(i).unwrap()).map(|s| (s.image.pixels[0], s.label)).collect();
         assert_eq!(read, [(1, 0), (2, 0), (3, 1)]);
-        assert!(set.get(3).unwrap_err().to_string().contains("below 3"));
+        assert!(set.get(3).unwrap_err().to_string().contains("less than 3"));
         assert_eq!(list_images(dir.path()).unwrap().len(), 3);
         let one = dir.path().join("cat/a.png");
         assert_eq!(list_images(&one).unwrap(), [one]);
@@ -297,7 +297,7 @@ mod tests {
         let message = ImageFolder::open_split(dir.path()).unwrap_err().to_string();
         assert!(message.contains("only here: eel") && message.contains("missing here: dog"), "{message}");
         std::fs::remove_dir_all(dir.path().join("train")).unwrap();
-        assert!(ImageFolder::open_split(dir.path()).unwrap_err().to_string().contains("no folder train"));
+        assert!(ImageFolder::open_split(dir.path()).unwrap_err().to_string().contains("no folder named train"));
     }
 
     #[test]

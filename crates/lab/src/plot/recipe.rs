@@ -347,7 +347,7 @@ mod tests {
         let texts: Vec<_> = png.info().utf8_text.iter().map(|t| (t.keyword.clone(), t.get_text().unwrap())).collect();
         assert_eq!(texts, recipe().entries);
         let message = export(&figure, &folder.path().join("a.pdf"), &recipe()).unwrap_err().to_string();
-        assert!(message.contains("a.pdf") && message.contains(".png, .svg or .csv"), "{message}");
+        assert!(message.contains("a.pdf") && message.contains(".png, .svg, or .csv"), "{message}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 

@@ -90,9 +90,9 @@ fn only_what_can_be_merged_is_merged_in_a_shiftwise_network() {
     let network = filled("nano-sw", &[], DType::F32);
     let (paths, cross) = (network.merged(Merge::Kernels).unwrap(), network.merged(Merge::Norms).unwrap());
     let fails = |network: &Network, how| network.merged(how).err().unwrap().to_string();
-    assert!(fails(&paths, Merge::Kernels).contains("paths are merged already"));
-    assert!(fails(&cross, Merge::Kernels).contains("merged already"));
-    assert!(fails(&cross, Merge::Norms).contains("branches are merged already"));
+    assert!(fails(&paths, Merge::Kernels).contains("paths are already merged"));
+    assert!(fails(&cross, Merge::Kernels).contains("already merged"));
+    assert!(fails(&cross, Merge::Norms).contains("branches are already merged"));
     let config = config(&network);
     for name in ["LoRAs.1.weight", "bn_lora2.running_var", "bn_small.bias"] {
         let mut tensors = network.params().tensors();

@@ -24,7 +24,7 @@ fn mistakes_in_a_grid_are_named() {
         (axis("data.size", "[30]"), &["variant \"size 30\"", "size"]),
         (axis("kernel", "[7]"), &["setting: got \"kernel\"", "set.FIELD"]),
         (axis("model", "[\"nano-3d\"]"), &["model: got nano-3d", "nano-1d"]),
-        (axis("set.classes", "[3]"), &["set.classes", "the data decides"]),
+        (axis("set.classes", "[3]"), &["set.classes", "follows from the data"]),
         (whole.replace("seeds", "seed"), &["grid.toml", "line 2", "unknown field `seed`", "`seeds`"]),
         (whole.replace("model = \"nano-1d\"", ""), &["variant \"test\": model: got nothing"]),
         (whole.replace("[base]", "[bass]"), &["grid.toml", "bass"]),

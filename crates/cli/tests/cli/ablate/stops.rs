@@ -52,7 +52,7 @@ fn a_killed_or_interrupted_ablation_goes_on_with_the_same_numbers() {
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{stderr}");
-    assert!(stderr.lines().last().unwrap().contains("the same command goes on where it stopped"), "{stderr}");
+    assert!(stderr.lines().last().unwrap().contains("run the same command again to resume"), "{stderr}");
     assert_eq!(bench.csv("stopped/ablation.csv").len(), 1, "a table of what was finished");
     run("stopped", &[]);
     assert!(bench.results("stopped") == bench.results("whole"), "after an interruption");
@@ -66,11 +66,11 @@ fn a_grid_that_no_longer_fits_its_runs_is_refused() {
     bench.grid(&text.replace("lr = 4e-3", "lr = 5e-3"));
     let different = "train.lr: 0.004 in the run, 0.005 in the grid";
     for args in [&["--out", "out"][..], &["--out", "out", "--table-only"], &["--out", "out", "--list"]] {
-        bench.fails_without_trace(args, &["out/runs/d-", "-seed", "holds a run with other settings", different]);
+        bench.fails_without_trace(args, &["out/runs/d-", "-seed", "contains a run with different settings", different]);
     }
     bench.fails_without_trace(&["--out", "out", "--shard", "4/4"], &[different]);
     bench.grid(&text.replace("name = \"test\"", "name = \"other\""));
-    bench.fails_without_trace(&["--out", "out"], &["holds the ablation \"test\", not \"other\""]);
+    bench.fails_without_trace(&["--out", "out"], &["contains the ablation \"test\", not \"other\""]);
     // More seeds and more values fit: what is there stays.
     bench.grid(&text.replace("seeds = [0, 1]", "seeds = [1, 0, 2]").replace("values = [3, 7]", "values = [3, 5, 7]"));
     let listed = bench.run(&["--out", "out", "--list", "--json"]);
@@ -84,7 +84,7 @@ fn one_failing_run_does_not_lose_the_others() {
     let variants = "[[variant]]\nlabel = \"good\"\n[[variant]]\nlabel = \"bad\"\ntrain.lr = 1e38\n\
                     [[variant]]\nlabel = \"also good\"\ntrain.lr = 1e-3\n";
     let bench = Bench::new("seeds = [0, 1]", variants);
-    let parts = ["2 of 6 runs failed", "bad-seed0: ", "bad-seed1: ", "is not finite", "the tables hold the others"];
+    let parts = ["2 of 6 runs failed", "bad-seed0: ", "bad-seed1: ", "is not finite", "the tables contain the others"];
     bench.fails(&["--out", "out", "--jobs", "1"], &parts);
     let rows = bench.csv("out/ablation.csv");
     assert_eq!(
@@ -109,7 +109,7 @@ fn a_run_that_another_process_trains_is_left_alone() {
     let Some(lock) = run.lock().unwrap() else { return };
     let error = trainer.train(&mut Silent).unwrap_err().to_string();
     assert!(error.contains("kernel-3-seed0") && error.contains("by another process"), "{error}");
-    let parts = ["1 of 2 runs failed", "kernel-3-seed0", "by another process", "the tables hold the others"];
+    let parts = ["1 of 2 runs failed", "kernel-3-seed0", "by another process", "the tables contain the others"];
     bench.fails(&["--out", "out"], &parts);
     assert_eq!(run.progress().unwrap().epoch, 0, "the run was trained all the same");
     drop(lock);

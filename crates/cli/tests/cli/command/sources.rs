@@ -122,7 +122,7 @@ fn a_merged_replknet_predicts_the_same() {
     assert!(desk.tensors("folded.safetensors").contains_key("stem.0.conv.bias"));
     same(logits(&["--weights", "folded.safetensors", "--merged"]));
     let again = ["merge", "--weights", "merged.safetensors", "--output"];
-    desk.fails_without_trace(&[&again[..], &["twice.safetensors"]].concat(), &["merged already", "training form"]);
+    desk.fails_without_trace(&[&again[..], &["twice.safetensors"]].concat(), &["already merged", "training form"]);
     desk.fails_without_trace(&[&again[..], &["merged.safetensors"]].concat(), &["--output", "another file"]);
     desk.fails_without_trace(&[&again[..], &["absent/x.safetensors"]].concat(), &["cannot write", "absent"]);
     let random = ["--model", "nano-2d", "--random", "0"];

@@ -77,7 +77,7 @@ fn an_existing_run_is_not_overwritten() {
     train(&root, config.clone());
     let before = files(&root);
     let error = Trainer::create(&root, config.clone()).err().unwrap().to_string();
-    assert!(error.contains("already holds a run") && error.contains("run"), "{error}");
+    assert!(error.contains("already contains a run") && error.contains("run"), "{error}");
     assert!(files(&root) == before, "the run was touched");
     let empty = folder.path().join("empty");
     for change in [

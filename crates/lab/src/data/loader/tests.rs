@@ -126,7 +126,7 @@ fn errors_and_panics_come_out_once_in_their_place() {
     let panicking: Read = || panic!("kaputt");
     let invalid: Read = || Ok(Sample { image: Image { height: 3, width: 3, pixels: vec![0; 4] }, label: 0 });
     let mislabeled: Read = || Ok(Sample { image: Image::filled(3, 3, [0; 3]), label: 3 });
-    let cases = [(broken, "some/where.png"), (panicking, "kaputt"), (invalid, "9"), (mislabeled, "below 3")];
+    let cases = [(broken, "some/where.png"), (panicking, "kaputt"), (invalid, "9"), (mislabeled, "less than 3")];
     for (fail, expected) in cases {
         for workers in [0, 1, 3] {
             let config = LoaderConfig { shuffle: false, ..config(workers) };

@@ -302,7 +302,7 @@ mod tests {
         assert!(mix_batch(&mut images, SHAPE, &LABELS[..4], 4, &config, &mut rng).is_err());
         assert!(mix_batch(&mut images[1..], SHAPE, &LABELS, 4, &config, &mut rng).is_err());
         let message = mix_batch(&mut images, SHAPE, &LABELS, 3, &config, &mut rng).unwrap_err().to_string();
-        assert!(message.contains("label") && message.contains("below 3"), "{message}");
+        assert!(message.contains("label") && message.contains("less than 3"), "{message}");
         assert!(MixConfig { mixup: -1.0, ..config }.check().is_err());
         assert!(MixConfig { smoothing: 1.0, ..config }.check().is_err());
         assert!(MixConfig { prob: f64::NAN, ..config }.check().is_err());

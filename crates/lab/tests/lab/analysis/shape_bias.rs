@@ -172,7 +172,7 @@ fn stimulus_folders_are_read_and_checked() {
     };
     let categories = Categories::imagenet16();
     let found = |categories: &Categories| stimuli(folder.path(), categories);
-    assert!(found(&categories).unwrap_err().to_string().contains("holds no shape folders"));
+    assert!(found(&categories).unwrap_err().to_string().contains("contains no shape folders"));
     put("cat/cat7-elephant1.png");
     put("bear/bear2-bear1.png");
     let read: Vec<(usize, usize)> = found(&categories).unwrap().iter().map(|s| (s.shape, s.texture)).collect();
