@@ -65,8 +65,8 @@ pub enum Error {
         /// The file of the weights.
         path: PathBuf,
     },
-    /// A place for results that already holds something else, which is not overwritten.
-    #[error("{}: already holds {content}", path.display())]
+    /// A place for results that already contains something else, which is not overwritten.
+    #[error("{}: already contains {content}", path.display())]
     #[non_exhaustive]
     Occupied {
         /// The file or folder.
@@ -118,7 +118,7 @@ impl Error {
         Error::UnknownNetwork { path: path.as_ref().to_path_buf() }
     }
 
-    /// A place for results that already holds something else.
+    /// A place for results that already contains something else.
     pub fn occupied(path: impl AsRef<Path>, content: impl Into<String>) -> Self {
         Error::Occupied { path: path.as_ref().to_path_buf(), content: content.into() }
     }

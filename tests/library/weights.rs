@@ -341,11 +341,11 @@ fn hostile_pickles_are_refused_in_bounded_time_and_memory() {
             view("FloatStorage", "_rebuild_sparse_tensor", 0, &[1], &[1]),
             "_rebuild_sparse_tensor, which is not supported",
         ),
-        (nested, "holds a list instead of a dictionary"),
-        (doubled, "holds a list instead of a dictionary"),
+        (nested, "contains a list instead of a dictionary"),
+        (doubled, "contains a list instead of a dictionary"),
         (wrapped.to_vec(), "damaged"),
         (b"\x80\x02X\xff\xff\xff\xffabc.".to_vec(), "an early end at byte 2"),
-        (b"\x80\x02cos\nsystem\n)R.".to_vec(), "holds an object of os.system instead"),
+        (b"\x80\x02cos\nsystem\n)R.".to_vec(), "contains an object of os.system instead"),
     ];
     for (pickle, part) in cases {
         refused(&checkpoint(&pickle), "hostile.pth", part);
@@ -370,7 +370,7 @@ fn other_files_are_refused_by_name() {
     refused(b"some text that is no checkpoint", "notes.pth", "neither a safetensors file nor a file saved");
     refused(b"version https://git-lfs.github.com/spec/v1\noid", "net.pth", "Git LFS pointer");
     refused(legacy, "old.pth", "save it again");
-    refused(&zip(&[("readme.txt".into(), b"x".to_vec())]), "other.zip", "not of PyTorch");
+    refused(&zip(&[("readme.txt".into(), b"x".to_vec())]), "other.zip", "not one of PyTorch");
     refused(&program, "program.pt", "TorchScript");
     refused(&huge, "huge.safetensors", "header length is 18446744073709551615");
     refused(&flat(&pair("0,8", "4,12"), 12), "overlap.safetensors", "damaged safetensors header");

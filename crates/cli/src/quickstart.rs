@@ -83,7 +83,7 @@ fn one_network(root: &Path, config: RunConfig, stop: &Arc<AtomicBool>) -> Result
         Ok(run) => {
             let stored = run.config()?;
             if stored != config {
-                return Err(Error::occupied(root, "a run with other settings"));
+                return Err(Error::occupied(root, "a run with different settings"));
             }
             Trainer::resume(root)?
         }

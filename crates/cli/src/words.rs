@@ -173,11 +173,11 @@ mod tests {
     #[test]
     fn a_place_that_holds_something_else_can_be_replaced_by_another() {
         let of = |command: &str| said(&[command], Error::occupied("place", "a run"));
-        assert_eq!(of("train"), "place: already holds a run; resume it with --resume, or choose another --out");
-        let ablate = "place: already holds a run; restore the grid, remove what is there, or choose another --out";
+        assert_eq!(of("train"), "place: already contains a run; resume it with --resume, or choose another --out");
+        let ablate = "place: already contains a run; restore the grid, remove what is there, or choose another --out";
         assert_eq!(of("ablate"), ablate);
-        assert_eq!(of("quickstart"), "place: already holds a run; choose another --out");
-        assert_eq!(of("erf"), "place: already holds a run; choose another --output");
+        assert_eq!(of("quickstart"), "place: already contains a run; choose another --out");
+        assert_eq!(of("erf"), "place: already contains a run; choose another --output");
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Training {
         self
     }
 
-    /// Trains again where the folder already holds this run, and throws the old one away.
+    /// Trains again where the folder already contains this run, and throws the old one away.
     pub fn anew(mut self) -> Self {
         self.anew = true;
         self
@@ -110,7 +110,7 @@ impl Training {
                 let mut wanted = config;
                 wanted.data.source = wanted.data.source.absolute()?;
                 if run.config()? != wanted {
-                    let content = "a run with other settings; name another folder, or train anew: `.anew()`";
+                    let content = "a run with different settings; name another folder, or train anew: `.anew()`";
                     return Err(Error::occupied(folder, content));
                 }
                 Trainer::resume(folder)?

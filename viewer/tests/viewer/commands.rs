@@ -83,6 +83,9 @@ fn every_command_works_on_a_full_program() {
     }
     // All views come back, and with them the work for what is chosen in them.
     run(&mut harness, Command::ResetLayout);
+    if !harness.state().state.look.erf.live {
+        run(&mut harness, Command::ToggleLive);
+    }
     run(&mut harness, Command::SetSource(Images::Own));
     run(&mut harness, Command::SetStage(None));
     run(&mut harness, Command::SetPosition(Some((999, 999))));

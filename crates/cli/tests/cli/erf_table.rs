@@ -263,7 +263,10 @@ fn mistakes_in_a_comparison() {
     // A file of somebody else at the place of a map is not replaced.
     std::fs::create_dir(desk.path("out")).unwrap();
     std::fs::copy(desk.path("two.safetensors"), desk.path("out/erf-one.safetensors")).unwrap();
-    desk.fails(&out(&["--compare", "one.safetensors"]), &["erf-one.safetensors", "already holds", "another --output"]);
+    desk.fails(
+        &out(&["--compare", "one.safetensors"]),
+        &["erf-one.safetensors", "already contains", "another --output"],
+    );
     std::fs::copy(desk.path("cut.safetensors"), desk.path("out/erf-one.safetensors")).unwrap();
     desk.fails(&out(&["--compare", "one.safetensors"]), &["erf-one.safetensors", "truncated"]);
 }

@@ -90,12 +90,12 @@ impl Ablation {
     /// How far a run has come.
     ///
     /// # Errors
-    /// If its folder is damaged, or holds a run with other settings: the message names them.
+    /// If its folder is damaged, or holds a run with different settings: the message names them.
     pub fn state(&self, job: &Job) -> Result<State> {
         let Ok(run) = RunFolder::open(&self.run_path(job)) else { return Ok(State::New) };
         let different = differences(&run.config()?, &job.config)?;
         if !different.is_empty() {
-            let content = format!("a run with other settings ({})", different.join("; "));
+            let content = format!("a run with different settings ({})", different.join("; "));
             return Err(Error::occupied(run.root(), content));
         }
         let epoch = run.progress()?.epoch;

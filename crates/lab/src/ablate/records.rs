@@ -85,7 +85,7 @@ impl Ablation {
     /// What is finished, in the order of the variants and seeds.
     ///
     /// # Errors
-    /// If a run folder is damaged or holds a run with other settings.
+    /// If a run folder is damaged or holds a run with different settings.
     pub fn records(&self) -> Result<Vec<Record>> {
         let mut records = Vec::new();
         for job in &self.jobs {

@@ -52,7 +52,7 @@ impl Ablation {
     /// that fails does not stop the others; all failures are returned.
     ///
     /// # Errors
-    /// If a folder holds a run with other settings (before anything is trained), or if `stop` was set: every
+    /// If a folder holds a run with different settings (before anything is trained), or if `stop` was set: every
     /// run then stays resumable after its last complete epoch.
     pub fn run(
         &self,

@@ -133,7 +133,7 @@ impl SparseConfig {
         for (name, value) in [("sparsity", self.sparsity), ("prune rate", self.prune_rate)] {
             // Comparisons fail for values that are not a number.
             if !(value > 0.0 && value < 1.0) {
-                return Err(Error::argument(name, value, "above 0 and below 1"));
+                return Err(Error::argument(name, value, "greater than 0 and less than 1"));
             }
         }
         for (name, value) in [("update frequency", self.update_frequency), ("sparse gap", self.sparse_gap)] {

@@ -82,7 +82,7 @@ impl RunFolder {
     /// Makes a new run folder.
     ///
     /// # Errors
-    /// If it already holds a run, or cannot be written.
+    /// If it already contains a run, or cannot be written.
     pub fn create(root: &Path, config: &RunConfig) -> Result<Self> {
         let run = RunFolder { root: root.to_path_buf() };
         if run.config_path().exists() {

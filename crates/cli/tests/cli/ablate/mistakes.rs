@@ -37,6 +37,6 @@ fn mistakes_in_a_grid_are_named() {
     bench.fails_without_trace(&["--out", "out", "--base", "train.epoch=3"], &["setting: got train.epoch", "epochs"]);
     bench.fails_without_trace(&["--out", "out", "--base", "epochs"], &["--base", "key=value"]);
     bench.fails_without_trace(&["--out", "out", "--shard", "5/4"], &["--shard", "5/4"]);
-    bench.fails_without_trace(&["--out", "out", "--table-only"], &["out", "no run of this grid is finished"]);
+    bench.fails_without_trace(&["--out", "out", "--table-only"], &["out", "no run of this grid has finished yet"]);
     assert_eq!(bench.output(&[]).status.code(), Some(2), "--out is required");
 }

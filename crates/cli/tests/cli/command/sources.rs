@@ -123,7 +123,7 @@ fn a_merged_replknet_predicts_the_same() {
     same(logits(&["--weights", "folded.safetensors", "--merged"]));
     let again = ["merge", "--weights", "merged.safetensors", "--output"];
     desk.fails_without_trace(&[&again[..], &["twice.safetensors"]].concat(), &["already merged", "training form"]);
-    desk.fails_without_trace(&[&again[..], &["merged.safetensors"]].concat(), &["--output", "another file"]);
+    desk.fails_without_trace(&[&again[..], &["merged.safetensors"]].concat(), &["--output", "a file other than"]);
     desk.fails_without_trace(&[&again[..], &["absent/x.safetensors"]].concat(), &["cannot write", "absent"]);
     let random = ["--model", "nano-2d", "--random", "0"];
     desk.fails_without_trace(&[&["merge", "--output", "no.safetensors"], &random[..]].concat(), &["RepLKNet"]);

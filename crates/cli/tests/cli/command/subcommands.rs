@@ -131,7 +131,10 @@ fn train_again(desk: &Desk) -> String {
     desk.run(&["train", "--config", "run/config.toml", "--out", "again"]);
     let weights = |run: &str| std::fs::read(desk.path(&format!("{run}/checkpoints/epoch-0001.safetensors"))).unwrap();
     assert!(weights("run") == weights("again"));
-    desk.fails_without_trace(&["train", "--config", "run/config.toml", "--out", "again"], &["again", "already holds"]);
+    desk.fails_without_trace(
+        &["train", "--config", "run/config.toml", "--out", "again"],
+        &["again", "already contains"],
+    );
     std::fs::read_to_string(desk.path("again/config.toml")).unwrap()
 }
 
