@@ -12,16 +12,23 @@ use kernelscope_lab::train::{Silent, Trainer};
 use outside::RingConfig;
 use std::collections::BTreeMap;
 
+/// An image of a slow ramp.
+fn image() -> Tensor {
+    let values = (0..3 * 64 * 64).map(|i| (i % 64) as f32 / 64.0).collect();
+    Tensor::from_vec(values, (1, 3, 64, 64), &Device::Cpu).unwrap()
+}
+
 #[test]
 fn it_is_analyzed_saved_and_loaded() {
     Registry::builtin().with(Entry::new("ring", RingConfig::default)).install().unwrap();
     let network = Network::build(ModelSpec::named("ring").unwrap(), BuildOptions::frozen()).unwrap();
-    let image = Tensor::rand(0f32, 1.0, (1, 3, 64, 64), &Device::Cpu).unwrap();
+    let image = image();
     let mut erf = Erf::new(&network, Probe::default());
     erf.add(&image).unwrap();
     assert!(erf.map().unwrap().contribution.iter().sum::<f32>() > 0.0);
     let layers = kernel_layers(&network.params().tensors()).unwrap();
-    assert_eq!(orientations(&layers).len(), 2);
+    assert_eq!(layers.len(), 2);
+    assert_eq!(orientations(&layers[0]).channels.len(), 24);
     assert_eq!(costs(&network, 64, 64).unwrap().macs, network.trace(64, 64).unwrap().macs());
 
     let folder = tempfile::tempdir().unwrap();
@@ -39,7 +46,8 @@ fn it_is_analyzed_saved_and_loaded() {
 
 #[test]
 fn it_is_trained_by_its_configuration_alone() {
-    let spec = ModelSpec { name: "unregistered".into(), config: RingConfig { depth: 1, ..RingConfig::default() }.into() };
+    let spec =
+        ModelSpec { name: "unregistered".into(), config: RingConfig { depth: 1, ..RingConfig::default() }.into() };
     let mut data = DataConfig::parse("builtin", 64, 0, &Preprocessing::default()).unwrap();
     if let DataSource::Builtin(images) = &mut data.source {
         (images.train, images.val) = (64, 32);
@@ -76,7 +84,7 @@ fn a_model_without_a_configuration_is_analyzed_too() {
     let params: Params = builder.finish().unwrap();
     let network = Network::from_model("mine", model, params);
     let mut erf = Erf::new(&network, Probe::default());
-    erf.add(&Tensor::rand(0f32, 1.0, (1, 3, 64, 64), &Device::Cpu).unwrap()).unwrap();
+    erf.add(&image()).unwrap();
     assert_eq!(erf.map().unwrap().model, "mine");
     assert!(network.merged(kernelscope::zoo::Merge::Kernels).is_err());
 }
