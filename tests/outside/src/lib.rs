@@ -2,8 +2,8 @@
 //! of candle's.
 
 use candle_core::{Module, Tensor};
-use candle_nn::{BatchNorm, Conv2d, Conv2dConfig, Linear, ModuleT};
-use kernelscope::nn::{DepthwiseConv, FeatureShape, Init, Kind, Pass, PatchConv, Scope, Trace, global_mean};
+use candle_nn::{Conv2d, Conv2dConfig, Linear};
+use kernelscope::nn::{BatchNorm, DepthwiseConv, FeatureShape, Init, Pass, PatchConv, Scope, Trace, global_mean};
 use kernelscope::ops::depthwise2d::Options;
 use kernelscope::weights::TensorMap;
 use kernelscope::zoo::{Family, Features, Model};
@@ -50,16 +50,7 @@ impl Ring {
     fn new(scope: &Scope, config: &RingConfig) -> Result<Self> {
         let width = config.width;
         let side = Options::same(config.kernel, config.kernel);
-        let at = scope.child("norm");
-        let one = |name: &str, kind, value| at.param(name, width, kind, Init::Constant(value));
-        let norm = BatchNorm::new(
-            width,
-            one("running_mean", Kind::RunningStat, 0.0)?,
-            one("running_var", Kind::RunningStat, 1.0)?,
-            one("weight", Kind::NormWeight, 1.0)?,
-            one("bias", Kind::Bias, 0.0)?,
-            1e-5,
-        )?;
+        let norm = BatchNorm::new(&scope.child("norm"), width)?;
         let at = scope.child("pointwise").with_init(Init::FanIn);
         let pointwise = Conv2d::new(at.weight((width, width, 1, 1))?, Some(at.bias(width)?), Conv2dConfig::default());
         let depthwise = DepthwiseConv::new(&scope.child("depthwise").with_init(Init::FanIn), width, true, side)?;
@@ -67,7 +58,7 @@ impl Ring {
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let maps = self.norm.forward_t(&self.depthwise.forward(x)?, pass.mode.is_train())?;
+        let maps = self.norm.forward(&self.depthwise.forward(x)?, pass.mode)?;
         let y = (x + self.pointwise.forward(&maps)?.gelu_erf()?)?;
         pass.report(&self.path, &y);
         Ok(y)

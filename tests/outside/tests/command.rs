@@ -52,7 +52,7 @@ fn a_network_of_another_crate_has_the_whole_command() {
     assert!(config.contains("family = \"ring\"") && config.contains("kernel = 9"), "{config}");
     run(here, &["train", "--resume", "run"]);
     let eval = run(here, &["eval", "--run", "run"]);
-    assert!(eval.contains("accuracy"), "{eval}");
+    assert!(eval.contains("ring: ") && eval.contains(" images, loss "), "{eval}");
 
     pictures(here, 2);
     run(here, &["erf", "--run", "run", "--images", "photos", "--size", "64", "--output", "erf"]);
