@@ -315,7 +315,7 @@ fn settings_that_cannot_work_leave_no_folder() {
     for (config, parts) in [
         (with_sparse(|s| s.sparsity = 1.0), ["sparsity: got 1", "greater than 0 and less than 1"]),
         (with_sparse(|s| s.sparsity = 0.999_99), ["sparsity: got 0.99999 of", "keeps at least one"]),
-        (with_sparse(|s| (s.sparsity, s.init) = (1e-6, SparseInit::Uniform)), ["99 %", "larger sparsity"]),
+        (with_sparse(|s| (s.sparsity, s.init) = (1e-6, SparseInit::Uniform)), ["99%", "larger sparsity"]),
         (with_sparse(|s| s.update_frequency = 0), ["update frequency: got 0", "1 to"]),
         (with_sparse(|s| s.prune_rate = f64::NAN), ["prune rate: got NaN", "greater than 0"]),
         (with_sparse(|s| s.sparse_gap = 3), ["sparse gap: got 3", "rep-coarse"]),

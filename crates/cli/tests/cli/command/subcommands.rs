@@ -221,5 +221,5 @@ fn quickstart_makes_one_page() {
     assert_eq!((table(&second), table(&first).len()), (table(&first), 3));
     assert_eq!(trained(), before, "what was trained is not trained again");
     let args: Vec<&str> = quick.iter().map(|&a| if a == "64" { "65" } else { a }).collect();
-    desk.fails_without_trace(&args, &["quick", "other settings"]);
+    desk.fails_without_trace(&args, &["quick", "different settings"]);
 }
