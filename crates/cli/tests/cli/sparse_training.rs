@@ -1,6 +1,7 @@
 //! Sparse runs: what they write, killed and resumed ones, damaged files, settings that cannot work, the command.
 
 use crate::common::{files, values};
+use crate::training::assert_same_results;
 use candle_core::{DType, Device, Tensor};
 use kernelscope::nn::Kind;
 use kernelscope::weights::{self, TensorMap};
@@ -10,7 +11,6 @@ use kernelscope_lab::run::{DataConfig, DataSource, MaskRow, RunConfig, RunFolder
 use kernelscope_lab::train::sparse::{Growth, Moments, SparseConfig, SparseInit, SparseKind};
 use kernelscope_lab::train::{EpochReport, Observer, Silent, StepReport, Trainer};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -45,25 +45,6 @@ fn with_sparse(change: impl Fn(&mut SparseConfig)) -> RunConfig {
     let mut config = run_config();
     config.train.sparse.iter_mut().for_each(change);
     config
-}
-
-/// The files of a run that must repeat exactly; of the metrics, all but the speed.
-fn results(root: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = files(root);
-    let metrics = String::from_utf8(found.remove("metrics.csv").unwrap()).unwrap();
-    let kept: Vec<&str> = metrics.lines().map(|line| line.rsplit_once(',').unwrap().0).collect();
-    found.insert("metrics.csv".into(), kept.join("\n").into_bytes());
-    found.retain(|name, _| !name.ends_with(".part"));
-    found
-}
-
-fn assert_same_results(found: &Path, expected: &Path) {
-    let (found, expected) = (results(found), results(expected));
-    let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&found), names(&expected));
-    for (name, bytes) in &expected {
-        assert!(&found[name] == bytes, "{name} differs");
-    }
 }
 
 /// Fails unless every pruned weight of a checkpoint is zero; the number of pruned weights.

@@ -53,7 +53,7 @@ fn train(root: &Path, config: RunConfig) {
 }
 
 /// The files of a run that must repeat exactly; of the metrics, all but the speed.
-fn results(root: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn results(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = files(root);
     let metrics = String::from_utf8(found.remove("metrics.csv").unwrap()).unwrap();
     let kept: Vec<&str> = metrics.lines().map(|line| line.rsplit_once(',').unwrap().0).collect();
@@ -63,7 +63,8 @@ fn results(root: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-fn assert_same_results(found: &Path, expected: &Path) {
+/// Checks that two runs have the same files with the same bytes.
+pub fn assert_same_results(found: &Path, expected: &Path) {
     let (found, expected) = (results(found), results(expected));
     let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&found), names(&expected));
