@@ -32,8 +32,9 @@ fn first_cell(root: &Path, cargo_home: &Path) -> String {
 pub const START: &str = "kernelscope_prelude::start();";
 
 /// Settings of Cargo's profile for cells and all they use.
-pub const BUILD_ENV: [(&str, &str); 4] = [
+pub const BUILD_ENV: [(&str, &str); 5] = [
     ("CARGO_PROFILE_DEV_OPT_LEVEL", "3"),
+    ("CARGO_PROFILE_DEV_CODEGEN_UNITS", "1"),
     ("CARGO_PROFILE_DEV_DEBUG_ASSERTIONS", "false"),
     ("CARGO_PROFILE_DEV_OVERFLOW_CHECKS", "false"),
     ("CARGO_PROFILE_DEV_INCREMENTAL", "false"),

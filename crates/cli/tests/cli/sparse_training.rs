@@ -1,7 +1,7 @@
 //! Sparse runs: what they write, killed and resumed ones, damaged files, settings that cannot work, the command.
 
 use crate::common::{files, values};
-use crate::training::assert_same_results;
+use crate::training::{assert_same_results, assert_survives_a_kill, command};
 use candle_core::{DType, Device, Tensor};
 use kernelscope::nn::Kind;
 use kernelscope::weights::{self, TensorMap};
@@ -11,8 +11,7 @@ use kernelscope_lab::run::{DataConfig, DataSource, MaskRow, RunConfig, RunFolder
 use kernelscope_lab::train::sparse::{Growth, Moments, SparseConfig, SparseInit, SparseKind};
 use kernelscope_lab::train::{EpochReport, Observer, Silent, StepReport, Trainer};
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 /// A sparse run of three epochs of four steps that takes a moment, with an update every three steps.
 fn run_config() -> RunConfig {
@@ -171,40 +170,15 @@ fn a_run_can_start_from_the_zeros_of_another() {
     assert_eq!(zeros, values(trainer.network().params().get("head.weight").unwrap().var.as_tensor()));
 }
 
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kernelscope"));
-    command.args(args).env_remove("RUST_LOG").stdout(Stdio::null()).stderr(Stdio::null());
-    command
-}
-
 #[test]
 fn a_killed_run_ends_with_the_same_masks() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    let mut config = run_config();
-    config.train.epochs = 6;
-    if let DataSource::Builtin(set) = &mut config.data.source {
-        (set.train, set.val) = (128, 256);
-    }
-    std::fs::write(path("run.toml"), config.to_toml().unwrap()).unwrap();
-    assert!(command(&["train", "--config", &path("run.toml"), "--out", &path("whole")]).status().unwrap().success());
-    let mut child = command(&["train", "--config", &path("run.toml"), "--out", &path("killed")]).spawn().unwrap();
-    let (progress, started) = (folder.path().join("killed/state/progress.toml"), Instant::now());
-    while !progress.exists() && started.elapsed() < Duration::from_secs(60) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    assert!(!child.wait().unwrap().success(), "the run was over before it could be killed");
-    let run = RunFolder::open(&folder.path().join("killed")).unwrap();
-    let epoch = run.progress().unwrap().epoch;
-    assert!((1..6).contains(&epoch), "killed after {epoch} complete epochs");
-    // What a crash may leave of an update that was never part of a complete epoch.
-    let mut rows = std::fs::read(run.mask_rows_path()).unwrap();
-    rows.extend_from_slice(b"999,head.weight,0.5,0.5,0.5\n1000,head.we");
-    std::fs::write(run.mask_rows_path(), rows).unwrap();
-    std::fs::write(run.masks_path(epoch + 1), b"no masks").unwrap();
-    assert!(command(&["train", "--resume", &path("killed")]).status().unwrap().success());
-    assert_same_results(&folder.path().join("killed"), &folder.path().join("whole"));
+    assert_survives_a_kill(run_config(), |run, epoch| {
+        // What a crash may leave of an update that was never part of a complete epoch.
+        let mut rows = std::fs::read(run.mask_rows_path()).unwrap();
+        rows.extend_from_slice(b"999,head.weight,0.5,0.5,0.5\n1000,head.we");
+        std::fs::write(run.mask_rows_path(), rows).unwrap();
+        std::fs::write(run.masks_path(epoch + 1), b"no masks").unwrap();
+    });
 }
 
 #[test]

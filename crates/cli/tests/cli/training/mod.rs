@@ -9,13 +9,14 @@ use crate::common::{files, values};
 use kernelscope::nn::Params;
 use kernelscope::zoo::ModelSpec;
 use kernelscope_lab::data::{Augment, MixConfig, Normalize, ShapesTexturesConfig};
-use kernelscope_lab::run::{DataConfig, DataSource, RunConfig, TrainConfig};
+use kernelscope_lab::run::{DataConfig, DataSource, RunConfig, RunFolder, TrainConfig};
 use kernelscope_lab::train::{Observer, Silent, StepReport, Trainer};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 fn snapshot(params: &Params) -> BTreeMap<String, Vec<f64>> {
     params.iter().map(|(name, p)| (name.to_string(), values(p.var.as_tensor()))).collect()
@@ -85,7 +86,34 @@ impl Observer for StopAfter {
     }
 }
 
-fn command(args: &[&str]) -> Command {
+/// Checks that a run of this configuration, killed after an epoch and resumed, ends as one that was left alone. Before it
+/// is resumed, `damage` gets its folder and the number of complete epochs.
+pub fn assert_survives_a_kill(mut config: RunConfig, damage: impl FnOnce(&RunFolder, usize)) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    config.train.epochs = 6;
+    if let DataSource::Builtin(set) = &mut config.data.source {
+        (set.train, set.val) = (128, 256);
+    }
+    std::fs::write(path("run.toml"), config.to_toml().unwrap()).unwrap();
+    assert!(command(&["train", "--config", &path("run.toml"), "--out", &path("whole")]).status().unwrap().success());
+    let mut child = command(&["train", "--config", &path("run.toml"), "--out", &path("killed")]).spawn().unwrap();
+    let (progress, started) = (folder.path().join("killed/state/progress.toml"), Instant::now());
+    while !progress.exists() && started.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success(), "the run was over before it could be killed");
+    let run = RunFolder::open(&folder.path().join("killed")).unwrap();
+    let epoch = run.progress().unwrap().epoch;
+    assert!((1..6).contains(&epoch), "killed after {epoch} complete epochs");
+    damage(&run, epoch);
+    assert!(command(&["train", "--resume", &path("killed")]).status().unwrap().success());
+    assert_same_results(&folder.path().join("killed"), &folder.path().join("whole"));
+}
+
+/// The command, quiet.
+pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kernelscope"));
     command.args(args).env_remove("RUST_LOG").stdout(Stdio::null()).stderr(Stdio::null());
     command

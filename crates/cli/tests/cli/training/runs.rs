@@ -1,15 +1,14 @@
 //! Runs that are stopped, killed and resumed, or repeated with other numbers of threads.
 
-use super::{StopAfter, assert_same_results, command, config, results, train};
+use super::{StopAfter, assert_same_results, assert_survives_a_kill, command, config, results, train};
 use crate::common::{files, max_abs_diff, values};
 use kernelscope::zoo::Preprocessing;
 use kernelscope::{Error, weights};
 use kernelscope_lab::run::metrics::read_rows;
-use kernelscope_lab::run::{DataSource, Row, RowKind, RunFolder};
+use kernelscope_lab::run::{Row, RowKind, RunFolder};
 use kernelscope_lab::train::{CosineSchedule, EpochReport, Observer, Silent, StepReport, Trainer};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// Counts what it is told.
 #[derive(Default)]
@@ -112,26 +111,7 @@ fn an_unfinished_epoch_is_not_the_latest_checkpoint() {
 
 #[test]
 fn a_killed_run_ends_with_the_same_numbers() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    let mut config = config();
-    config.train.epochs = 6;
-    if let DataSource::Builtin(set) = &mut config.data.source {
-        (set.train, set.val) = (128, 256);
-    }
-    std::fs::write(path("run.toml"), config.to_toml().unwrap()).unwrap();
-    assert!(command(&["train", "--config", &path("run.toml"), "--out", &path("whole")]).status().unwrap().success());
-    let mut child = command(&["train", "--config", &path("run.toml"), "--out", &path("killed")]).spawn().unwrap();
-    let (progress, started) = (folder.path().join("killed/state/progress.toml"), Instant::now());
-    while !progress.exists() && started.elapsed() < Duration::from_secs(60) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    assert!(!child.wait().unwrap().success(), "the run was over before it could be killed");
-    let epoch = RunFolder::open(&folder.path().join("killed")).unwrap().progress().unwrap().epoch;
-    assert!((1..6).contains(&epoch), "killed after {epoch} complete epochs");
-    assert!(command(&["train", "--resume", &path("killed")]).status().unwrap().success());
-    assert_same_results(&folder.path().join("killed"), &folder.path().join("whole"));
+    assert_survives_a_kill(config(), |_, _| ());
 }
 
 #[test]

@@ -48,8 +48,15 @@ pub(in crate::ops::taps::lanes) struct RowPairs<R = TapRuns> {
     pub single: [R; 2],
 }
 
-/// A [`TapRun`] before the layout of its source is known: its first tap, the index of its weight and that of the next one.
-type UnresolvedRun = (Tap, u32, u32);
+/// A [`TapRun`] before the layout of its source is known.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::ops::taps::lanes) struct UnresolvedRun {
+    pub first: Tap,
+    /// Index of the first tap's weight.
+    pub weight: u32,
+    /// Index of the next tap's weight; that of the first again, if there is none.
+    pub next_weight: u32,
+}
 
 /// The runs of one length.
 #[derive(Debug)]
@@ -102,13 +109,13 @@ impl GatherOutline {
     }
 
     fn resolve_runs(&self, runs: &[UnresolvedRun], layout: &BlockedLayout, lanes: usize) -> TapRuns {
-        let resolve = |&(tap, index, next): &UnresolvedRun| TapRun {
-            offset: layout.offset(tap, lanes),
-            weight: index * lanes as u32,
-            weight_step: (i64::from(next) - i64::from(index)) as i32 * lanes as i32,
+        let resolve = |run: &UnresolvedRun| TapRun {
+            offset: layout.offset(run.first, lanes),
+            weight: run.weight * lanes as u32,
+            weight_step: (i64::from(run.next_weight) - i64::from(run.weight)) as i32 * lanes as i32,
         };
         let height = self.source.0 as i64;
-        let before = |row: i64| runs.partition_point(|run| i64::from(run.0.dh) < row) as u32;
+        let before = |row: i64| runs.partition_point(|run| i64::from(run.first.dh) < row) as u32;
         let rows = (0..self.grid.0).map(|p| (p * self.stride.0) as i64);
         TapRuns {
             runs: runs.iter().map(resolve).collect(),
@@ -130,20 +137,24 @@ impl GatherOutline {
         for dh in first..=last + 1 {
             let (mut uppers, mut lowers) = (of_row(dh), of_row(dh - 1));
             loop {
-                let at = |dw: i32| Tap { dh, dw };
+                let at = |dw: i32, weight: u32, next_weight: u32| UnresolvedRun {
+                    first: Tap { dh, dw },
+                    weight,
+                    next_weight,
+                };
                 match (uppers.peek().copied(), lowers.peek().copied()) {
                     (Some((a, upper)), Some((b, lower))) if a.dw.abs_diff(b.dw) <= 1 => {
                         let aside = (b.dw - a.dw).rem_euclid(3) as usize;
-                        shared[aside].push((at(a.dw.min(b.dw)), upper, lower));
+                        shared[aside].push(at(a.dw.min(b.dw), upper, lower));
                         uppers.next();
                         lowers.next();
                     }
                     (Some((a, upper)), lower) if lower.is_none_or(|(b, _)| a.dw < b.dw) => {
-                        single[0].push((at(a.dw), upper, upper));
+                        single[0].push(at(a.dw, upper, upper));
                         uppers.next();
                     }
                     (_, Some((b, lower))) => {
-                        single[1].push((at(b.dw), lower, lower));
+                        single[1].push(at(b.dw, lower, lower));
                         lowers.next();
                     }
                     _ => break,
@@ -198,7 +209,8 @@ fn split_runs(taps: &[IndexedTap], runs: bool) -> [Vec<UnresolvedRun>; MAX_RUN] 
         };
         let length = 1 + (1..rest.len().min(MAX_RUN)).take_while(|i| runs && continues(i)).count();
         let (run, after) = rest.split_at(length);
-        by_length[length - 1].push((run[0].0, run[0].1, run[run.len().min(2) - 1].1));
+        let (first, weight) = run[0];
+        by_length[length - 1].push(UnresolvedRun { first, weight, next_weight: run[run.len().min(2) - 1].1 });
         rest = after;
     }
     by_length
@@ -208,5 +220,5 @@ fn split_runs(taps: &[IndexedTap], runs: bool) -> [Vec<UnresolvedRun>; MAX_RUN] 
 fn whole_row(row: &[IndexedTap], first: usize) -> UnresolvedRun {
     let dw = -(first as i32);
     let index = |dw: i32| row[(dw - row[0].0.dw).clamp(0, row.len() as i32 - 1) as usize].1;
-    (Tap { dh: row[0].0.dh, dw }, index(dw), index(dw + 1))
+    UnresolvedRun { first: Tap { dh: row[0].0.dh, dw }, weight: index(dw), next_weight: index(dw + 1) }
 }
