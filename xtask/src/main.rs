@@ -6,7 +6,8 @@
 //!   left out. Without arguments `cuda-lint` and the notebooks follow.
 //! - `cargo xtask notebooks`: runs the notebooks and tests their kernel, with a Jupyter client, in JupyterLab and beside the
 //!   stock Rust kernel. Python 3 and Chromium are installed in the same way; Jupyter comes from PyPI into the target folder.
-//! - `cargo xtask check`: `tidy`, then formatting, lints and documentation, with warnings as errors.
+//! - `cargo xtask check`: `tidy`, whether tests and command share what they build, then formatting, lints and
+//!   documentation, with warnings as errors.
 //! - `cargo xtask tidy`: rules of this project that the compiler does not check, in a second; the tests begin with it.
 //!   With `--fix-spelling` it rewrites British words as American ones.
 //!
@@ -29,6 +30,7 @@ mod gpu;
 mod notebooks;
 mod packages;
 mod python;
+mod sharing;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -75,6 +77,7 @@ fn start(arguments: &[String]) -> Result<(), String> {
 /// Runs the tests in release mode, like the command itself: the networks' reference values are computed at full size.
 fn test(arguments: &[String]) -> Result<(), String> {
     tidy::check(&root())?;
+    sharing::check()?;
     if let Err(message) = packages::display() {
         eprintln!("xtask: the test of the viewer's window is skipped: {message}");
     }
@@ -146,6 +149,7 @@ fn toml_escaped(text: &str) -> String {
 
 fn check() -> Result<(), String> {
     tidy::check(&root())?;
+    sharing::check()?;
     run(cargo().args(["fmt", "--all", "--", "--check"]))?;
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     run(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
