@@ -16,3 +16,9 @@ mod notebook_command;
 mod sparse_training;
 mod sparsity;
 mod training;
+
+/// Does to a command what Ctrl-C does. The shell has this built in; not every machine has a program for it.
+fn interrupt(child: &std::process::Child) {
+    let kill = format!("kill -INT {}", child.id());
+    assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}

@@ -4,7 +4,7 @@ use super::{AXES, Bench};
 use kernelscope_lab::ablate::{Ablation, Grid, Job, Shard, Watch};
 use kernelscope_lab::run::RunFolder;
 use kernelscope_lab::train::{Observer, Silent, Trainer};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// Waits until a run is complete and another is not.
@@ -47,8 +47,7 @@ fn a_killed_or_interrupted_ablation_goes_on_with_the_same_numbers() {
 
     let mut child = spawn("stopped");
     wait_for_half(&bench, "stopped", &mut child);
-    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(interrupt.success());
+    crate::interrupt(&child);
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{stderr}");
