@@ -18,7 +18,9 @@ mod head_norm;
 pub mod mobilenet_v2;
 pub mod mobilenet_v3;
 mod model;
+pub mod names;
 mod network;
+mod padding;
 mod registry;
 pub mod replknet;
 pub mod resnet;
@@ -31,6 +33,7 @@ pub use entry::{Entry, Preprocessing, Published};
 pub use family::{Family, Merge, ModelConfig};
 pub use model::{Features, Model};
 pub use network::{MAX_IMAGE_SIDE, Network};
+pub use padding::Padding;
 pub use registry::{Registry, entry, registry};
 pub use spec::ModelSpec;
 

@@ -2,10 +2,10 @@
 
 use super::family::{Family, Merge};
 use super::model::{Features, Model};
+use super::names::Translated;
 use super::spec::ModelSpec;
 use crate::nn::{BuildOptions, Builder, Mode, Params, Pass, Scope, Trace};
 use crate::weights::Checkpoint;
-use crate::weights::keys::unwrap_downstream;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -106,21 +106,38 @@ impl Network {
         Network { spec: ModelSpec { name: name.to_string(), config }, params, model: Box::new(model), device }
     }
 
-    /// Builds a network from a checkpoint, strictly: every name must fit.
+    /// Builds a network from a checkpoint, strictly: every name must fit. Names of other code bases become official ones
+    /// ([`names`](super::names)), and the network need not be named where they show which it is.
     ///
     /// # Errors
-    /// As [`ModelSpec::for_checkpoint`] and [`Network::build`].
+    /// As [`ModelSpec::for_checkpoint`] and [`Network::build`]. Tensors that do not fit are named as in the file.
     pub fn from_checkpoint<S: AsRef<str>>(
         name: Option<&str>,
         checkpoint: Checkpoint,
         overrides: &[S],
         options: BuildOptions,
     ) -> Result<Self> {
-        // Detection and segmentation backbones wrap their oriented layers one level deeper.
-        let checkpoint = Checkpoint { tensors: unwrap_downstream(checkpoint.tensors), ..checkpoint };
-        let spec = ModelSpec::for_checkpoint(name, &checkpoint, overrides)?;
-        let weights = Some((checkpoint.tensors, checkpoint.source.display().to_string()));
-        Network::build(spec, BuildOptions { weights, ..options })
+        let translated = Translated::new(checkpoint, ModelSpec::family_of(name).as_deref())?;
+        let spec = ModelSpec::for_translated(name, &translated, overrides)?;
+        Network::from_translated(spec, &translated, options)
+    }
+
+    /// Builds a network of this kind from the tensors of a checkpoint, strictly. In contrast to
+    /// [`Network::from_checkpoint`], the checkpoint has no say in the configuration.
+    ///
+    /// # Errors
+    /// If the tensors are not those of this network.
+    pub fn from_weights(spec: ModelSpec, checkpoint: Checkpoint, options: BuildOptions) -> Result<Self> {
+        let translated = Translated::new(checkpoint, Some(spec.config.family()))?;
+        spec.check_translated(&translated)?;
+        Network::from_translated(spec, &translated, options)
+    }
+
+    fn from_translated(spec: ModelSpec, translated: &Translated, options: BuildOptions) -> Result<Self> {
+        let checkpoint = translated.checkpoint();
+        let weights = Some((checkpoint.tensors.clone(), checkpoint.source.display().to_string()));
+        let built = Network::build(spec, BuildOptions { weights, ..options });
+        built.map_err(|error| translated.in_words_of_the_file(error))
     }
 
     /// The network in a form for inference: fewer operators that compute the same in evaluation. Its parameters are

@@ -2,6 +2,7 @@
 
 use super::entry::Preprocessing;
 use super::family::ModelConfig;
+use super::names::{Registered, Translated};
 use super::registry::entry;
 use crate::weights::Checkpoint;
 use crate::{Error, Result};
@@ -77,23 +78,47 @@ impl ModelSpec {
         Ok(self)
     }
 
-    /// The network of a checkpoint: `name` if given, else what the checkpoint says of itself, with sizes taken from
-    /// the checkpoint's shapes and then the overrides.
+    /// The network of a checkpoint: `name` if given, else what the checkpoint says of itself or what its names and shapes
+    /// show ([`names`](super::names)), with sizes taken from the checkpoint's shapes and then the overrides.
     ///
     /// # Errors
-    /// If the name is neither given nor stored, or an override does not fit.
+    /// If the name is neither given nor shown, the checkpoint is of a network that is not among those here, or an override
+    /// does not fit.
     pub fn for_checkpoint<S: AsRef<str>>(name: Option<&str>, checkpoint: &Checkpoint, overrides: &[S]) -> Result<Self> {
+        let translated = Translated::new(checkpoint.clone(), ModelSpec::family_of(name).as_deref())?;
+        ModelSpec::for_translated(name, &translated, overrides)
+    }
+
+    /// The family of a registered network, if it is one.
+    pub(super) fn family_of(name: Option<&str>) -> Option<String> {
+        entry(name?).ok().map(|entry| entry.config().family().to_string())
+    }
+
+    /// As [`ModelSpec::for_checkpoint`], of a checkpoint whose tensors have official names.
+    pub(super) fn for_translated<S: AsRef<str>>(
+        name: Option<&str>,
+        translated: &Translated,
+        overrides: &[S],
+    ) -> Result<Self> {
+        let checkpoint = translated.checkpoint();
         let stored = Stored::of(checkpoint)?;
         let mut spec = match (name, &stored) {
             (Some(name), Some(stored)) if stored.spec.name == name => stored.spec.clone(),
             (Some(name), _) => ModelSpec::named(name)?,
             (None, Some(stored)) => stored.spec.clone(),
-            (None, None) => {
-                return Err(Error::unknown_network(&checkpoint.source));
-            }
+            (None, None) => match translated.registered() {
+                Registered::Named(name) if entry(name).is_ok() => ModelSpec::named(name)?,
+                Registered::Other(what) => {
+                    return Err(Error::file(
+                        &checkpoint.source,
+                        format!("is a {what}, which is not among the networks here"),
+                    ));
+                }
+                _ => return Err(Error::unknown_network(&checkpoint.source)),
+            },
         };
         spec.config.adapt(&checkpoint.tensors);
-        let spec = spec.with_overrides(overrides)?;
+        let spec = spec.with_overrides(&translated.settings())?.with_overrides(overrides)?;
         spec.check_against(stored.as_ref(), checkpoint)?;
         Ok(spec)
     }
@@ -106,6 +131,19 @@ impl ModelSpec {
     /// If they cannot; the message says what does not fit.
     pub fn check_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
         self.check_against(Stored::of(checkpoint)?.as_ref(), checkpoint)
+    }
+
+    /// As [`ModelSpec::check_checkpoint`], of a checkpoint whose tensors have official names. What its network has other
+    /// values for is said in a warning, too.
+    pub(super) fn check_translated(&self, translated: &Translated) -> Result<()> {
+        let checkpoint = translated.checkpoint();
+        for setting in translated.settings() {
+            if self.clone().with_overrides(&[&setting])? != *self {
+                let source = checkpoint.source.display();
+                tracing::warn!("{source}: comes from a network with {setting}, which this one does not have");
+            }
+        }
+        self.check_checkpoint(checkpoint)
     }
 
     fn check_against(&self, stored: Option<&Stored>, checkpoint: &Checkpoint) -> Result<()> {
