@@ -9,6 +9,7 @@ mod cnns;
 mod dense;
 mod models;
 mod models_golden;
+mod names;
 mod ops_golden;
 mod ops_gradients;
 mod ops_properties;

@@ -6,11 +6,12 @@ use kernelscope::Error;
 use std::path::Path;
 
 /// Arguments of the libraries, and the options that set them.
-const OPTIONS: [(&str, &str); 8] = [
+const OPTIONS: [(&str, &str); 9] = [
     ("model", "--model"),
     ("override", "--set"),
     ("data", "--data"),
     ("device", "--device"),
+    ("ecosystem", "--to"),
     ("shard", "--shard"),
     ("table", "--table"),
     ("python", "--python"),
@@ -128,6 +129,7 @@ mod tests {
             ("data", "--data", &["eval"]),
             ("device", "--device", &["train"]),
             ("device", "--device", &["bench", "ops"]),
+            ("ecosystem", "--to", &["convert"]),
             ("shard", "--shard", &["ablate"]),
             ("table", "--table", &["models"]),
             ("peer", "--peer", &["bench", "models"]),

@@ -1,5 +1,6 @@
 //! The command as a person uses it: every subcommand on small data, and one clear line for everything that goes wrong.
 
+mod convert;
 mod mistakes;
 mod sources;
 mod subcommands;
@@ -13,13 +14,14 @@ use kernelscope_lab::data::{Cue, Dataset, ShapesTextures};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-const SUBCOMMANDS: [&str; 12] = [
+const SUBCOMMANDS: [&str; 13] = [
     "quickstart",
     "models",
     "train",
     "eval",
     "predict",
     "merge",
+    "convert",
     "erf",
     "masks",
     "shape-bias",
