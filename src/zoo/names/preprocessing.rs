@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn transformers_has_several_ways_to_say_it() {
         let (mean, std) = ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]);
-        let sizes = |config: serde_json::Value| of_transformers(&config).map(|found| (found.size, found.crop_pct));
+        let sizes = |config: Value| of_transformers(&config).map(|found| (found.size, found.crop_pct));
         let google = json!({"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224},
             "image_mean": mean, "image_std": std});
         assert_eq!(sizes(google), Some((224, 0.875)));
