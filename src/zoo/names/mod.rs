@@ -93,6 +93,11 @@ impl Translated {
         &self.checkpoint
     }
 
+    /// The checkpoint, with official names, without what is known of where they come from.
+    pub fn into_checkpoint(self) -> Checkpoint {
+        self.checkpoint
+    }
+
     /// The code base that the names in the file are from, if they are known.
     pub fn ecosystem(&self) -> Option<Ecosystem> {
         self.translation.as_ref().and_then(|translation| translation.known).map(|(_, ecosystem)| ecosystem)
