@@ -1,7 +1,9 @@
 //! Named parameters are handed out while a network is built: fresh ones from a seed, or those of a checkpoint.
 
 use super::Init;
-use super::params::{Kind, Param, Params, fits};
+use super::angles::{Agreed, AngleNotes, Doubt, Restored, are_half, are_rounded};
+use super::params::{Kind, Param, Params, fits, in_single};
+use crate::ops::oriented1d::MAX_TAPS;
 use crate::weights::{Mismatch, TensorMap, WrongShape};
 use crate::{Error, Result, device};
 use candle_core::{DType, Device, Shape, Tensor, Var};
@@ -17,7 +19,7 @@ const MAX_VALUES: usize = 1 << 30;
 pub struct BuildOptions {
     /// Seed of fresh parameters.
     pub seed: u64,
-    /// Element type.
+    /// Element type. Angles are in single precision in any network, because taps follow from them.
     pub dtype: DType,
     /// Device; that of [`crate::device::default`] unless set.
     pub device: Device,
@@ -71,6 +73,9 @@ struct State {
     used: HashSet<String>,
     /// Number of values handed out.
     values: usize,
+    /// What all layers' angles in the weights agree on, once it was asked for.
+    agreed: Option<Option<Agreed>>,
+    angles: AngleNotes,
 }
 
 struct Shared {
@@ -119,6 +124,7 @@ impl Builder {
             if !mismatch.is_empty() {
                 return Err(mismatch.into());
             }
+            state.angles.lines().iter().for_each(|line| tracing::warn!("{source}: {line}"));
         }
         Ok(std::mem::take(&mut state.params))
     }
@@ -187,7 +193,8 @@ impl Scope {
     /// A parameter of this module: the checkpoint's if there is one, else fresh from the seed.
     ///
     /// With a checkpoint that lacks the name or has another shape, a fresh value stands in and the difference is
-    /// reported by [`Builder::finish`].
+    /// reported by [`Builder::finish`]. Angles ([`Kind::Theta`]) that a checkpoint has in half precision are restored if
+    /// those of `init`, or of another number of directions, round to them.
     ///
     /// # Errors
     /// If the name was handed out before, the network gets too large, or the tensor cannot be made.
@@ -195,7 +202,7 @@ impl Scope {
         let (name, shape) = (self.name(name), shape.into());
         self.count(&name, &shape)?;
         if let Some(builder) = &self.shared.candle {
-            return from_candle(builder, &name, shape, &init);
+            return from_candle(builder, &name, shape, kind, &init);
         }
         let options = &self.shared.options;
         let var = match &options.share {
@@ -230,19 +237,24 @@ impl Scope {
     /// A variable with the checkpoint's value of a parameter, or a fresh one.
     fn var(&self, name: &str, shape: &Shape, kind: Kind, init: &Init) -> Result<Var> {
         let options = &self.shared.options;
-        if let Some(value) = self.given(name, shape, kind)? {
-            return Ok(Var::from_tensor(&value)?);
+        let dtype = if kind == Kind::Theta { DType::F32 } else { options.dtype };
+        if let Some(found) = self.given(name, shape, kind)? {
+            let value = match (kind, init) {
+                (Kind::Theta, Init::Values(configured)) => self.angles(name, found, configured)?,
+                _ => found.clone(),
+            };
+            return Ok(Var::from_tensor(&value.to_dtype(dtype)?.reshape(shape)?.to_device(&options.device)?)?);
         }
         if options.shapes_only {
             // Zeroed in place: the system provides such memory when it is used, so counting takes next to none.
-            return Ok(Var::zeros(shape, options.dtype, &options.device)?);
+            return Ok(Var::zeros(shape, dtype, &options.device)?);
         }
         let values = init.draw(shape, options.seed, name)?;
-        Ok(Var::from_tensor(&Tensor::from_vec(values, shape, &options.device)?.to_dtype(options.dtype)?)?)
+        Ok(Var::from_tensor(&Tensor::from_vec(values, shape, &options.device)?.to_dtype(dtype)?)?)
     }
 
     /// The checkpoint's value of a parameter, if it has a fitting one.
-    fn given(&self, name: &str, shape: &Shape, kind: Kind) -> Result<Option<Tensor>> {
+    fn given(&self, name: &str, shape: &Shape, kind: Kind) -> Result<Option<&Tensor>> {
         let Some((tensors, _)) = &self.shared.options.weights else { return Ok(None) };
         let mut state = self.shared.lock();
         let Some(found) = tensors.get(name) else {
@@ -258,7 +270,33 @@ impl Scope {
             });
             return Ok(None);
         }
-        Ok(Some(found.to_dtype(self.shared.options.dtype)?.reshape(shape)?.to_device(&self.shared.options.device)?))
+        Ok(Some(found))
+    }
+
+    /// The angles that the checkpoint means.
+    fn angles(&self, name: &str, found: &Tensor, configured: &[f32]) -> Result<Tensor> {
+        let Some((tensors, _)) = &self.shared.options.weights else { return Ok(found.clone()) };
+        let weight = name.strip_suffix("theta").and_then(|layer| tensors.get(&format!("{layer}weight")));
+        let taps = weight.and_then(|weight| weight.dims().last()).copied().unwrap_or(MAX_TAPS);
+        let mut restored = Restored::of(&in_single(found)?, configured, taps.min(MAX_TAPS));
+        let mut state = self.shared.lock();
+        let mut agreed = None;
+        if matches!(restored, Restored::Other(_)) {
+            agreed = match state.agreed {
+                Some(known) => known,
+                None => Agreed::among(&all_angles(tensors)?),
+            };
+            state.agreed = Some(agreed);
+            if agreed.is_none() {
+                restored = Restored::Doubtful(Doubt::Disagreement);
+            }
+        }
+        state.angles.note(name, &restored, agreed);
+        match restored {
+            Restored::Stored | Restored::Doubtful(_) => Ok(found.clone()),
+            Restored::Configured => Ok(Tensor::from_slice(configured, configured.len(), &Device::Cpu)?),
+            Restored::Other(angles) => Ok(Tensor::from_slice(&angles, angles.len(), &Device::Cpu)?),
+        }
     }
 
     /// A convolution's or linear map's weight with the scope's initialization ([`Init::WEIGHT`] unless changed).
@@ -287,12 +325,33 @@ impl Scope {
     }
 }
 
-/// A parameter of a candle builder.
-fn from_candle(builder: &VarBuilder<'static>, name: &str, shape: Shape, init: &Init) -> Result<Tensor> {
-    match init {
-        Init::Values(values) if !builder.contains_tensor(name) => {
-            Ok(Tensor::from_slice(values, shape, builder.device())?.to_dtype(builder.dtype())?)
-        }
-        _ => Ok(builder.get_with_hints(shape, name, init.in_candle())?),
+/// The angles of all layers.
+fn all_angles(tensors: &TensorMap) -> Result<Vec<Vec<f32>>> {
+    let layers = tensors.iter().filter(|(name, _)| Kind::of_name(name, 1) == Kind::Theta);
+    layers.map(|(_, stored)| in_single(stored)).collect()
+}
+
+/// A parameter of a candle builder. It hands out one at a time, so that angles in half precision are compared with those
+/// of their own layer alone.
+fn from_candle(builder: &VarBuilder<'static>, name: &str, shape: Shape, kind: Kind, init: &Init) -> Result<Tensor> {
+    let dtype = if kind == Kind::Theta { DType::F32 } else { builder.dtype() };
+    let Init::Values(values) = init else {
+        return Ok(builder.get_with_hints_dtype(shape, name, init.in_candle(), dtype)?);
+    };
+    let constructed = Tensor::from_slice(values, shape.clone(), builder.device())?.to_dtype(dtype)?;
+    if !builder.contains_tensor(name) {
+        return Ok(constructed);
     }
+    let found = builder.get_with_hints_dtype(shape, name, init.in_candle(), dtype)?.to_dtype(dtype)?;
+    if kind != Kind::Theta {
+        return Ok(found);
+    }
+    let stored = in_single(&found)?;
+    if are_rounded(&stored, values) {
+        return Ok(constructed);
+    }
+    if are_half(&stored) {
+        tracing::warn!("{name} is in half precision, and not the layer's angles rounded to it: taps may be off");
+    }
+    Ok(found)
 }

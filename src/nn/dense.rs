@@ -1,10 +1,10 @@
 //! Dense convolutions: the first layer of a network, and the 3x3 layers of ResNets.
 
 use super::{FeatureShape, Init, Kind, Scope, Trace};
-use crate::Result;
 use crate::ops::depthwise2d::{self, Depthwise2d};
 use crate::ops::oriented1d::{self, Oriented1d};
 use crate::ops::{dims4, pointwise};
+use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 
 /// How the taps of a dense convolution lie.
@@ -47,6 +47,27 @@ impl DenseConv {
         bias: bool,
     ) -> Result<Self> {
         let options = depthwise2d::Options::same(kernel, kernel).with_stride(stride);
+        DenseConv::with_options(scope, channels, outputs, options, bias)
+    }
+
+    /// A square convolution with another stride or padding: `P` and `S` of [`DenseConv::square`] are those of `options`,
+    /// the same in both directions.
+    ///
+    /// # Errors
+    /// If the parameters cannot be made, or the options are not allowed: rectangles and dilated kernels are not.
+    pub fn with_options(
+        scope: &Scope,
+        channels: usize,
+        outputs: usize,
+        options: depthwise2d::Options,
+        bias: bool,
+    ) -> Result<Self> {
+        let kernel = options.kernel.0;
+        let pairs = [options.kernel, options.stride, options.padding];
+        if pairs.iter().any(|(rows, cols)| rows != cols) || options.dilation != (1, 1) {
+            let allowed = "the same kernel, stride, and padding in both directions, and no dilation";
+            return Err(Error::argument("options of a dense convolution", format!("{options:?}"), allowed));
+        }
         Ok(DenseConv {
             path: scope.path().to_string(),
             weight: scope.weight((outputs, channels, kernel, kernel))?,

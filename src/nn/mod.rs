@@ -4,6 +4,7 @@
 //! checkpoint. So constructors always see final values (the angles of an oriented layer decide its taps), and what a
 //! checkpoint lacks, or has too much, is reported once, at the end, with all names.
 
+mod angles;
 mod builder;
 mod candle;
 mod dense;

@@ -51,7 +51,7 @@ impl LayerNorm {
 /// Batch normalization over images and positions (Ioffe and Szegedy, 2015).
 ///
 /// ```text
-/// y = weight * (x - mean) / sqrt(var + 1e-5) + bias
+/// y = weight * (x - mean) / sqrt(var + eps) + bias        eps = 1e-5
 /// ```
 ///
 /// In training mean and variance are those of the batch, and the running statistics move a tenth of the way towards
@@ -65,10 +65,11 @@ pub struct BatchNorm {
     running_mean: Tensor,
     running_var: Tensor,
     counter: Tensor,
+    eps: f64,
 }
 
 impl BatchNorm {
-    /// Added to the variance.
+    /// Added to the variance, unless another value is set ([`BatchNorm::with_eps`]).
     pub const EPS: f64 = 1e-5;
     /// Share of a new batch in the running statistics.
     pub const MOMENTUM: f64 = 0.1;
@@ -86,7 +87,14 @@ impl BatchNorm {
             running_mean: scope.param("running_mean", channels, Kind::RunningStat, Init::Constant(0.0))?,
             running_var: scope.param("running_var", channels, Kind::RunningStat, Init::Constant(1.0))?,
             counter: scope.param("num_batches_tracked", (), Kind::Counter, Init::Constant(0.0))?,
+            eps: Self::EPS,
         })
+    }
+
+    /// The same with another number added to the variance: networks that came from TensorFlow have 1e-3.
+    #[must_use]
+    pub fn with_eps(self, eps: f64) -> Self {
+        BatchNorm { eps, ..self }
     }
 
     /// Normalizes `x` (N, C, H, W).
@@ -96,7 +104,7 @@ impl BatchNorm {
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         if !mode.is_train() {
             let column = |t: &Tensor| t.reshape((1, self.channels, 1, 1));
-            let scale = self.weight.div(&(&self.running_var + Self::EPS)?.sqrt()?)?;
+            let scale = self.weight.div(&(&self.running_var + self.eps)?.sqrt()?)?;
             let centered = x.broadcast_sub(&column(&self.running_mean)?)?;
             return Ok(centered.broadcast_mul(&column(&scale)?)?.broadcast_add(&column(&self.bias)?)?);
         }
@@ -106,12 +114,12 @@ impl BatchNorm {
         }
         let statistics = batch_norm::statistics(x)?;
         self.update(&statistics, count)?;
-        batch_norm::batch_norm(x, &self.weight, &self.bias, &statistics, Self::EPS)
+        batch_norm::batch_norm(x, &self.weight, &self.bias, &statistics, self.eps)
     }
 
     /// Scale and shift of the evaluation: `y = scale * x + shift`, for an operator that takes them into its own weights.
     pub(super) fn affine(&self) -> Result<(Tensor, Tensor)> {
-        let scale = self.weight.div(&(&self.running_var + Self::EPS)?.sqrt()?)?;
+        let scale = self.weight.div(&(&self.running_var + self.eps)?.sqrt()?)?;
         let shift = (&self.bias - (&self.running_mean * &scale)?)?;
         Ok((scale, shift))
     }

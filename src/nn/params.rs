@@ -1,5 +1,6 @@
 //! Named parameters: what kind they are, and which of them learn.
 
+use super::angles::are_rounded;
 use crate::weights::{Mismatch, TensorMap, WrongShape};
 use crate::{Error, Result};
 use candle_core::{DType, Shape, Tensor, Var};
@@ -136,7 +137,8 @@ impl Params {
     /// values are as they were.
     ///
     /// # Errors
-    /// If names or shapes differ, or an angle differs from the one the network was built with.
+    /// If names or shapes differ, or an angle differs from the one the network was built with by more than rounding to
+    /// half precision.
     pub fn assign(&self, tensors: &TensorMap, source: &str) -> Result<()> {
         let mut mismatch = Mismatch { source: source.to_string(), ..Mismatch::default() };
         for (name, param) in self.iter() {
@@ -160,7 +162,9 @@ impl Params {
             if param.kind != Kind::Theta {
                 // A copy, since the given tensors may be this network's own, which cannot be written onto themselves.
                 values.push((&param.var, value.to_device(param.var.device())?.force_contiguous()?));
-            } else if in_double(&value)? != in_double(&param.var)? {
+            } else if in_double(&value)? != in_double(&param.var)?
+                && !are_rounded(&in_single(&tensors[name])?, &in_single(&param.var)?)
+            {
                 return Err(Error::argument(name, "other angles", "the angles that the network was built with"));
             }
         }
@@ -174,6 +178,11 @@ pub(crate) fn fits(found: &Shape, expected: &Shape, kind: Kind) -> bool {
     // lists of one number.
     let any_shape = matches!(kind, Kind::Theta | Kind::Counter);
     found == expected || (any_shape && found.elem_count() == expected.elem_count())
+}
+
+/// All values in single precision.
+pub(super) fn in_single(tensor: &Tensor) -> Result<Vec<f32>> {
+    Ok(tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
 }
 
 /// All values in double precision. Comparing these finds a value that is not a number, which a maximum may pass over.

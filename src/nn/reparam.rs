@@ -32,13 +32,21 @@ impl FoldedConv {
     /// # Errors
     /// If a tensor is missing, or the two have different numbers of channels.
     pub fn new(tensors: &TensorMap, conv: &str, norm: &str) -> Result<Self> {
+        FoldedConv::with_eps(tensors, conv, norm, BatchNorm::EPS)
+    }
+
+    /// The same for a batch norm that adds `eps` to the variance ([`BatchNorm::with_eps`]).
+    ///
+    /// # Errors
+    /// As [`FoldedConv::new`].
+    pub fn with_eps(tensors: &TensorMap, conv: &str, norm: &str, eps: f64) -> Result<Self> {
         let get = |module: &str, leaf: &str| {
             let name = format!("{module}.{leaf}");
             tensors.get(&name).ok_or_else(|| Error::argument("weights", format!("none named {name}"), "one"))
         };
         let double = |leaf: &str| Ok::<_, Error>(get(norm, leaf)?.to_dtype(DType::F64)?);
         let stored = get(conv, "weight")?;
-        let scale = double("weight")?.div(&(double("running_var")? + BatchNorm::EPS)?.sqrt()?)?;
+        let scale = double("weight")?.div(&(double("running_var")? + eps)?.sqrt()?)?;
         let bias = (double("bias")? - (double("running_mean")? * &scale)?)?;
         let channels = scale.elem_count();
         if stored.dims().first() != Some(&channels) {

@@ -62,16 +62,31 @@ pub fn strip_prefixes(tensors: TensorMap) -> TensorMap {
     tensors.into_values().zip(bare).filter_map(|(tensor, name)| Some((name?, tensor))).collect()
 }
 
+/// Before the names of a network inside a larger one.
+const BACKBONE: &str = "backbone.";
+
+/// Whether the names are those of a larger network that the network is the backbone of.
+pub(crate) fn has_backbone<'a>(mut names: impl Iterator<Item = &'a String>) -> bool {
+    names.any(|name| name.starts_with(BACKBONE))
+}
+
+/// What a tensor of a larger network is called in its backbone; a classifier, as mmpretrain names it beside the
+/// backbone, keeps its name. `None` for the other parts, which belong to the larger network's task.
+pub(crate) fn in_backbone(name: &str) -> Option<&str> {
+    let classifier = ["head.fc.", "head.layers."].iter().any(|head| name.starts_with(head));
+    name.strip_prefix(BACKBONE).or_else(|| classifier.then_some(name))
+}
+
 /// Turns the names of a detection or segmentation checkpoint of Oriented-1D networks into those of the classifier.
 ///
-/// Where names start with `backbone.`, only those are kept, without the prefix: the others belong to the task's head.
-/// Then the wrapper module `conv` inside the depthwise layers is removed, `stages.0.0.dwconv.conv.weight` becoming
-/// `stages.0.0.dwconv.weight`; published backbones have some layers with the wrapper and some without. Other names
-/// that contain `conv` stay as they are, and so does a wrapped name whose plain form is there too.
+/// Where names start with `backbone.`, only those are kept, without the prefix, and a classifier (`head.fc`,
+/// `head.layers`): the others belong to the task's head. Then the wrapper module `conv` inside the depthwise layers is
+/// removed, `stages.0.0.dwconv.conv.weight` becoming `stages.0.0.dwconv.weight`; published backbones have some layers
+/// with the wrapper and some without. Other names that contain `conv` stay as they are, and so does a wrapped name whose
+/// plain form is there too.
 pub fn unwrap_downstream(tensors: TensorMap) -> TensorMap {
-    const BACKBONE: &str = "backbone.";
-    let tensors = if tensors.keys().any(|name| name.starts_with(BACKBONE)) {
-        let inner = |(name, tensor): (String, _)| name.strip_prefix(BACKBONE).map(|rest| (rest.to_owned(), tensor));
+    let tensors = if has_backbone(tensors.keys()) {
+        let inner = |(name, tensor): (String, _)| in_backbone(&name).map(|inner| (inner.to_owned(), tensor));
         tensors.into_iter().filter_map(inner).collect()
     } else {
         tensors
@@ -82,7 +97,7 @@ pub fn unwrap_downstream(tensors: TensorMap) -> TensorMap {
 }
 
 /// The name without its `conv` wrapper, for the depthwise layers that have one.
-fn unwrapped(name: &str) -> Option<String> {
+pub(crate) fn unwrapped(name: &str) -> Option<String> {
     let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     let parts: Vec<&str> = name.split('.').collect();
     let [module @ .., "conv", leaf @ ("weight" | "bias" | "theta")] = parts.as_slice() else { return None };

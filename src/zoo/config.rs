@@ -1,5 +1,6 @@
 //! Configurations as data: one value per stage, directions, and overrides by name.
 
+use crate::nn::BatchNorm;
 use crate::ops::depthwise2d::MAX_SIDE;
 use crate::ops::oriented1d::MAX_TAPS;
 use crate::{Error, Result};
@@ -46,6 +47,19 @@ pub(super) fn check_rate(name: &str, value: f64) -> Result<()> {
         return Ok(());
     }
     Err(Error::argument(name, value, "at least 0 and below 1"))
+}
+
+/// What batch norms add to the variance, if a configuration does not say.
+pub(super) fn norm_eps() -> f64 {
+    BatchNorm::EPS
+}
+
+/// Refuses a number that batch norms cannot add to the variance.
+pub(super) fn check_eps(value: f64) -> Result<()> {
+    if value > 0.0 && value <= 1.0 {
+        return Ok(());
+    }
+    Err(Error::argument("norm_eps", value, "above 0, up to 1"))
 }
 
 /// `channels * ratio`, rounded down; 0 for what is no number.

@@ -54,13 +54,16 @@ impl Preprocessing {
         Ok((PREPROCESSING_KEY.to_string(), text))
     }
 
-    /// What a checkpoint says of the images it was trained on, which may differ from the registered preprocessing;
-    /// `None` if it says nothing, as official files do.
+    /// What a checkpoint says of the images it was trained on, which may differ from the registered preprocessing: itself,
+    /// or in the configuration that timm and transformers put beside it. `None` if nothing is said, as with most
+    /// official files.
     ///
     /// # Errors
     /// If the entry cannot be read.
     pub fn of_checkpoint(checkpoint: &Checkpoint) -> Result<Option<Self>> {
-        let Some(text) = checkpoint.metadata.get(PREPROCESSING_KEY) else { return Ok(None) };
+        let Some(text) = checkpoint.metadata.get(PREPROCESSING_KEY) else {
+            return Ok(super::names::preprocessing_beside(checkpoint));
+        };
         let read = serde_json::from_str(text);
         read.map(Some).map_err(|e| {
             Error::file(&checkpoint.source, format!("its stored preprocessing of images cannot be read: {e}"))

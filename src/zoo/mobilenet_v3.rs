@@ -3,7 +3,10 @@
 //! Names follow timm. In the oriented form every depthwise convolution at stride 1 (7 of 11) is replaced; the paper
 //! does not state the kernel, so the replaced size is kept, with 8 directions, no bias and no rotation: our reading.
 
-use super::config::{Directions, KernelChoice, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel, check_rate};
+use super::config::{
+    Directions, KernelChoice, MAX_CHANNELS, MAX_CLASSES, check_count, check_eps, check_kernel, check_rate, norm_eps,
+};
+use super::padding::{AddedZeros, Padding};
 use super::{Family, Features, Model, common_fields};
 use crate::nn::{
     BatchNorm, DenseConv, DepthwiseConv, DropPath, FeatureShape, Linear, Mode, OrientedConv, Pass, Pointwise, Scope,
@@ -30,6 +33,13 @@ pub struct MobileNetV3Config {
     /// Drop-path rate of the last block, of blocks with a shortcut.
     #[serde(default)]
     pub drop_path: f64,
+    /// Added to the variance by batch norms: 1e-5 in timm's network, 1e-3 in torchvision's and in those that came from
+    /// TensorFlow.
+    #[serde(default = "norm_eps")]
+    pub norm_eps: f64,
+    /// Zeros around the images of convolutions that are not oriented, those of PyTorch or of TensorFlow.
+    #[serde(default)]
+    pub padding: Padding,
 }
 
 impl MobileNetV3Config {
@@ -41,7 +51,14 @@ impl MobileNetV3Config {
             directions: Directions::Count(8),
             classes: 1000,
             drop_path: 0.0,
+            norm_eps: norm_eps(),
+            padding: Padding::Half,
         }
+    }
+
+    /// A batch norm of this network.
+    fn norm(&self, scope: &Scope, channels: usize) -> Result<BatchNorm> {
+        Ok(BatchNorm::new(scope, channels)?.with_eps(self.norm_eps))
     }
 
     /// Takes what a checkpoint's shapes tell.
@@ -54,6 +71,7 @@ impl MobileNetV3Config {
     fn validate(&self) -> Result<()> {
         check_count("classes", self.classes, MAX_CLASSES)?;
         check_rate("drop_path", self.drop_path)?;
+        check_eps(self.norm_eps)?;
         check_count("directions", self.directions.of(1), MAX_CHANNELS)?;
         check_kernel("kernel", self.kernel.of(1), true)
     }
@@ -127,6 +145,8 @@ enum Depthwise {
 
 struct Block {
     expand: Option<(Pointwise, BatchNorm)>,
+    /// Before the depthwise convolution.
+    zeros: Option<AddedZeros>,
     conv: Depthwise,
     conv_norm: BatchNorm,
     squeeze: Option<SqueezeExcite>,
@@ -146,17 +166,18 @@ impl Block {
             .then(|| {
                 Ok::<_, Error>((
                     Pointwise::conv(&scope.child("conv_pw"), channels, row.expanded, false)?,
-                    BatchNorm::new(&scope.child("bn1"), row.expanded)?,
+                    config.norm(&scope.child("bn1"), row.expanded)?,
                 ))
             })
             .transpose()?;
         let conv_scope = scope.child("conv_dw");
+        let square = depthwise2d::Options::same(row.kernel, row.kernel).with_stride(row.stride);
+        let (options, zeros) = config.padding.of(square);
         let conv = if config.oriented && row.stride == 1 {
             let theta = oriented1d::channel_angles(row.expanded, config.directions.of(row.expanded), 0.0)?;
             let taps = config.kernel.of(row.kernel);
             Depthwise::Oriented(OrientedConv::new(&conv_scope, theta, taps, false, oriented1d::Options::default())?)
         } else {
-            let options = depthwise2d::Options::same(row.kernel, row.kernel).with_stride(row.stride);
             Depthwise::Dense(DepthwiseConv::new(&conv_scope, row.expanded, false, options)?)
         };
         let squeeze = (row.squeeze > 0)
@@ -170,12 +191,13 @@ impl Block {
             .transpose()?;
         Ok(Block {
             expand,
+            zeros,
             conv,
-            conv_norm: BatchNorm::new(&scope.child(dw_norm), row.expanded)?,
+            conv_norm: config.norm(&scope.child(dw_norm), row.expanded)?,
             squeeze,
             project: (
                 Pointwise::conv(&scope.child(project), row.expanded, row.out, false)?,
-                BatchNorm::new(&scope.child(project_norm), row.out)?,
+                config.norm(&scope.child(project_norm), row.out)?,
             ),
             hard_swish: row.hard_swish,
             drop_path: (row.stride == 1 && channels == row.out)
@@ -188,6 +210,9 @@ impl Block {
         let mut f = x.clone();
         if let Some((conv, norm)) = &self.expand {
             f = activate(&norm.forward(&conv.forward(&f)?, mode)?, self.hard_swish)?;
+        }
+        if let Some(zeros) = self.zeros {
+            f = zeros.add(&f)?;
         }
         f = match &self.conv {
             Depthwise::Dense(conv) => conv.forward(&f)?,
@@ -209,6 +234,9 @@ impl Block {
             conv.trace(trace);
             norm.trace(trace);
         }
+        if let Some(zeros) = self.zeros {
+            zeros.trace(trace);
+        }
         match &self.conv {
             Depthwise::Dense(conv) => conv.trace(trace)?,
             Depthwise::Oriented(conv) => conv.trace(trace)?,
@@ -223,9 +251,15 @@ impl Block {
     }
 }
 
+struct Stem {
+    zeros: Option<AddedZeros>,
+    conv: DenseConv,
+    norm: BatchNorm,
+}
+
 /// The network. Its stages are timm's `blocks.0` to `blocks.5`.
 pub struct MobileNetV3 {
-    stem: (DenseConv, BatchNorm),
+    stem: Stem,
     stages: Vec<Vec<Block>>,
     last: (Pointwise, BatchNorm),
     head: Pointwise,
@@ -239,8 +273,12 @@ impl MobileNetV3 {
     /// If the configuration is not allowed.
     pub fn new(config: &MobileNetV3Config, scope: &Scope) -> Result<Self> {
         config.validate()?;
-        let conv = DenseConv::square(&scope.child("conv_stem"), 3, STEM, 3, 2, false)?;
-        let stem = (conv, BatchNorm::new(&scope.child("bn1"), STEM)?);
+        let (options, zeros) = config.padding.of(depthwise2d::Options::same(3, 3).with_stride(2));
+        let stem = Stem {
+            zeros,
+            conv: DenseConv::with_options(&scope.child("conv_stem"), 3, STEM, options, false)?,
+            norm: config.norm(&scope.child("bn1"), STEM)?,
+        };
         let blocks = scope.child("blocks");
         let mut channels = STEM;
         let mut stages = Vec::new();
@@ -260,7 +298,7 @@ impl MobileNetV3 {
             stages,
             last: (
                 Pointwise::conv(&last.child("conv"), channels, LAST, false)?,
-                BatchNorm::new(&last.child("bn1"), LAST)?,
+                config.norm(&last.child("bn1"), LAST)?,
             ),
             head: Pointwise::conv(&scope.child("conv_head"), LAST, HEAD, true)?,
             classifier: Linear::new(&scope.child("classifier"), HEAD, config.classes, 1.0)?,
@@ -280,7 +318,9 @@ impl Family for MobileNetV3Config {
 
 impl Model for MobileNetV3 {
     fn forward_features(&self, x: &Tensor, pass: &mut Pass) -> Result<Features> {
-        let mut x = hard_swish(&self.stem.1.forward(&self.stem.0.forward(x)?, pass.mode)?)?;
+        let padded = self.stem.zeros.map(|zeros| zeros.add(x)).transpose()?;
+        let x = self.stem.conv.forward(padded.as_ref().unwrap_or(x))?;
+        let mut x = hard_swish(&self.stem.norm.forward(&x, pass.mode)?)?;
         pass.report("stem", &x);
         let mut stages = Vec::new();
         for blocks in &self.stages {
@@ -305,8 +345,11 @@ impl Model for MobileNetV3 {
 
     fn trace(&self, height: usize, width: usize) -> Result<Trace> {
         let mut trace = Trace::new(FeatureShape { channels: 3, height, width });
-        self.stem.0.trace(&mut trace)?;
-        self.stem.1.trace(&mut trace);
+        if let Some(zeros) = self.stem.zeros {
+            zeros.trace(&mut trace);
+        }
+        self.stem.conv.trace(&mut trace)?;
+        self.stem.norm.trace(&mut trace);
         for block in self.stages.iter().flatten() {
             block.trace(&mut trace)?;
         }

@@ -19,7 +19,9 @@ mod loading;
 pub mod mobilenet_v2;
 pub mod mobilenet_v3;
 mod model;
+pub mod names;
 mod network;
+mod padding;
 mod registry;
 pub mod replknet;
 pub mod resnet;
@@ -32,6 +34,7 @@ pub use entry::{Entry, Preprocessing, Published};
 pub use family::{Family, Merge, ModelConfig};
 pub use model::{Features, Model};
 pub use network::{MAX_IMAGE_SIDE, Network};
+pub use padding::Padding;
 pub use registry::{Registry, entry, registry};
 pub use spec::ModelSpec;
 

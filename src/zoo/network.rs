@@ -125,6 +125,17 @@ impl Network {
         Ok(network)
     }
 
+    /// Builds a network of this kind from the tensors of a checkpoint, strictly. In contrast to
+    /// [`Network::from_checkpoint`], the checkpoint has no say in the configuration.
+    ///
+    /// # Errors
+    /// If the tensors are not those of this network.
+    pub fn from_weights(spec: ModelSpec, checkpoint: Checkpoint, options: BuildOptions) -> Result<Self> {
+        let checkpoint = spec.weights_in(checkpoint)?;
+        let weights = Some((checkpoint.tensors, checkpoint.source.display().to_string()));
+        Network::build(spec, BuildOptions { weights, ..options })
+    }
+
     /// The network in a form for inference: fewer operators that compute the same in evaluation. Its parameters are
     /// new ones, without gradients.
     ///

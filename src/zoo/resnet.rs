@@ -1,5 +1,6 @@
 //! ResNet-50, -101 and -152 (He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016), in torchvision's
-//! form: the stride of a block is in its 3x3 convolution.
+//! form: the stride of a block is in its 3x3 convolution. With `stride_in=1x1` it is in the first 1x1 convolution, as in
+//! the original.
 //!
 //! They are here as the small-kernel networks that receptive fields of large kernels are compared with (Ding et al.,
 //! CVPR 2022, Figure 1 and appendix B). With `cb` a convolution without bias and its batch norm:
@@ -13,8 +14,8 @@
 //!
 //! Names: `conv1`, `bn1`, `layer1.0.conv1`, `layer1.0.bn1`, ..., `layer1.0.downsample.{0,1}`, `fc`.
 
-use super::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_rate};
-use super::conv_norm::{ConvNorm, Place};
+use super::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_eps, check_rate, norm_eps};
+use super::conv_norm::{ConvNorm, Place, Style};
 use super::entry::{Entry, Preprocessing, Published};
 use super::{Family, Features, Model, ModelConfig, PerStage, common_fields};
 use crate::Result;
@@ -27,6 +28,18 @@ use std::sync::Arc;
 
 /// Channels of a block by those of its 3x3 convolution.
 const EXPANSION: usize = 4;
+
+/// Which convolution of a block has its stride.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum StrideIn {
+    /// The 3x3 convolution, as in torchvision and timm.
+    #[default]
+    #[serde(rename = "3x3")]
+    Middle,
+    /// The first 1x1 convolution, as in the original: the style "caffe" of some code.
+    #[serde(rename = "1x1")]
+    First,
+}
 
 /// Configuration of a ResNet with bottleneck blocks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,12 +54,29 @@ pub struct ResNetConfig {
     /// Drop-path rate of the last block.
     #[serde(default)]
     pub drop_path: f64,
+    /// Added to the variance by batch norms.
+    #[serde(default = "norm_eps")]
+    pub norm_eps: f64,
+    /// Which convolution of a block has its stride.
+    #[serde(default)]
+    pub stride_in: StrideIn,
 }
 
 impl ResNetConfig {
     /// A ResNet of the published width with this many blocks per stage.
     pub fn with_depths(depths: [usize; 4]) -> Self {
-        ResNetConfig { depths: PerStage(depths), width: 64, classes: 1000, drop_path: 0.0 }
+        ResNetConfig {
+            depths: PerStage(depths),
+            width: 64,
+            classes: 1000,
+            drop_path: 0.0,
+            norm_eps: norm_eps(),
+            stride_in: StrideIn::Middle,
+        }
+    }
+
+    fn style(&self) -> Style {
+        Style { norm_eps: self.norm_eps, ..Style::default() }
     }
 
     /// Takes what a checkpoint's shapes tell.
@@ -60,13 +90,22 @@ impl ResNetConfig {
         self.depths.0.iter().try_for_each(|&depth| check_count("depths", depth, MAX_BLOCKS))?;
         check_count("width", self.width, MAX_CHANNELS)?;
         check_count("classes", self.classes, MAX_CLASSES)?;
+        check_eps(self.norm_eps)?;
         check_rate("drop_path", self.drop_path)
     }
 }
 
 /// A convolution and its norm, called `convK` and `bnK`.
-fn numbered(scope: &Scope, k: usize) -> Place {
-    Place::new(scope.child(format!("conv{k}")), Some(scope.child(format!("bn{k}"))))
+fn numbered(scope: &Scope, k: usize, style: Style) -> Place {
+    Place::new(scope.child(format!("conv{k}")), Some(scope.child(format!("bn{k}")))).styled(style)
+}
+
+/// What tells a block from the others.
+struct Unit {
+    channels: usize,
+    width: usize,
+    stride: usize,
+    drop_path: f64,
 }
 
 struct Bottleneck {
@@ -77,16 +116,22 @@ struct Bottleneck {
 }
 
 impl Bottleneck {
-    fn new(scope: &Scope, channels: usize, width: usize, stride: usize, drop_path: f64) -> Result<Self> {
-        let outputs = EXPANSION * width;
+    fn new(scope: &Scope, config: &ResNetConfig, unit: &Unit) -> Result<Self> {
+        let &Unit { channels, width, stride, drop_path } = unit;
+        let (style, outputs) = (config.style(), EXPANSION * width);
+        let (first, middle) = match config.stride_in {
+            StrideIn::First => (stride, 1),
+            StrideIn::Middle => (1, stride),
+        };
         let convs = [
-            ConvNorm::pointwise(&numbered(scope, 1), channels, width)?,
-            ConvNorm::dense(&numbered(scope, 2), width, width, 3, stride)?,
-            ConvNorm::pointwise(&numbered(scope, 3), width, outputs)?,
+            ConvNorm::dense(&numbered(scope, 1, style), channels, width, 1, first)?,
+            ConvNorm::dense(&numbered(scope, 2, style), width, width, 3, middle)?,
+            ConvNorm::pointwise(&numbered(scope, 3, style), width, outputs)?,
         ];
         let downsample = (stride > 1 || channels != outputs).then(|| {
             let scope = scope.child("downsample");
-            ConvNorm::dense(&Place::new(scope.child(0), Some(scope.child(1))), channels, outputs, 1, stride)
+            let place = Place::new(scope.child(0), Some(scope.child(1))).styled(style);
+            ConvNorm::dense(&place, channels, outputs, 1, stride)
         });
         let drop_path = DropPath::new(scope.path(), drop_path)?;
         Ok(Bottleneck { path: scope.path().to_string(), convs, downsample: downsample.transpose()?, drop_path })
@@ -131,7 +176,7 @@ impl ResNet {
     /// If the configuration is not allowed; the message names the field.
     pub fn new(config: &ResNetConfig, scope: &Scope) -> Result<Self> {
         config.validate()?;
-        let stem = ConvNorm::dense(&numbered(scope, 1), 3, config.width, 7, 2)?;
+        let stem = ConvNorm::dense(&numbered(scope, 1, config.style()), 3, config.width, 7, 2)?;
         let (mut stages, mut channels) = (Vec::with_capacity(4), config.width);
         let mut rates = DropPath::linear_rates(config.drop_path, config.depths.0.iter().sum()).into_iter();
         for (stage, &depth) in config.depths.0.iter().enumerate() {
@@ -139,8 +184,8 @@ impl ResNet {
             let mut blocks = Vec::with_capacity(depth);
             for index in 0..depth {
                 let stride = if stage > 0 && index == 0 { 2 } else { 1 };
-                let rate = rates.next().unwrap_or_default();
-                blocks.push(Bottleneck::new(&scope.child(index), channels, width, stride, rate)?);
+                let unit = Unit { channels, width, stride, drop_path: rates.next().unwrap_or_default() };
+                blocks.push(Bottleneck::new(&scope.child(index), config, &unit)?);
                 channels = EXPANSION * width;
             }
             stages.push(blocks);

@@ -83,7 +83,8 @@ impl ModelSpec {
     /// [`Network::from_checkpoint`](super::Network::from_checkpoint) finds those.
     ///
     /// # Errors
-    /// If the name is neither given nor stored, or an override does not fit.
+    /// If the name is neither given nor shown, the checkpoint is of a network that is not among those here, or an override
+    /// does not fit.
     pub fn for_checkpoint<S: AsRef<str>>(name: Option<&str>, checkpoint: &Checkpoint, overrides: &[S]) -> Result<Self> {
         let spec = ModelSpec::described_by(name, checkpoint, overrides)?;
         spec.check_checkpoint(checkpoint)?;
@@ -101,9 +102,7 @@ impl ModelSpec {
             (Some(name), Some(stored)) if stored.spec.name == name => stored.spec.clone(),
             (Some(name), _) => ModelSpec::named(name)?,
             (None, Some(stored)) => stored.spec.clone(),
-            (None, None) => {
-                return Err(Error::unknown_network(&checkpoint.source));
-            }
+            (None, None) => return Err(Error::unknown_network(&checkpoint.source)),
         };
         spec.config.adapt(&checkpoint.tensors);
         spec.with_overrides(overrides)

@@ -55,6 +55,7 @@ pub fn fill_kind(name: &str, shape: &[usize], kind: &str) -> Vec<f32> {
         "norm_weight" => Box::new(move |u| 1.0 + 0.1 * signed(u)),
         "bias" | "running_mean" => Box::new(move |u| 0.1 * signed(u)),
         "running_var" => Box::new(|u| 1.0 + 0.5 * u),
+        "running_var_small" => Box::new(|u| 0.01 * (1.0 + 0.5 * u)),
         "gamma" => Box::new(|u| 0.5 + 0.5 * u),
         "gamma_small" => Box::new(|u| 0.02 * (0.5 + 0.5 * u)),
         "zero" | "num_batches_tracked" => Box::new(|_| 0.0),

@@ -10,6 +10,7 @@ mod containers;
 mod dense;
 mod models;
 mod models_golden;
+mod names;
 mod ops_golden;
 mod ops_gradients;
 mod ops_properties;

@@ -157,6 +157,24 @@ convnext!(convnext_t_1dpp, "convnext_t_1dpp", "convnext-t-1dpp");
 convnext!(convnext_t_2dpp, "convnext_t_2dpp", "convnext-t-2dpp");
 
 #[test]
+fn angles_in_half_precision_give_the_golden_logits() {
+    let mut golden = golden("oriented/convnext_t_1d.json");
+    // Small images tell: rounded angles change logits by 0.8.
+    golden["runs"].as_array_mut().unwrap().truncate(1);
+    let exact = filled("convnext-t-1d", &golden, BuildOptions::frozen());
+    for half in [DType::F16, DType::BF16] {
+        let mut tensors = exact.params().tensors();
+        tensors
+            .iter_mut()
+            .filter(|(name, _)| name.ends_with(".theta"))
+            .for_each(|(_, t)| *t = t.to_dtype(half).unwrap());
+        let options = BuildOptions { weights: Some((tensors, "half".into())), ..BuildOptions::frozen() };
+        let network = Network::build(exact.spec().clone(), options).unwrap();
+        check_runs("convnext-t-1d", &network, &golden, 2e-5);
+    }
+}
+
+#[test]
 fn convmixer_768_32() {
     check_forward("convmixer-768-32", &golden("oriented/convmixer_768_32.json"), 2e-6);
 }

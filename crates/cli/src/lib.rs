@@ -20,6 +20,7 @@
 
 mod ablate;
 mod bench;
+mod convert;
 mod erf;
 mod erf_job;
 mod erf_table;
@@ -96,6 +97,8 @@ enum Command {
     Predict(predict::Args),
     /// Merge parallel kernels and their batch norms into single kernels for inference, and save the network
     Merge(merge::Args),
+    /// Save a network with the names that its tensors have in another code base, or with the official ones
+    Convert(convert::Args),
     /// Train every variant of a grid with several seeds and compare their accuracies (an ablation)
     Ablate(ablate::Args),
     /// Compute the effective receptive field over a folder of images
@@ -177,6 +180,7 @@ fn run(viewer: Option<Viewer>) -> ExitCode {
             Command::Eval(args) => train::eval(&args),
             Command::Predict(args) => predict::run(&args),
             Command::Merge(args) => merge::run(&args),
+            Command::Convert(args) => convert::run(&args),
             Command::Ablate(args) => ablate::run(&args),
             Command::Erf(args) => erf::run(&args),
             Command::Masks(args) => masks::run(&args),

@@ -1,17 +1,16 @@
 //! `kernelscope merge`.
 
-use super::network::{Loaded, NetworkArgs};
+use super::network::{NetworkArgs, preprocessing_of};
 use super::output::say;
 use candle_core::{DType, Device, Tensor};
 use kernelscope::files::check_writable;
 use kernelscope::nn::{Mode, Pass};
 use kernelscope::weights;
-use kernelscope::zoo::{Merge, Network, Preprocessing};
+use kernelscope::zoo::{Merge, Network};
 use kernelscope::{Error, Result, rng};
-use kernelscope_lab::run::RunFolder;
 use rand_distr::{Distribution, StandardNormal};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -40,7 +39,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     check_writable(&args.output)?;
-    check_other_file(args)?;
+    args.network.check_not_replaced(&args.output)?;
     let loaded = args.network.load()?;
     let how = if args.fold_norms { Merge::Norms } else { Merge::Kernels };
     let merged = loaded.network.merged(how)?;
@@ -53,7 +52,7 @@ pub fn run(args: &Args) -> Result<()> {
         let (what, place) = ("the sum of the logits".into(), format!("an image from seed {}", args.seed));
         return Err(Error::NonFinite { what, value: sum, place });
     }
-    let metadata = BTreeMap::from([merged.spec().metadata()?, preprocessing(&loaded).metadata()?]);
+    let metadata = BTreeMap::from([merged.spec().metadata()?, preprocessing_of(&loaded).metadata()?]);
     weights::save(&args.output, &merged.params().tensors(), &metadata)?;
     let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, |max: f64, v| max.max(v.abs()));
     let apart = largest(&mut before.iter().zip(&after).map(|(a, b)| a - b));
@@ -71,29 +70,6 @@ pub fn run(args: &Args) -> Result<()> {
         args.seed,
         largest(&mut before.iter().copied())
     ))
-}
-
-/// Refuses to replace the weights that are merged: the way back does not exist, and a run could not go on.
-fn check_other_file(args: &Args) -> Result<()> {
-    let same = |weights: &Path| match (weights.canonicalize(), args.output.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => false,
-    };
-    let of_run = match &args.network.run {
-        Some(root) => RunFolder::open(root)?.checkpoints()?.iter().any(|checkpoint| same(&checkpoint.path)),
-        None => false,
-    };
-    if of_run || args.network.weights.as_deref().is_some_and(same) {
-        return Err(Error::argument("--output", args.output.display(), "a file other than that of the weights"));
-    }
-    Ok(())
-}
-
-/// How images are prepared, for the merged file.
-fn preprocessing(loaded: &Loaded) -> Preprocessing {
-    let t = &loaded.transform;
-    let (mean, std) = (t.normalize.mean, t.normalize.std);
-    Preprocessing { size: t.size, crop_pct: f64::from(t.crop_pct), mean, std }
 }
 
 /// Noise of mean 0 and deviation 1, like the pixels of a normalized image.

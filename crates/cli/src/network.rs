@@ -2,16 +2,17 @@
 
 use clap::Args;
 use kernelscope::weights::{self, Checkpoint, LoadOptions};
-use kernelscope::zoo::ModelSpec;
+use kernelscope::zoo::{ModelSpec, Preprocessing};
 use kernelscope::{Error, Result};
 pub use kernelscope_lab::open::Loaded;
 use kernelscope_lab::run::{DataConfig, RunFolder};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A network and its weights.
 #[derive(Debug, Clone, Args)]
 pub struct NetworkArgs {
-    /// Name of a registered network (see `kernelscope models`); not needed for kernelscope's own checkpoints
+    /// Name of a registered network (see `kernelscope models`); not needed for kernelscope's own checkpoints, nor where
+    /// names and shapes show which it is
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
     /// Override a configuration field, for example --set directions=4 or --set kernel=31,31,27,15
@@ -46,6 +47,22 @@ impl NetworkArgs {
         Loaded::from_checkpoint(checkpoint, self.model.as_deref(), &self.overrides, data)
     }
 
+    /// Refuses to replace the weights by what is made of them: the way back may not exist, and a run could not go on.
+    pub fn check_not_replaced(&self, output: &Path) -> Result<()> {
+        let same = |weights: &Path| match (weights.canonicalize(), output.canonicalize()) {
+            (Ok(a), Ok(b)) => a == b,
+            _ => false,
+        };
+        let of_run = match &self.run {
+            Some(root) => RunFolder::open(root)?.checkpoints()?.iter().any(|checkpoint| same(&checkpoint.path)),
+            None => false,
+        };
+        if of_run || self.weights.as_deref().is_some_and(same) {
+            return Err(Error::argument("--output", output.display(), "a file other than that of the weights"));
+        }
+        Ok(())
+    }
+
     /// Loads the weights alone.
     pub fn checkpoint(&self) -> Result<(Checkpoint, Option<DataConfig>)> {
         match (&self.weights, &self.run) {
@@ -62,4 +79,11 @@ impl NetworkArgs {
             }
         }
     }
+}
+
+/// How the images of a network are prepared, for a file that is made of its weights.
+pub fn preprocessing_of(loaded: &Loaded) -> Preprocessing {
+    let t = &loaded.transform;
+    let (mean, std) = (t.normalize.mean, t.normalize.std);
+    Preprocessing { size: t.size, crop_pct: f64::from(t.crop_pct), mean, std }
 }

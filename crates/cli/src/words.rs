@@ -6,12 +6,13 @@ use kernelscope::Error;
 use std::path::Path;
 
 /// Arguments of the libraries, and the options that set them.
-const OPTIONS: [(&str, &str); 9] = [
+const OPTIONS: [(&str, &str); 10] = [
     ("model", "--model"),
     ("override", "--set"),
     ("key", "--key"),
     ("data", "--data"),
     ("device", "--device"),
+    ("ecosystem", "--to"),
     ("shard", "--shard"),
     ("table", "--table"),
     ("python", "--python"),
@@ -134,6 +135,7 @@ mod tests {
             ("data", "--data", &["eval"]),
             ("device", "--device", &["train"]),
             ("device", "--device", &["bench", "ops"]),
+            ("ecosystem", "--to", &["convert"]),
             ("shard", "--shard", &["ablate"]),
             ("table", "--table", &["models"]),
             ("peer", "--peer", &["bench", "models"]),

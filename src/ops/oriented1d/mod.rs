@@ -96,13 +96,14 @@ pub fn channel_angles(channels: usize, directions: usize, offset: f64) -> Result
             "at least one direction and one channel",
         ));
     }
-    Ok((0..channels)
-        .map(|c| {
-            let group = (directions * (c + 1) - 1) / channels;
-            let turn = (group as f64 / directions as f64 + offset) % 1.0;
-            (std::f64::consts::PI * turn) as f32
-        })
-        .collect())
+    Ok((0..channels).map(|channel| channel_angle(channel, channels, directions, offset)).collect())
+}
+
+/// One of [`channel_angles`], where `channels` and `directions` are not zero.
+pub(crate) fn channel_angle(channel: usize, channels: usize, directions: usize, offset: f64) -> f32 {
+    let group = (directions * (channel + 1) - 1) / channels;
+    let turn = (group as f64 / directions as f64 + offset) % 1.0;
+    (std::f64::consts::PI * turn) as f32
 }
 
 /// The operator for one layer: angles resolved to a tap table, once.

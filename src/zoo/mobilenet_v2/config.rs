@@ -1,7 +1,11 @@
 //! Configuration of a MobileNetV2 with kernels of any size.
 
 use crate::weights::TensorMap;
-use crate::zoo::config::{MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_kernel, check_rate};
+use crate::zoo::Padding;
+use crate::zoo::config::{
+    MAX_BLOCKS, MAX_CHANNELS, MAX_CLASSES, check_count, check_eps, check_kernel, check_rate, norm_eps,
+};
+use crate::zoo::conv_norm::Style;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +51,12 @@ pub struct MobileNetV2Config {
     /// Drop-path rate of the last block, of blocks with a shortcut.
     #[serde(default)]
     pub drop_path: f64,
+    /// Added to the variance by batch norms: 1e-5 in PyTorch's networks, 1e-3 in those that came from TensorFlow.
+    #[serde(default = "norm_eps")]
+    pub norm_eps: f64,
+    /// Zeros around the images of convolutions, those of PyTorch or of TensorFlow.
+    #[serde(default)]
+    pub padding: Padding,
     /// The form after [`merge`](super::merge()): one depthwise convolution with a bias in place of the branches with
     /// their norms.
     pub merged: bool,
@@ -106,6 +116,8 @@ impl MobileNetV2Config {
             classes: 1000,
             dropout: 0.2,
             drop_path: 0.0,
+            norm_eps: norm_eps(),
+            padding: Padding::Half,
             merged: false,
             folded: false,
         }
@@ -123,6 +135,10 @@ impl MobileNetV2Config {
             dropout: 0.0,
             ..MobileNetV2Config::with_kernel(7)
         }
+    }
+
+    pub(super) fn style(&self) -> Style {
+        Style { norm_eps: self.norm_eps, padding: self.padding }
     }
 
     /// The blocks in their order.
@@ -159,7 +175,7 @@ impl MobileNetV2Config {
     }
 
     /// Takes what a checkpoint's names and shapes tell: the kernel, where it is, its form, and the number of classes.
-    /// Dilation and shortcuts leave no trace in a checkpoint.
+    /// Dilation, shortcuts, padding, and what batch norms add to the variance leave no trace in a checkpoint.
     pub fn adapt(&mut self, tensors: &TensorMap) {
         let dim = |name: &str, axis: usize| tensors.get(name).and_then(|t| t.dims().get(axis)).copied();
         if let Some(classes) = dim("classifier.1.weight", 0) {
@@ -209,6 +225,7 @@ impl MobileNetV2Config {
         check_count("classes", self.classes, MAX_CLASSES)?;
         check_rate("dropout", self.dropout)?;
         check_rate("drop_path", self.drop_path)?;
+        check_eps(self.norm_eps)?;
         if self.folded && !self.merged {
             return Err(Error::argument("folded", "true with merged = false", "true only with merged = true"));
         }

@@ -35,11 +35,11 @@ pub fn merge(config: &MobileNetV2Config, tensors: &TensorMap) -> Result<(MobileN
             merged.insert(name.clone(), tensor.clone());
             continue;
         };
-        let branch =
-            |name: &str| FoldedConv::new(tensors, &format!("{layer}.0.{name}.conv"), &format!("{layer}.0.{name}.bn"));
+        let folded = |conv: &str, norm: &str| FoldedConv::with_eps(tensors, conv, norm, config.norm_eps);
+        let branch = |name: &str| folded(&format!("{layer}.0.{name}.conv"), &format!("{layer}.0.{name}.bn"));
         let whole = match (name.strip_prefix(layer.as_str()), config.small_kernel) {
             (Some(".0.lkb_origin.conv.weight"), Some(_)) => branch("lkb_origin")?.plus(&branch("small_conv")?)?,
-            (Some(".0.weight"), None) => FoldedConv::new(tensors, &format!("{layer}.0"), &format!("{layer}.1"))?,
+            (Some(".0.weight"), None) => folded(&format!("{layer}.0"), &format!("{layer}.1"))?,
             // What these take in.
             _ => continue,
         };
@@ -72,7 +72,7 @@ pub fn fold(config: &MobileNetV2Config, tensors: &TensorMap) -> Result<(MobileNe
         } else if tensor.rank() == 4
             && let Some(norm) = next(module)
         {
-            FoldedConv::new(tensors, module, &norm)?.insert_into(&mut folded, module)?;
+            FoldedConv::with_eps(tensors, module, &norm, config.norm_eps)?.insert_into(&mut folded, module)?;
         }
     }
     Ok((MobileNetV2Config { folded: true, ..config.clone() }, folded))

@@ -51,9 +51,9 @@ fn dropout(x: &Tensor, rate: f64, mode: Mode) -> Result<Tensor> {
     Ok((x * Tensor::from_vec(factors, x.shape(), x.device())?.to_dtype(x.dtype())?)?)
 }
 
-/// Two neighbors in a list of modules: a convolution and its norm.
-fn neighbors(list: &Scope, index: usize, folded: bool) -> Place {
-    Place::new(list.child(index), (!folded).then(|| list.child(index + 1)))
+/// Two neighbors in a list of modules: a convolution and its norm, if that is not folded.
+fn neighbors(list: &Scope, index: usize, config: &MobileNetV2Config) -> Place {
+    Place::new(list.child(index), (!config.folded).then(|| list.child(index + 1))).styled(config.style())
 }
 
 /// The depthwise convolution of a block and, in training, the small one beside it.
@@ -69,16 +69,17 @@ impl Spatial {
         let (path, channels) = (scope.path().to_string(), unit.expanded);
         let square = |side: usize| depthwise2d::Options::same(side, side).with_stride(unit.stride);
         if !unit.replaced {
-            let large = ConvNorm::depthwise(&neighbors(scope, 0, config.folded), channels, square(3))?;
+            let large = ConvNorm::depthwise(&neighbors(scope, 0, config), channels, square(3))?;
             return Ok(Spatial { path, large, small: None });
         }
         let kernel = square(config.kernel).with_dilation(config.dilation);
         let branch = |name: &str, options| {
             let scope = scope.child(0).child(name);
-            ConvNorm::depthwise(&Place::new(scope.child("conv"), Some(scope.child("bn"))), channels, options)
+            let place = Place::new(scope.child("conv"), Some(scope.child("bn"))).styled(config.style());
+            ConvNorm::depthwise(&place, channels, options)
         };
         if config.merged {
-            let place = Place::new(scope.child(0).child("lkb_reparam"), None);
+            let place = Place::new(scope.child(0).child("lkb_reparam"), None).styled(config.style());
             let large = ConvNorm::depthwise(&place, channels, kernel)?;
             return Ok(Spatial { path, large, small: None });
         }
@@ -88,7 +89,7 @@ impl Spatial {
                 Ok(Spatial { path, large, small: Some(branch("small_conv", square(side))?) })
             }
             None => {
-                let large = ConvNorm::depthwise(&neighbors(scope, 0, false), channels, kernel)?;
+                let large = ConvNorm::depthwise(&neighbors(scope, 0, config), channels, kernel)?;
                 Ok(Spatial { path, large, small: None })
             }
         }
@@ -128,12 +129,12 @@ impl Block {
         let shortcut = config.shortcut && unit.stride == 1 && unit.channels == unit.outputs;
         let (list, j) = (scope.child("conv"), usize::from(unit.expands));
         let expand = unit.expands.then(|| {
-            let place = neighbors(&list.child(0), 0, config.folded);
+            let place = neighbors(&list.child(0), 0, config);
             ConvNorm::pointwise(&place, unit.channels, unit.expanded)
         });
         let expand = expand.transpose()?;
         let spatial = Spatial::new(&list.child(j), config, unit)?;
-        let place = neighbors(&list, j + 1, config.folded);
+        let place = neighbors(&list, j + 1, config);
         Ok(Block {
             path: scope.path().to_string(),
             expand,
@@ -189,7 +190,7 @@ impl MobileNetV2 {
     pub fn new(config: &MobileNetV2Config, scope: &Scope) -> Result<Self> {
         config.validate()?;
         let features = scope.child("features");
-        let stem = ConvNorm::dense(&neighbors(&features.child(0), 0, config.folded), 3, config.stem, 3, 2)?;
+        let stem = ConvNorm::dense(&neighbors(&features.child(0), 0, config), 3, config.stem, 3, 2)?;
         let (mut blocks, mut channels) = (Vec::new(), config.stem);
         let units = config.units();
         let rates = DropPath::linear_rates(config.drop_path, units.len());
@@ -197,7 +198,7 @@ impl MobileNetV2 {
             channels = unit.outputs;
             blocks.push(Block::new(&features.child(unit.index), config, unit, rate)?);
         }
-        let place = neighbors(&features.child(blocks.len() + 1), 0, config.folded);
+        let place = neighbors(&features.child(blocks.len() + 1), 0, config);
         Ok(MobileNetV2 {
             stem,
             blocks,

@@ -1,9 +1,35 @@
 //! Networks after merging.
 
-use super::{build, checkpoint_of, restored, small};
+use super::{build, checkpoint_of, restored, small, spec};
 use crate::common::{bits, max_abs_diff, random, values};
+use candle_core::Tensor;
 use kernelscope::nn::{BuildOptions, Mode};
 use kernelscope::zoo::{Merge, registry};
+
+#[test]
+fn norms_and_padding_of_tensorflow_merge_too() {
+    let settings = ["norm_eps=0.001", "padding=same", "small_kernel=3", "kernel=7"];
+    let spec = spec("nano-mbv2", &settings);
+    let network = build(spec.clone(), BuildOptions { seed: 3, ..BuildOptions::frozen() });
+    let tiny = |(name, tensor): (&String, &Tensor)| {
+        // Variances at which the number that is added counts.
+        let tensor = if name.ends_with("running_var") { (tensor * 0.01).unwrap() } else { tensor.clone() };
+        (name.clone(), tensor)
+    };
+    let tensors = network.params().tensors().iter().map(tiny).collect();
+    let options = BuildOptions { weights: Some((tensors, "small variances".into())), ..BuildOptions::frozen() };
+    let network = build(spec, options);
+    for size in [64, 63] {
+        let x = random("images", &[2, 3, size, size]);
+        let expected = values(&network.forward(&x).unwrap());
+        let largest = expected.iter().fold(0f64, |max, v| max.max(v.abs()));
+        for how in [Merge::Kernels, Merge::Norms] {
+            let merged = values(&network.merged(how).unwrap().forward(&x).unwrap());
+            let off = max_abs_diff(&merged, &expected);
+            assert!(off < 1e-4 * largest, "{size}, {how:?}: off by {off:e} of {largest}");
+        }
+    }
+}
 
 #[test]
 fn every_network_that_can_be_merged_computes_the_same_after_it() {

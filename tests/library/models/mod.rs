@@ -1,6 +1,7 @@
 //! Every registered network: training passes, traces, checkpoints, seeds, configuration fields and published counts;
 //! and the layers whose behavior differs between training and evaluation.
 
+mod angles;
 mod assigning;
 mod counts;
 mod layers;

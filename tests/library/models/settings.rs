@@ -173,11 +173,16 @@ fn wrong_settings_are_named() {
                 "classes=0",
                 "merged=perhaps",
                 "folded=true",
+                "norm_eps=0",
+                "norm_eps=nan",
+                "padding=valid",
             ],
         ),
         (
             "resnet-50",
             &[
+                "norm_eps=2",
+                "stride_in=2x2",
                 "drop_path=1",
                 "depths=0",
                 "depths=1001",
@@ -224,6 +229,8 @@ fn wrong_settings_are_named() {
             "mobilenetv3-small-1d",
             &[
                 "kernel=same",
+                "norm_eps=-0.1",
+                "padding=zeros",
                 "drop_path=-0.1",
                 "kernel=4",
                 "kernel=129",
@@ -260,13 +267,16 @@ const FIELDS: [(&str, &[&str]); 10] = [
         ],
     ),
     ("replknet-31b", &["kernel=25,25,25,13", "small_kernel=none"]),
-    ("mobilenetv2-k9", &["kernel=3", "small_kernel=3", "shortcut=false", "dilation=4", "where=last"]),
+    (
+        "mobilenetv2-k9",
+        &["kernel=3", "small_kernel=3", "shortcut=false", "dilation=4", "where=last", "norm_eps=1e-3", "padding=same"],
+    ),
     ("convmixer-768-32-1d", &["kernel=7", "directions=4"]),
-    ("mobilenetv3-small-1d", &["kernel=7", "directions=4"]),
+    ("mobilenetv3-small-1d", &["kernel=7", "directions=4", "norm_eps=0.001", "padding=same"]),
     ("slak-t", &["kernel=31", "small_kernel=3", "width=1"]),
     ("sw-v1-t", &["kernel=51", "small_kernel=3", "width=1", "ghost_ratio=0.23", "paths=1", "reps=4", "padding=half"]),
     ("sw-v2-s", &["kernel=51", "small_kernel=5", "width=1.3", "ghost_ratio=0", "paths=1", "reps=1", "padding=half"]),
-    ("resnet-101", &[]),
+    ("resnet-101", &["norm_eps=0.001", "stride_in=1x1"]),
     ("nano-sw", &["kernel=7"]),
 ];
 

@@ -35,6 +35,20 @@ fn traces_predict_the_shapes_of_every_network() {
 }
 
 #[test]
+fn traces_know_where_zeros_and_strides_are() {
+    for (name, settings) in [
+        ("mobilenetv2-k3", &["padding=same", "kernel=7", "classes=10"][..]),
+        ("mobilenetv3-small", &["padding=same", "classes=10"]),
+        ("resnet-50", &["stride_in=1x1", "depths=1,2,1,1", "width=8", "classes=10"]),
+    ] {
+        let network = outline(name, settings);
+        for (height, width) in [(64, 32), (65, 33), (66, 71)] {
+            check_trace(&network, height, width);
+        }
+    }
+}
+
+#[test]
 fn images_below_one_patch_are_refused_by_forward_and_trace() {
     for name in ["nano-2d", "nano-1d", "convmixer-768-32"] {
         let network = outline(name, &[]);

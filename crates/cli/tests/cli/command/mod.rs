@@ -1,6 +1,7 @@
 //! The command as a person uses it: every subcommand on small data, and one clear line for everything that goes wrong.
 
 mod containers;
+mod convert;
 mod mistakes;
 mod sources;
 mod subcommands;
@@ -14,13 +15,14 @@ use kernelscope_lab::data::{Cue, Dataset, ShapesTextures};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-const SUBCOMMANDS: [&str; 12] = [
+const SUBCOMMANDS: [&str; 13] = [
     "quickstart",
     "models",
     "train",
     "eval",
     "predict",
     "merge",
+    "convert",
     "erf",
     "masks",
     "shape-bias",

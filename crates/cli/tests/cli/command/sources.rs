@@ -2,7 +2,10 @@
 
 use super::{Desk, TINY, json};
 use crate::common::{random, values};
+use candle_core::{DType, Device, Tensor};
+use kernelscope::nn::BuildOptions;
 use kernelscope::weights;
+use kernelscope::zoo::{ModelSpec, Network};
 use kernelscope_lab::data::Normalize;
 use kernelscope_lab::run::RunFolder;
 use std::collections::BTreeMap;
@@ -147,4 +150,53 @@ fn a_replknet_backbone_has_feature_maps_alone() {
     assert!(printed.contains("last feature map"), "{printed}");
     let train = ["train", "--model", "nano-replk", "--set", "backbone=true", "--train-images", "16", "--out", "run"];
     desk.fails_without_trace(&train, &["backbone", "classifier"]);
+}
+
+#[test]
+fn angles_in_half_precision_are_understood() {
+    let desk = Desk::new();
+    desk.network("nano-1d", "plain.safetensors", false);
+    desk.input("batch.safetensors");
+    let in_half = |file: &str, half: DType| {
+        let mut tensors = desk.tensors(file);
+        tensors
+            .iter_mut()
+            .filter(|(name, _)| name.ends_with(".theta"))
+            .for_each(|(_, t)| *t = t.to_dtype(half).unwrap());
+        weights::save(&desk.path("half.safetensors"), &tensors, &BTreeMap::new()).unwrap();
+    };
+    // Logits, and what was said about the weights.
+    let predict = |weights: &str, more: &[&str]| {
+        let args = ["predict", "--input", "batch.safetensors", "--output", "out.safetensors", "--model", "nano-1d"];
+        let output = desk.command(&[&args[..], &["--weights", weights], more].concat()).assert().success();
+        let said = String::from_utf8(output.get_output().stderr.clone()).unwrap();
+        let said: Vec<String> = said.lines().filter(|line| line.contains("WARN")).map(str::to_string).collect();
+        (values(&desk.tensors("out.safetensors")["logits"]), said)
+    };
+    let expected = predict("plain.safetensors", &[]);
+    assert!(expected.1.is_empty(), "{:?}", expected.1);
+    for half in [DType::F16, DType::BF16] {
+        in_half("plain.safetensors", half);
+        assert_eq!(predict("half.safetensors", &[]), expected, "{half:?}");
+    }
+    // Another number of directions than the network is registered with.
+    let spec = ModelSpec::named("nano-1d").unwrap().with_overrides(&["directions=channels"]).unwrap();
+    let network = Network::build(spec, BuildOptions::frozen()).unwrap();
+    weights::save(&desk.path("channels.safetensors"), &network.params().tensors(), &BTreeMap::new()).unwrap();
+    in_half("channels.safetensors", DType::BF16);
+    let expected = predict("channels.safetensors", &[]);
+    assert_eq!(predict("half.safetensors", &["--set", "directions=channels"]), expected);
+    let (logits, said) = predict("half.safetensors", &[]);
+    assert_eq!((logits, said.len()), (expected.0, 1), "{said:?}");
+    for part in ["half.safetensors", "half precision", "directions=channels"] {
+        assert!(said[0].contains(part), "{said:?}");
+    }
+    // Angles of nobody's rule.
+    let mut tensors = desk.tensors("half.safetensors");
+    let layer = "stages.0.0.dwconv.theta";
+    tensors.insert(layer.into(), Tensor::full(0.5f32, 32, &Device::Cpu).unwrap());
+    weights::save(&desk.path("odd.safetensors"), &tensors, &BTreeMap::new()).unwrap();
+    let (_, said) = predict("odd.safetensors", &[]);
+    let kept = said.iter().find(|line| line.contains("stages.0.0.dwconv")).unwrap_or_else(|| panic!("{said:?}"));
+    assert!(kept.contains("odd.safetensors") && kept.contains("store theta in f32"), "{said:?}");
 }
