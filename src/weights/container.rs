@@ -23,7 +23,7 @@ pub(super) struct Container {
     source: Source,
     /// At least one, the preferred first.
     pub(super) sets: Vec<Set>,
-    /// Texts of a safetensors header.
+    /// Texts of a safetensors header, configurations in a PyTorch file.
     pub(super) metadata: BTreeMap<String, String>,
     described: Option<Described>,
 }
@@ -40,7 +40,7 @@ impl Container {
             Format::Legacy => Described::from_legacy(&mut source)?,
         };
         let sets = described.sets(&source)?;
-        Ok(Container { source, sets, metadata: BTreeMap::new(), described: Some(described) })
+        Ok(Container { source, sets, metadata: described.configurations(), described: Some(described) })
     }
 
     /// Reads the tensors of a set.

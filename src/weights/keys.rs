@@ -65,39 +65,43 @@ pub fn strip_prefixes(tensors: TensorMap) -> TensorMap {
 /// Before the names of a network inside a larger one.
 const BACKBONE: &str = "backbone.";
 
-/// Whether the names are those of a larger network that the network is the backbone of.
-pub(crate) fn has_backbone<'a>(mut names: impl Iterator<Item = &'a String>) -> bool {
-    names.any(|name| name.starts_with(BACKBONE))
+/// What stands before the names of a network that is the backbone of a larger one; nothing before those of a network
+/// alone.
+pub(crate) fn backbone_prefix(names: &[&str]) -> &'static str {
+    if names.iter().any(|name| name.starts_with(BACKBONE)) { BACKBONE } else { "" }
 }
 
-/// What a tensor of a larger network is called in its backbone; a classifier, as mmpretrain names it beside the
-/// backbone, keeps its name. `None` for the other parts, which belong to the larger network's task.
-pub(crate) fn in_backbone(name: &str) -> Option<&str> {
-    let classifier = ["head.fc.", "head.layers."].iter().any(|head| name.starts_with(head));
-    name.strip_prefix(BACKBONE).or_else(|| classifier.then_some(name))
+/// Names without what a larger network puts around those of its backbone, in the same order; see [`unwrap_downstream`].
+/// `None` for the other parts, which belong to the larger network's task.
+pub(crate) fn without_downstream(names: &[&str]) -> Vec<Option<String>> {
+    let prefix = backbone_prefix(names);
+    let inner: Vec<Option<&str>> = names.iter().map(|name| behind(prefix, name)).collect();
+    let present: HashSet<&str> = inner.iter().flatten().copied().collect();
+    let plain = |name: &str| unwrapped(name).filter(|plain| !present.contains(plain.as_str()));
+    inner.iter().map(|name| name.map(|name| plain(name).unwrap_or_else(|| name.to_owned()))).collect()
+}
+
+/// A name without the prefix of a backbone. A classifier beside the backbone keeps its name.
+fn behind<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
+    let is_classifier = ["head.fc.", "head.layers."].iter().any(|head| name.starts_with(head));
+    name.strip_prefix(prefix).or_else(|| is_classifier.then_some(name))
 }
 
 /// Turns the names of a detection or segmentation checkpoint of Oriented-1D networks into those of the classifier.
 ///
 /// Where names start with `backbone.`, only those are kept, without the prefix, and a classifier (`head.fc`,
-/// `head.layers`): the others belong to the task's head. Then the wrapper module `conv` inside the depthwise layers is
-/// removed, `stages.0.0.dwconv.conv.weight` becoming `stages.0.0.dwconv.weight`; published backbones have some layers
-/// with the wrapper and some without. Other names that contain `conv` stay as they are, and so does a wrapped name whose
-/// plain form is there too.
+/// `head.layers`), as mmpretrain names it beside the backbone: the others belong to the task's head. Then the wrapper
+/// module `conv` inside the depthwise layers is removed, `stages.0.0.dwconv.conv.weight` becoming
+/// `stages.0.0.dwconv.weight`; published backbones have some layers with the wrapper and some without. Other names that
+/// contain `conv` stay as they are, and so does a wrapped name whose plain form is there too.
 pub fn unwrap_downstream(tensors: TensorMap) -> TensorMap {
-    let tensors = if has_backbone(tensors.keys()) {
-        let inner = |(name, tensor): (String, _)| in_backbone(&name).map(|inner| (inner.to_owned(), tensor));
-        tensors.into_iter().filter_map(inner).collect()
-    } else {
-        tensors
-    };
-    let present: HashSet<String> = tensors.keys().cloned().collect();
-    let rename = |name: String| unwrapped(&name).filter(|plain| !present.contains(plain)).unwrap_or(name);
-    tensors.into_iter().map(|(name, tensor)| (rename(name), tensor)).collect()
+    let names: Vec<&str> = tensors.keys().map(String::as_str).collect();
+    let inner = without_downstream(&names);
+    tensors.into_values().zip(inner).filter_map(|(tensor, name)| Some((name?, tensor))).collect()
 }
 
 /// The name without its `conv` wrapper, for the depthwise layers that have one.
-pub(crate) fn unwrapped(name: &str) -> Option<String> {
+fn unwrapped(name: &str) -> Option<String> {
     let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     let parts: Vec<&str> = name.split('.').collect();
     let [module @ .., "conv", leaf @ ("weight" | "bias" | "theta")] = parts.as_slice() else { return None };

@@ -21,10 +21,9 @@
 //! # }
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::TensorId;
 use indexmap::IndexMap;
 
 use crate::Result;
@@ -65,7 +64,8 @@ pub type TensorMap = IndexMap<String, candle_core::Tensor>;
 pub struct Checkpoint {
     /// The tensors, on the CPU. Floats of all widths have become f32; integers are as they were in the file.
     pub tensors: TensorMap,
-    /// The text entries of a safetensors header; empty for a PyTorch file.
+    /// The text entries of a safetensors header. Of a PyTorch file, the configurations that OpenMMLab's trainings store
+    /// (`meta.config`, `meta.cfg`), if there are any.
     pub metadata: BTreeMap<String, String>,
     /// The file: for a folder, the one in it.
     pub source: PathBuf,
@@ -80,17 +80,11 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The checkpoint with its tensors under other names. Element types follow the tensors that are kept as they are.
-    ///
-    /// # Errors
-    /// Those of `rename`.
-    pub fn renamed(self, rename: impl FnOnce(TensorMap) -> Result<TensorMap>) -> Result<Self> {
-        let known = self.tensors.iter().filter_map(|(name, tensor)| Some((tensor.id(), *self.dtypes.get(name)?)));
-        let types: HashMap<TensorId, ElementType> = known.collect();
-        let tensors = rename(self.tensors)?;
-        let found = tensors.iter().filter_map(|(name, tensor)| Some((name.clone(), *types.get(&tensor.id())?)));
-        let dtypes = found.collect();
-        Ok(Checkpoint { tensors, dtypes, ..self })
+    /// The checkpoint with its tensors under other names. `before` says what a tensor was called before.
+    pub(crate) fn renamed(self, tensors: TensorMap, before: impl Fn(&str) -> String) -> Self {
+        let dtype = |name: &String| Some((name.clone(), *self.dtypes.get(&before(name))?));
+        let dtypes = tensors.keys().filter_map(dtype).collect();
+        Checkpoint { tensors, dtypes, ..self }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Ways to read the names of a file as those of a network: a checkpoint of a training often has the network behind a
 //! prefix, and something else beside it.
 
+use std::collections::HashMap;
+
 use indexmap::IndexMap;
 
 use super::TensorMap;
@@ -36,6 +38,29 @@ impl View {
     /// What the prefix says of the view.
     pub(crate) fn rank(&self) -> Rank {
         Rank::of(&self.prefix)
+    }
+
+    /// What the set, whose names these are, calls the tensors of the view.
+    pub(crate) fn in_set<'a>(&'a self, set: &[&'a str]) -> InSet<'a> {
+        let names: Vec<(&str, &str)> =
+            self.names.iter().zip(set).filter_map(|(name, &whole)| Some((name.as_deref()?, whole))).collect();
+        let starts = names.iter().filter_map(|&(name, whole)| whole.strip_suffix(name));
+        let start = starts.min_by_key(|start| start.len()).unwrap_or_default();
+        InSet { names: names.into_iter().collect(), start }
+    }
+}
+
+/// From the names of a view back to those of its set.
+pub(crate) struct InSet<'a> {
+    names: HashMap<&'a str, &'a str>,
+    /// What the view took off all names: the least, where parts of the network have wrappers of their own.
+    start: &'a str,
+}
+
+impl InSet<'_> {
+    /// What the set calls a tensor that the view calls so, or would call it if it were there.
+    pub(crate) fn of(&self, name: &str) -> String {
+        self.names.get(name).map_or_else(|| format!("{}{name}", self.start), |whole| (*whole).to_owned())
     }
 }
 
@@ -144,6 +169,18 @@ mod tests {
             ["_fsdp_wrapped_module.a._fsdp_wrapped_module.w", "_fsdp_wrapped_module.b._checkpoint_wrapped_module.w"];
         assert_eq!(seen(whole(&names).last().unwrap()), ["a.w", "b.w"]);
         assert_eq!(whole(&["a._orig_mod.w", "a.w"]).len(), 1, "two names would become one");
+    }
+
+    #[test]
+    fn names_of_a_view_are_found_again_in_the_set() {
+        let set = ["model.module.a.w", "model.module._orig_mod.b.w", "criterion.weight"];
+        let view = &parts(&set)[0];
+        assert_eq!(seen(view), ["a.w", "b.w"]);
+        let in_set = view.in_set(&set);
+        assert_eq!(in_set.of("b.w"), set[1]);
+        assert_eq!(in_set.of("c.w"), "model.module.c.w", "is not there");
+        let plain = &whole(&["a.w", "b.w"])[0];
+        assert_eq!(plain.in_set(&["a.w", "b.w"]).of("c.w"), "c.w");
     }
 
     #[test]

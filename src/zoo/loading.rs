@@ -1,25 +1,65 @@
-//! Finds the weights of a network in a checkpoint: which of several sets they are, and behind which prefix.
+//! Finds the weights of a network in a checkpoint: which of several sets of tensors they are, behind which prefix, and in
+//! the names of which code base. All who load networks come here.
 //!
-//! Only what fits the network counts. What fits is decided by names and shapes, before values are drawn or read again.
+//! Every set is seen in every way that a [`View`] knows, and every view gets official names ([`Translated`]). What fits
+//! the network counts: that is decided by names and shapes, before values are drawn or read again. If nothing fits, the
+//! reason that tells most is shown, with the names of the file.
 
+mod values;
+
+use super::names::Translated;
 use super::network::Network;
+use super::registry::entry;
 use super::spec::ModelSpec;
-use crate::nn::{BuildOptions, Kind, Param, Params, fits};
+use crate::nn::{BuildOptions, Kind, Params, fits};
 use crate::text::short_name;
-use crate::weights::keys::unwrap_downstream;
 use crate::weights::views::{self, View};
 use crate::weights::{Checkpoint, Entry, File, Mismatch, Rank, TensorInfo, TensorMap, WrongShape, several};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
+use values::{check_types, complete_counters, not_finite};
 
-/// The network that a set of tensors is for, given its tensors under official names.
-pub(super) type SpecOf<'a> = &'a dyn Fn(&Checkpoint) -> Result<ModelSpec>;
+/// The network whose weights are looked for.
+pub(super) enum Wanted<'a> {
+    /// The registered network of this name, or that which the checkpoint shows, with these overrides.
+    Described { name: Option<&'a str>, overrides: &'a [&'a str] },
+    /// This one, whatever the checkpoint says.
+    Exactly(&'a ModelSpec),
+}
 
-/// Gives tensors the official names. This is the place for the names of other code bases, for all who load networks. The
-/// tensors may be stand-ins that have a shape but no values, since every set of tensors in a file is tried.
-fn official(tensors: TensorMap) -> Result<TensorMap> {
-    // Detection and segmentation backbones wrap their oriented layers one level deeper.
-    Ok(unwrap_downstream(tensors))
+impl Wanted<'_> {
+    /// Its family, if that is known before the tensors are.
+    fn family(&self) -> Option<&'static str> {
+        match self {
+            Wanted::Described { name, .. } => Some(entry((*name)?).ok()?.config().family()),
+            Wanted::Exactly(spec) => Some(spec.config.family()),
+        }
+    }
+
+    /// The network, if these are its tensors.
+    fn spec(&self, set: &Translated) -> Result<ModelSpec> {
+        match self {
+            Wanted::Described { name, overrides } => ModelSpec::described_by(*name, set, overrides),
+            Wanted::Exactly(spec) => Ok(ModelSpec::clone(spec)),
+        }
+    }
+
+    /// What the network that the tensors come from has other settings for, where it has no say.
+    fn differences(&self, set: &Translated) -> Result<Vec<String>> {
+        let Wanted::Exactly(spec) = self else { return Ok(Vec::new()) };
+        let mut differences = Vec::new();
+        for setting in set.settings() {
+            if ModelSpec::clone(spec).with_overrides(&[&setting])? != **spec {
+                differences.push(format!("comes from a network with {setting}, which this one does not have"));
+            }
+        }
+        Ok(differences)
+    }
+}
+
+/// The network of a checkpoint.
+pub(super) fn spec_of(checkpoint: &Checkpoint, wanted: &Wanted<'_>) -> Result<ModelSpec> {
+    Ok(Search { checkpoint, wanted, failure: None }.run()?.spec)
 }
 
 /// A network's weights in a checkpoint.
@@ -32,28 +72,36 @@ pub(super) struct Fitted {
 
 impl Fitted {
     /// Finds the weights of a network.
-    pub(super) fn find(checkpoint: Checkpoint, spec_of: SpecOf<'_>) -> Result<Self> {
-        let Choice { entry, view, spec, params } = Search { checkpoint: &checkpoint, spec_of, failure: None }.run()?;
+    pub(super) fn find(checkpoint: Checkpoint, wanted: &Wanted<'_>) -> Result<Self> {
+        let Choice { entry, view, spec, params } = Search { checkpoint: &checkpoint, wanted, failure: None }.run()?;
         let averages = averages_beside(&checkpoint, entry);
         let other = entry.and_then(|index| checkpoint.others.get(index));
-        let checkpoint = match other {
+        let mut checkpoint = match other {
             Some(other) => File::open(&checkpoint.source)?.read(&other.path)?,
             None => checkpoint,
         };
-        let names: Vec<&str> = checkpoint.tensors.keys().map(String::as_str).collect();
+        let names: Vec<String> = checkpoint.tensors.keys().cloned().collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let in_set = view.in_set(&names);
+        let tensors = view.of(std::mem::take(&mut checkpoint.tensors));
+        let set = checkpoint.renamed(tensors, |name| in_set.of(name));
+        let translated = Translated::new(set, wanted.family())?;
+        let in_file = |name: &str| in_set.of(&translated.before(name));
+
+        let mut checkpoint = Checkpoint { others: Vec::new(), ..translated.checkpoint().clone() };
+        complete_counters(&mut checkpoint.tensors, &params)?;
+        check_types(&checkpoint, &params, &in_file)?;
+        let mut warnings = Vec::new();
         let unused = view.aside.iter().chain(&view.outside).filter_map(|&index| names.get(index).copied());
         let unused: Vec<&str> = unused.collect();
-        let mut warnings = Vec::new();
         if !unused.is_empty() {
             warnings.push(format!("tensors outside of the network are left out: {}", list(&unused)));
         }
-        let mut checkpoint = checkpoint.renamed(|tensors| official(view.of(tensors)))?;
-        complete_counters(&mut checkpoint.tensors, &params)?;
-        check_types(&checkpoint, &params)?;
+        warnings.extend(wanted.differences(&translated)?);
         warnings.extend(spec.unproven(&checkpoint)?);
-        warnings.extend(not_finite(&checkpoint.tensors, &params)?);
+        warnings.extend(not_finite(&checkpoint.tensors, &params, &in_file)?);
         let source = checkpoint.source.display().to_string();
-        Ok(Fitted { spec, checkpoint, notes: Notes { source, warnings, averages } })
+        Ok(Fitted { spec, checkpoint, notes: Notes { source, warnings, origin: translated.origin(), averages } })
     }
 }
 
@@ -61,6 +109,7 @@ impl Fitted {
 pub(super) struct Notes {
     source: String,
     warnings: Vec<String>,
+    origin: Option<String>,
     averages: Option<String>,
 }
 
@@ -69,6 +118,9 @@ impl Notes {
     pub(super) fn say(&self) {
         let source = &self.source;
         self.warnings.iter().for_each(|warning| tracing::warn!("{source}: {warning}"));
+        if let Some(origin) = &self.origin {
+            tracing::info!("{source}: holds {origin}");
+        }
         if let Some(path) = &self.averages {
             tracing::info!("{source}: the option `key` with {} takes the averaged weights instead", short_name(path));
         }
@@ -95,20 +147,35 @@ struct Choice {
 /// Why tensors are not the network's.
 struct Failure {
     error: Error,
-    /// In how many tensors they differ.
-    differences: usize,
+    reason: Reason,
+}
+
+/// What kind of reason it is: the smaller, the more it tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reason {
+    /// The tensors are certain to be something else, or what was asked for cannot be.
+    Refused,
+    /// They differ from the network's in so many tensors.
+    Differs(usize),
+    /// Nothing is known of them.
+    Unknown,
 }
 
 impl Failure {
-    fn entirely(error: Error) -> Self {
-        Failure { error, differences: usize::MAX }
+    fn refused(error: Error) -> Self {
+        let is_unknown = matches!(error, Error::UnknownNetwork { .. });
+        Failure { error, reason: if is_unknown { Reason::Unknown } else { Reason::Refused } }
+    }
+
+    fn differs(error: impl Into<Error>, tensors: usize) -> Self {
+        Failure { error: error.into(), reason: Reason::Differs(tensors) }
     }
 }
 
 struct Search<'a> {
     checkpoint: &'a Checkpoint,
-    spec_of: SpecOf<'a>,
-    /// That of the tensors that come closest.
+    wanted: &'a Wanted<'a>,
+    /// That which tells most.
     failure: Option<Failure>,
 }
 
@@ -173,48 +240,66 @@ impl Search<'_> {
         }
     }
 
-    /// Whether one view of a set fits. The failure that comes closest is kept.
+    /// Whether one view of a set fits. The failure that tells most is kept.
     fn probe(&mut self, candidate: &Candidate<'_>, names: &[&str], view: View) -> Option<Choice> {
-        let outside: Vec<&str> = view.outside.iter().filter_map(|&index| names.get(index).copied()).collect();
-        let key = key(candidate.path, &view.prefix);
-        let file = self.checkpoint.source.display();
-        let label = if key.is_empty() { file.to_string() } else { format!("{file} ({})", short_name(&key)) };
-        let failure = match self.compare(view.of(candidate.tensors.clone()), label.clone()) {
-            // The network is there without the prefix as well.
-            Ok((_, params)) if outside.iter().any(|name| params.get(name).is_some()) => {
-                let unexpected = outside.iter().map(|name| name.to_string()).collect();
-                let mismatch = Mismatch { source: label, unexpected, ..Mismatch::default() };
-                Failure { error: mismatch.into(), differences: 0 }
-            }
+        match self.compare(candidate, names, &view) {
             Ok((spec, params)) => return Some(Choice { entry: candidate.entry, view, spec, params }),
-            Err(failure) => failure,
-        };
-        let differences = failure.differences.saturating_add(outside.len());
-        if self.failure.as_ref().is_none_or(|known| differences < known.differences) {
-            self.failure = Some(Failure { differences, ..failure });
+            Err(failure) if self.failure.as_ref().is_none_or(|known| failure.reason < known.reason) => {
+                self.failure = Some(failure);
+            }
+            Err(_) => {}
         }
         None
     }
 
-    /// Compares tensors with those of the network that they are for.
-    fn compare(&self, tensors: TensorMap, label: String) -> Result<(ModelSpec, Params), Failure> {
-        let tensors = official(tensors).map_err(Failure::entirely)?;
-        let Checkpoint { metadata, source, config, .. } = self.checkpoint;
-        let (metadata, source, config) = (metadata.clone(), source.clone(), config.clone());
-        let set = Checkpoint { tensors, metadata, source, config, ..Checkpoint::default() };
-        let spec = (self.spec_of)(&set).map_err(Failure::entirely)?;
-        let contradiction = spec.check_against(&set).err();
+    /// Compares the tensors of a view with those of the network that they are for.
+    fn compare(&self, candidate: &Candidate<'_>, names: &[&str], view: &View) -> Result<(ModelSpec, Params), Failure> {
+        let key = key(candidate.path, &view.prefix);
+        let file = self.checkpoint.source.display();
+        let label = if key.is_empty() { file.to_string() } else { format!("{file} ({})", short_name(&key)) };
+        let outside: Vec<&str> = view.outside.iter().filter_map(|&index| names.get(index).copied()).collect();
+        let in_set = view.in_set(names);
+
+        let set = self.set(view.of(candidate.tensors.clone()));
+        let set = Translated::new(set, self.wanted.family()).map_err(Failure::refused)?;
+        if let Some((what, weight)) = set.without_classifier() {
+            let missing = short_name(&in_set.of(&set.before(&weight)));
+            let message = format!("holds a {what} without a classifier: {missing} is missing");
+            return Err(Failure::differs(Error::file(&self.checkpoint.source, message), 1 + outside.len()));
+        }
+        let spec = self.wanted.spec(&set).map_err(Failure::refused)?;
+        let contradiction = spec.check_against(set.checkpoint()).err();
         let built = match Network::build(spec.clone(), BuildOptions::shapes_only()) {
             Ok(network) => network,
-            Err(error) => return Err(Failure::entirely(contradiction.unwrap_or(error))),
+            Err(error) => return Err(Failure::differs(contradiction.unwrap_or(error), usize::MAX)),
         };
-        let mismatch = mismatch(built.params(), &set.tensors, label);
+        let params = built.params();
+        let mut mismatch = mismatch(params, &set.checkpoint().tensors, label);
         let differences = mismatch.missing.len() + mismatch.unexpected.len() + mismatch.wrong_shape.len();
-        match contradiction {
-            Some(error) => Err(Failure { error, differences }),
-            None if mismatch.is_empty() => Ok((spec, built.params().clone())),
-            None => Err(Failure { error: mismatch.into(), differences }),
+        if let Some(error) = contradiction {
+            return Err(Failure::differs(error, differences + outside.len()));
         }
+        if mismatch.is_empty() {
+            let is_ours = |name: &&str| set.official(name).is_some_and(|name| params.get(&name).is_some());
+            if !outside.iter().any(is_ours) {
+                return Ok((spec, params.clone()));
+            }
+            // The network is there without the prefix as well.
+            mismatch.unexpected.extend(outside.iter().map(|name| name.to_string()));
+            return Err(Failure::differs(mismatch, outside.len()));
+        }
+        let rename = |name: &mut String| *name = in_set.of(&set.before(name));
+        mismatch.missing.iter_mut().for_each(rename);
+        mismatch.unexpected.iter_mut().for_each(rename);
+        mismatch.wrong_shape.iter_mut().for_each(|wrong| rename(&mut wrong.name));
+        Err(Failure::differs(mismatch, differences + outside.len()))
+    }
+
+    /// A set of tensors with what the checkpoint says of all of them.
+    fn set(&self, tensors: TensorMap) -> Checkpoint {
+        let Checkpoint { metadata, source, config, .. } = self.checkpoint;
+        let (metadata, source, config) = (metadata.clone(), source.clone(), config.clone());
+        Checkpoint { tensors, metadata, source, config, ..Checkpoint::default() }
     }
 }
 
@@ -253,50 +338,6 @@ fn mismatch(params: &Params, tensors: &TensorMap, source: String) -> Mismatch {
     }
     mismatch.unexpected.extend(tensors.keys().filter(|name| params.get(name).is_none()).cloned());
     mismatch
-}
-
-/// Adds the counters of batch norms that are missing.
-fn complete_counters(tensors: &mut TensorMap, params: &Params) -> Result<()> {
-    let missing = |(name, param): &(&str, &Param)| param.kind == Kind::Counter && !tensors.contains_key(*name);
-    let missing: Vec<(&str, _)> = params.iter().filter(missing).collect();
-    for (name, param) in missing {
-        tensors.insert(name.to_string(), Tensor::zeros(param.var.shape(), DType::F32, &Device::Cpu)?);
-    }
-    Ok(())
-}
-
-/// That all weights are floats: what an integer stands for depends on a scale that is not known.
-fn check_types(checkpoint: &Checkpoint, params: &Params) -> Result<()> {
-    for (name, _) in params.iter().filter(|(_, param)| param.kind != Kind::Counter) {
-        let stored = checkpoint.dtypes.get(name);
-        let is_integer = checkpoint.tensors.get(name).is_some_and(|tensor| tensor.dtype().is_int());
-        if is_integer || stored.is_some_and(|stored| !stored.is_float()) {
-            let found = stored.map_or("an integer type".to_string(), |stored| format!("element type {stored}"));
-            return Err(Error::file(
-                &checkpoint.source,
-                format!(
-                    "tensor {} has {found}; weights must be floats, since the scale of integers is not known",
-                    short_name(name)
-                ),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Names the parameters with values that are not finite.
-fn not_finite(tensors: &TensorMap, params: &Params) -> Result<Option<String>> {
-    let mut names = Vec::new();
-    for (name, _) in params.iter().filter(|(_, param)| param.kind != Kind::Counter) {
-        let Some(tensor) = tensors.get(name) else { continue };
-        // One sum tells whether any value is not finite, except where large values overflow it.
-        let sum = tensor.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?;
-        if !sum.is_finite() {
-            let values: Vec<f32> = tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?;
-            names.extend(values.iter().any(|value| !value.is_finite()).then_some(name));
-        }
-    }
-    Ok((!names.is_empty()).then(|| format!("values are not finite (NaN or infinite) in: {}", list(&names))))
 }
 
 /// The averaged weights beside the set that was chosen, if that has the name of weights themselves.

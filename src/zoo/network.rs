@@ -1,7 +1,7 @@
 //! A network with its parameters.
 
 use super::family::{Family, Merge};
-use super::loading::Fitted;
+use super::loading::{Fitted, Wanted};
 use super::model::{Features, Model};
 use super::spec::ModelSpec;
 use crate::nn::{BuildOptions, Builder, Mode, Params, Pass, Scope, Trace};
@@ -107,33 +107,38 @@ impl Network {
     }
 
     /// Builds a network from a checkpoint, strictly: every name must fit. Of several sets of tensors in a file, those are
-    /// taken that fit, and prefixes that trainings put before names are taken off.
+    /// taken that fit, and prefixes that trainings put before names are taken off. Names of other code bases become
+    /// official ones ([`names`](super::names)), and the network need not be named where they show which it is.
     ///
     /// # Errors
     /// As [`ModelSpec::for_checkpoint`] and [`Network::build`]; and if several sets fit, of which none is preferred.
+    /// Tensors that do not fit are named as in the file.
     pub fn from_checkpoint<S: AsRef<str>>(
         name: Option<&str>,
         checkpoint: Checkpoint,
         overrides: &[S],
         options: BuildOptions,
     ) -> Result<Self> {
-        let spec_of = |set: &Checkpoint| ModelSpec::described_by(name, set, overrides);
-        let Fitted { spec, checkpoint, notes } = Fitted::find(checkpoint, &spec_of)?;
-        let weights = Some((checkpoint.tensors, checkpoint.source.display().to_string()));
-        let network = Network::build(spec, BuildOptions { weights, ..options })?;
-        notes.say();
-        Ok(network)
+        let overrides: Vec<&str> = overrides.iter().map(AsRef::as_ref).collect();
+        let wanted = Wanted::Described { name, overrides: &overrides };
+        Network::from_fitted(Fitted::find(checkpoint, &wanted)?, options)
     }
 
     /// Builds a network of this kind from the tensors of a checkpoint, strictly. In contrast to
     /// [`Network::from_checkpoint`], the checkpoint has no say in the configuration.
     ///
     /// # Errors
-    /// If the tensors are not those of this network.
-    pub fn from_weights(spec: ModelSpec, checkpoint: Checkpoint, options: BuildOptions) -> Result<Self> {
-        let checkpoint = spec.weights_in(checkpoint)?;
+    /// As [`ModelSpec::weights_in`] and [`Network::build`].
+    pub fn from_weights(spec: &ModelSpec, checkpoint: Checkpoint, options: BuildOptions) -> Result<Self> {
+        Network::from_fitted(Fitted::find(checkpoint, &Wanted::Exactly(spec))?, options)
+    }
+
+    fn from_fitted(Fitted { spec, checkpoint, notes }: Fitted, options: BuildOptions) -> Result<Self> {
         let weights = Some((checkpoint.tensors, checkpoint.source.display().to_string()));
-        Network::build(spec, BuildOptions { weights, ..options })
+        let network = Network::build(spec, BuildOptions { weights, ..options })?;
+        // Of weights that turn out not to be usable, only the error is said.
+        notes.say();
+        Ok(network)
     }
 
     /// The network in a form for inference: fewer operators that compute the same in evaluation. Its parameters are

@@ -2,7 +2,8 @@
 
 use super::entry::Preprocessing;
 use super::family::ModelConfig;
-use super::loading::Fitted;
+use super::loading::{self, Fitted, Wanted};
+use super::names::{Registered, Translated};
 use super::registry::entry;
 use crate::weights::Checkpoint;
 use crate::{Error, Result};
@@ -78,38 +79,43 @@ impl ModelSpec {
         Ok(self)
     }
 
-    /// The network of a checkpoint: `name` if given, else what the checkpoint says of itself, with sizes taken from
-    /// the checkpoint's shapes and then the overrides. Its tensors must have the network's own names;
-    /// [`Network::from_checkpoint`](super::Network::from_checkpoint) finds those.
+    /// The network of a checkpoint: `name` if given, else what the checkpoint says of itself or what its names and shapes
+    /// show ([`names`](super::names)), with sizes taken from the checkpoint's shapes and then the overrides. The weights
+    /// are found as [`Network::from_checkpoint`](super::Network::from_checkpoint) finds them.
     ///
     /// # Errors
-    /// If the name is neither given nor shown, the checkpoint is of a network that is not among those here, or an override
-    /// does not fit.
+    /// If the name is neither given nor shown, the checkpoint is of a network that is not among those here, its tensors
+    /// do not fit, or an override does not.
     pub fn for_checkpoint<S: AsRef<str>>(name: Option<&str>, checkpoint: &Checkpoint, overrides: &[S]) -> Result<Self> {
-        let spec = ModelSpec::described_by(name, checkpoint, overrides)?;
-        spec.check_checkpoint(checkpoint)?;
-        Ok(spec)
+        let overrides: Vec<&str> = overrides.iter().map(AsRef::as_ref).collect();
+        loading::spec_of(checkpoint, &Wanted::Described { name, overrides: &overrides })
     }
 
-    /// The same, without finding out whether the weights can be those of the network.
-    pub(super) fn described_by<S: AsRef<str>>(
-        name: Option<&str>,
-        checkpoint: &Checkpoint,
-        overrides: &[S],
-    ) -> Result<Self> {
+    /// What [`ModelSpec::for_checkpoint`] says of one set of tensors, without finding out whether they fit.
+    pub(super) fn described_by(name: Option<&str>, set: &Translated, overrides: &[&str]) -> Result<Self> {
+        let checkpoint = set.checkpoint();
         let stored = Stored::of(checkpoint)?;
         let mut spec = match (name, &stored) {
             (Some(name), Some(stored)) if stored.spec.name == name => stored.spec.clone(),
             (Some(name), _) => ModelSpec::named(name)?,
             (None, Some(stored)) => stored.spec.clone(),
-            (None, None) => return Err(Error::unknown_network(&checkpoint.source)),
+            (None, None) => match set.registered() {
+                Registered::Named(name) if entry(name).is_ok() => ModelSpec::named(name)?,
+                Registered::Other(what) => {
+                    let message = format!("is a {what}, which is not among the networks here");
+                    return Err(Error::file(&checkpoint.source, message));
+                }
+                _ => return Err(Error::unknown_network(&checkpoint.source)),
+            },
         };
         spec.config.adapt(&checkpoint.tensors);
-        spec.with_overrides(overrides)
+        spec.with_overrides(&set.settings())?.with_overrides(overrides)
     }
 
-    /// Finds the weights of this network in a checkpoint: which of several sets of tensors they are, and behind which
-    /// prefix of names. Warnings say what was left out and what is odd about the values.
+    /// Finds the weights of this network in a checkpoint: which of several sets of tensors they are, behind which prefix,
+    /// and in the names of which code base. They get their official names. The checkpoint has no say in the
+    /// configuration. Warnings say what was left out, what is odd about the values, and what the network that they come
+    /// from has other settings for.
     ///
     /// # Errors
     /// If no set fits, or several do and no name says which is meant.
@@ -126,26 +132,13 @@ impl ModelSpec {
     /// # Ok::<(), kernelscope::Error>(())
     /// ```
     pub fn weights_in(&self, checkpoint: Checkpoint) -> Result<Checkpoint> {
-        let Fitted { checkpoint, notes, .. } = Fitted::find(checkpoint, &|_| Ok(self.clone()))?;
+        let Fitted { checkpoint, notes, .. } = Fitted::find(checkpoint, &Wanted::Exactly(self))?;
         notes.say();
         Ok(checkpoint)
     }
 
     /// Finds out whether the weights of a checkpoint can be those of this network, as far as that shows before the
-    /// network is built and in what names and shapes do not tell: index tables. What neither shows is said in a
-    /// warning.
-    ///
-    /// # Errors
-    /// If they cannot; the message says what does not fit.
-    pub fn check_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
-        self.check_against(checkpoint)?;
-        if let Some(assumption) = self.unproven(checkpoint)? {
-            tracing::warn!("{}: {assumption}", checkpoint.source.display());
-        }
-        Ok(())
-    }
-
-    /// The same, silently.
+    /// network is built and in what names and shapes do not tell: index tables. Its tensors have official names.
     pub(super) fn check_against(&self, checkpoint: &Checkpoint) -> Result<()> {
         let misfit = |reason: String| Error::file(&checkpoint.source, format!("does not fit {}: {reason}", self.name));
         if let Some(reason) = self.config.misfit(&checkpoint.tensors) {

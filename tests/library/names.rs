@@ -47,13 +47,13 @@ fn tensors_of(golden: &Value) -> Vec<(String, Vec<usize>, &'static str)> {
 }
 
 /// The file that a golden file describes, all zero.
-fn outline_of(file: &str) -> Checkpoint {
+pub fn outline_of(file: &str) -> Checkpoint {
     let golden = golden(&format!("names/{file}.json"));
     let zero = |dims: &[usize]| Tensor::zeros(dims, DType::F32, &Device::Cpu).unwrap();
     in_memory(tensors_of(&golden).into_iter().map(|(name, dims, _)| (name, zero(&dims))).collect())
 }
 
-fn in_memory(tensors: TensorMap) -> Checkpoint {
+pub fn in_memory(tensors: TensorMap) -> Checkpoint {
     Checkpoint { tensors, source: "memory.pth".into(), ..Checkpoint::default() }
 }
 
@@ -126,8 +126,8 @@ fn official_files_need_no_name() {
     assert_eq!(found, 8 + 2 + 2 + 7 + 5 + 3);
 }
 
-/// The file that a golden file describes, and its logits.
-fn filled(golden: &Value) -> Checkpoint {
+/// The file that a golden file describes, with the values of the fill.
+pub fn filled(golden: &Value) -> Checkpoint {
     let fill = |(name, shape, kind): (String, Vec<usize>, &str)| {
         let values = fill_kind(&name, &shape, kind);
         (name, Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
@@ -233,7 +233,8 @@ fn beside(folder: &Path, name: &str, config: &str, file: &Checkpoint) -> Checkpo
     let source = folder.join("model.safetensors");
     std::fs::write(&source, b"").unwrap();
     std::fs::write(folder.join(name), config).unwrap();
-    Checkpoint { source, ..file.clone() }
+    let config = (name == "config.json").then(|| config.to_string());
+    Checkpoint { source, config, ..file.clone() }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Dictionaries of tensors among the objects of a checkpoint.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use indexmap::IndexMap;
 
@@ -19,6 +19,10 @@ const MAX_WAITING: usize = 1 << 16;
 const MAX_SETS: usize = 256;
 /// Longest name of a dictionary that is looked into.
 const MAX_NAME: usize = 128;
+/// Where OpenMMLab's trainings store the text of their configuration.
+const CONFIGURATIONS: [[&str; 2]; 2] = [["meta", "config"], ["meta", "cfg"]];
+/// Longest configuration that is read; usual ones have a few thousand bytes.
+const MAX_CONFIGURATION: u32 = 1 << 20;
 
 type Entries<'a> = IndexMap<&'a str, Value>;
 
@@ -62,6 +66,17 @@ pub(super) fn find(pickle: &Pickle, places: &Places) -> Result<Vec<Set>, String>
         (stray(set), rank, size)
     });
     Ok(sets)
+}
+
+/// Configurations beside the tensors, by their dotted paths.
+pub(super) fn configurations(pickle: &Pickle) -> BTreeMap<String, String> {
+    let Some(top) = named(pickle, pickle.root) else { return BTreeMap::new() };
+    let text = |[outer, inner]: [&str; 2]| {
+        let value = *named(pickle, *top.get(outer)?)?.get(inner)?;
+        let text = pickle.long_text(value, MAX_CONFIGURATION)?;
+        Some((format!("{outer}.{inner}"), text.to_owned()))
+    };
+    CONFIGURATIONS.into_iter().filter_map(text).collect()
 }
 
 /// All dictionaries of tensors that are not state of something else than a network.

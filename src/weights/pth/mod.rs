@@ -12,7 +12,7 @@ mod object;
 mod pickle;
 mod records;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::record::Set;
 use super::source::Source;
@@ -77,6 +77,11 @@ impl Described {
     /// All sets of tensors that may be weights of a network, the preferred first.
     pub(super) fn sets(&self, source: &Source) -> Result<Vec<Set>> {
         entries::find(&self.pickle, &self.places).map_err(|message| source.fault(message))
+    }
+
+    /// Texts of configurations beside the tensors, by their dotted paths.
+    pub(super) fn configurations(&self) -> BTreeMap<String, String> {
+        entries::configurations(&self.pickle)
     }
 
     /// The set at a dotted path, wherever it is, and what is left of the path: the start of names in that set.

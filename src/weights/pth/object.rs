@@ -53,9 +53,13 @@ const MAX_TEXT: u32 = 4096;
 
 /// A text of reasonable length.
 pub(super) fn text_at(bytes: &[u8], span: Span) -> Option<&str> {
+    text_up_to(bytes, span, MAX_TEXT)
+}
+
+fn text_up_to(bytes: &[u8], span: Span, most: u32) -> Option<&str> {
     let start = span.start as usize;
-    let bytes = bytes.get(start..start + span.len.min(MAX_TEXT + 1) as usize)?;
-    (span.len <= MAX_TEXT).then(|| std::str::from_utf8(bytes).ok()).flatten()
+    let bytes = bytes.get(start..start + span.len.min(most) as usize)?;
+    (span.len <= most).then(|| std::str::from_utf8(bytes).ok()).flatten()
 }
 
 impl Pickle {
@@ -68,8 +72,13 @@ impl Pickle {
 
     /// A text of reasonable length.
     pub(super) fn text(&self, value: Value) -> Option<&str> {
+        self.long_text(value, MAX_TEXT)
+    }
+
+    /// A text of at most so many bytes.
+    pub(super) fn long_text(&self, value: Value, most: u32) -> Option<&str> {
         match self.node(value)? {
-            Node::Text(span) => text_at(&self.bytes, *span),
+            Node::Text(span) => text_up_to(&self.bytes, *span, most),
             _ => None,
         }
     }

@@ -6,7 +6,8 @@
 //! number to the variance, another padding) follows from the code base or from a `config.json` beside the file, and
 //! becomes a field of the configuration. Networks that only look alike are refused.
 //!
-//! [`Network::from_checkpoint`](super::Network::from_checkpoint) does all of this; [`renamed_for`] is the way back.
+//! [`Network::from_checkpoint`](super::Network::from_checkpoint) does all of this, behind any prefix and in any of the
+//! sets of tensors in a file; [`renamed_for`] is the way back.
 //!
 //! ```
 //! use kernelscope::nn::BuildOptions;
@@ -45,17 +46,16 @@ pub use family::Registered;
 
 use super::entry::Preprocessing;
 use super::spec::ModelSpec;
-use crate::weights::keys::unwrap_downstream;
-use crate::weights::{Checkpoint, TensorMap};
+use crate::weights::{Checkpoint, TensorMap, views};
 use crate::{Error, Result};
-use family::{FamilyNames, families};
+use family::families;
 use settings::{Setting, config_json};
-use translate::{Translation, is_classifier};
+use translate::{Translation, is_classifier, recognize};
 
 /// A checkpoint whose tensors have official names.
 pub struct Translated {
     checkpoint: Checkpoint,
-    translation: Option<Translation>,
+    translation: Translation,
     settings: Vec<Setting>,
     registered: Registered,
 }
@@ -66,26 +66,30 @@ impl Translated {
     /// around their backbones are removed from it.
     ///
     /// # Errors
-    /// If the tensors are of a network that is not among those here, or none without a classifier; if two get one name.
-    pub fn new(checkpoint: Checkpoint, family: Option<&str>) -> Result<Self> {
-        if ModelSpec::is_stored_in(&checkpoint) {
-            let checkpoint = Checkpoint { tensors: unwrap_downstream(checkpoint.tensors), ..checkpoint };
-            let registered = Registered::Unknown;
-            return Ok(Translated { checkpoint, translation: None, settings: Vec::new(), registered });
-        }
+    /// If the tensors are of a network that is not among those here, or two get one name.
+    pub fn new(mut checkpoint: Checkpoint, family: Option<&str>) -> Result<Self> {
         let source = checkpoint.source.clone();
         let refused = |message: String| Error::file(&source, message);
-        let mut translation = Translation::new(checkpoint.tensors, family).map_err(refused)?;
+        let tensors = std::mem::take(&mut checkpoint.tensors);
+        let translation = match ModelSpec::is_stored_in(&checkpoint) {
+            true => Translation::of_official(tensors),
+            false => Translation::new(tensors, family),
+        };
+        let mut translation = translation.map_err(refused)?;
         let tensors = std::mem::take(&mut translation.renamed.tensors);
-        let checkpoint = Checkpoint { tensors, ..checkpoint };
-        let (mut settings, mut registered) = (Vec::new(), Registered::Unknown);
-        if let Some((family, ecosystem)) = translation.known {
-            tracing::info!("{}: a {} with the names of {ecosystem}", source.display(), family.title());
+        let mut translated = Translated {
+            checkpoint: checkpoint.renamed(tensors, |name| translation.in_file(name)),
+            translation,
+            settings: Vec::new(),
+            registered: Registered::Unknown,
+        };
+        if let Some((family, ecosystem)) = translated.translation.known {
             let defaults = family.settings(ecosystem);
-            settings = settings::settings(family.family(), ecosystem, defaults, &checkpoint).map_err(refused)?;
-            registered = family.registered(&checkpoint.tensors);
+            let found = settings::settings(family.family(), ecosystem, defaults, &translated.checkpoint);
+            translated.settings = found.map_err(refused)?;
+            translated.registered = family.registered(&translated.checkpoint.tensors);
         }
-        Ok(Translated { checkpoint, translation: Some(translation), settings, registered })
+        Ok(translated)
     }
 
     /// The checkpoint, with official names.
@@ -93,14 +97,9 @@ impl Translated {
         &self.checkpoint
     }
 
-    /// The checkpoint, with official names, without what is known of where they come from.
-    pub fn into_checkpoint(self) -> Checkpoint {
-        self.checkpoint
-    }
-
     /// The code base that the names in the file are from, if they are known.
     pub fn ecosystem(&self) -> Option<Ecosystem> {
-        self.translation.as_ref().and_then(|translation| translation.known).map(|(_, ecosystem)| ecosystem)
+        self.translation.known.map(|(_, ecosystem)| ecosystem)
     }
 
     /// The registered network that the file holds, as far as names and shapes show it.
@@ -114,31 +113,38 @@ impl Translated {
         self.settings.iter().map(|(key, value)| format!("{key}={value}")).collect()
     }
 
-    /// An error of building a network from these tensors, with the names of the file.
-    pub fn in_words_of_the_file(&self, error: Error) -> Error {
-        match (error, &self.translation) {
-            (Error::Weights(mut mismatch), Some(translation)) => {
-                let rename = |name: &mut String| *name = translation.in_file(name);
-                mismatch.missing.iter_mut().for_each(rename);
-                mismatch.unexpected.iter_mut().for_each(rename);
-                mismatch.wrong_shape.iter_mut().for_each(|wrong| rename(&mut wrong.name));
-                mismatch.into()
-            }
-            (other, _) => other,
-        }
+    /// What a tensor with this official name was called before, or would have been if it were there.
+    pub(super) fn before(&self, official: &str) -> String {
+        self.translation.in_file(official)
+    }
+
+    /// The official name of a tensor that is called so where the others are from.
+    pub(super) fn official(&self, name: &str) -> Option<String> {
+        self.translation.official(name)
+    }
+
+    /// What the tensors are, where their names are not the official ones.
+    pub(super) fn origin(&self) -> Option<String> {
+        let (family, ecosystem) = self.translation.known.filter(|(_, code)| *code != Ecosystem::Official)?;
+        Some(format!("a {} with the names of {ecosystem}", family.title()))
+    }
+
+    /// What the tensors are without, if they are those of a network here but for its classifier: what it is, and the
+    /// official name of the missing weight.
+    pub(super) fn without_classifier(&self) -> Option<(&'static str, String)> {
+        let (family, _) = self.translation.known?;
+        Some((family.title(), self.translation.missing_classifier()?))
     }
 }
 
 /// How images are prepared for the weights of another code base, if a configuration beside the file says so.
 pub(super) fn preprocessing_beside(checkpoint: &Checkpoint) -> Option<Preprocessing> {
-    let found = |family: &&dyn FamilyNames| Some((family.family(), family.recognize(&checkpoint.tensors)?));
-    let (family, ecosystem) = families().iter().find_map(found)?;
+    let names: Vec<&str> = checkpoint.tensors.keys().map(String::as_str).collect();
+    let mut seen = views::whole(&names).into_iter().map(|view| view.of(checkpoint.tensors.clone()));
+    let (family, ecosystem) = seen.find_map(|tensors| recognize(&tensors))?;
     match ecosystem {
-        Ecosystem::Transformers => {
-            let (_, config) = settings::json_beside(&checkpoint.source, "preprocessor_config.json")?;
-            preprocessing::of_transformers(&config)
-        }
-        _ => preprocessing::of_timm(&config_json(family, ecosystem, &checkpoint.source)?.1),
+        Ecosystem::Transformers => preprocessing::of_transformers(&preprocessing::beside(&checkpoint.source)?),
+        _ => preprocessing::of_timm(&config_json(family.family(), ecosystem, checkpoint)?),
     }
 }
 

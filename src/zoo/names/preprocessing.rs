@@ -2,12 +2,23 @@
 
 use crate::zoo::entry::Preprocessing;
 use serde_json::Value;
+use std::path::Path;
 
 /// Share of the resized image that is kept where nothing is said.
 const CROP_PCT: f64 = 224.0 / 256.0;
 
 /// Side from which on transformers' ConvNeXts see the whole image.
 const WHOLE_FROM: usize = 384;
+
+/// Largest configuration that is read; usual ones have a few hundred bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// transformers' `preprocessor_config.json` beside a file of weights, if there is one that can be read.
+pub(super) fn beside(weights: &Path) -> Option<Value> {
+    let path = weights.is_file().then(|| weights.with_file_name("preprocessor_config.json"))?;
+    std::fs::metadata(&path).ok().filter(|found| found.is_file() && found.len() <= MAX_BYTES)?;
+    serde_json::from_str(&std::fs::read_to_string(&path).ok()?).ok()
+}
 
 /// From timm's `config.json`.
 pub(super) fn of_timm(config: &Value) -> Option<Preprocessing> {

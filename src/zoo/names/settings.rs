@@ -12,7 +12,6 @@ use super::ecosystem::Ecosystem;
 use super::python::{argument, call};
 use crate::weights::Checkpoint;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
 
 /// A field of a configuration and its value.
 pub(super) type Setting = (String, String);
@@ -20,23 +19,10 @@ pub(super) type Setting = (String, String);
 /// Keys of the metadata under which a checkpoint has the text of its configuration in mmpretrain.
 const MMENGINE_KEYS: [&str; 2] = ["meta.config", "meta.cfg"];
 
-/// Largest configuration that is read; usual ones have a few thousand bytes.
-const MAX_BYTES: u64 = 4 << 20;
-
-/// A configuration that lies beside a file of weights, if there is one that can be read.
-pub(super) fn json_beside(weights: &Path, name: &str) -> Option<(PathBuf, Value)> {
-    let kind = std::fs::metadata(weights).ok()?;
-    let folder = if kind.is_dir() { weights } else { weights.parent()? };
-    let path = folder.join(name);
-    std::fs::metadata(&path).ok().filter(|found| found.is_file() && found.len() <= MAX_BYTES)?;
-    let config = serde_json::from_str(&std::fs::read_to_string(&path).ok()?).ok()?;
-    Some((path, config))
-}
-
 /// The configuration beside the weights, if it is about a network of this family in this code base. A folder may hold
 /// several files, so that others are not an error.
-pub(super) fn config_json(family: &str, ecosystem: Ecosystem, weights: &Path) -> Option<(PathBuf, Value)> {
-    let (path, config) = json_beside(weights, "config.json")?;
+pub(super) fn config_json(family: &str, ecosystem: Ecosystem, checkpoint: &Checkpoint) -> Option<Value> {
+    let config: Value = serde_json::from_str(checkpoint.config.as_deref()?).ok()?;
     let about = |key: &str| config.get(key).and_then(Value::as_str);
     let fits = match ecosystem {
         Ecosystem::Transformers => about("model_type") == Some(model_type(family)),
@@ -45,7 +31,7 @@ pub(super) fn config_json(family: &str, ecosystem: Ecosystem, weights: &Path) ->
         }
         Ecosystem::Torchvision | Ecosystem::Mmpretrain => false,
     };
-    fits.then_some((path, config))
+    fits.then_some(config)
 }
 
 /// transformers' name of a family.
@@ -79,12 +65,12 @@ pub(super) fn settings(
             settings.push((key, value));
         }
     };
-    if let Some((path, config)) = config_json(family, ecosystem, &checkpoint.source) {
+    if let Some(config) = config_json(family, ecosystem, checkpoint) {
         let found = match ecosystem {
             Ecosystem::Transformers => of_transformers(family, &config),
             _ => of_timm(family, config.get("architecture").and_then(Value::as_str).unwrap_or_default()),
         };
-        set(found.map_err(|what| format!("{} says that it is {what}", path.display()))?);
+        set(found.map_err(|what| format!("the config.json beside it says that it is {what}"))?);
     }
     if let Some(text) = MMENGINE_KEYS.into_iter().find_map(|key| checkpoint.metadata.get(key)) {
         set(of_mmengine(family, text).map_err(|what| format!("the configuration in it says that it is {what}"))?);

@@ -1,11 +1,11 @@
-//! From the names of a file to official ones, for the tensors of one entry.
+//! From the names of a file to official ones, for one set of tensors.
 
 use super::ecosystem::Ecosystem;
 use super::family::{FamilyNames, Naming, as_linear, families};
 use super::lookalike::lookalike;
 use crate::text::short_name;
 use crate::weights::TensorMap;
-use crate::weights::keys::{has_backbone, in_backbone, unwrapped};
+use crate::weights::keys::{backbone_prefix, without_downstream};
 use candle_core::Tensor;
 use std::collections::HashMap;
 
@@ -17,6 +17,19 @@ pub(super) struct Renamed {
 }
 
 impl Renamed {
+    /// The tensors under their own names, without those that larger networks put around a backbone's.
+    fn plain(tensors: TensorMap) -> Result<Self, String> {
+        let names: Vec<&str> = tensors.keys().map(String::as_str).collect();
+        let inner = without_downstream(&names);
+        let mut plain = Renamed::default();
+        for ((file, tensor), name) in tensors.into_iter().zip(inner) {
+            if let Some(name) = name {
+                plain.add(name, file, tensor)?;
+            }
+        }
+        Ok(plain)
+    }
+
     /// Adds a tensor, which is called `file` in the file.
     fn add(&mut self, name: String, file: String, tensor: Tensor) -> Result<(), String> {
         if let Some(other) = self.file_names.insert(name.clone(), file.clone()) {
@@ -48,37 +61,42 @@ impl Translation {
     /// of the network that the tensors are for, if that is known; the names of other families stay.
     ///
     /// # Errors
-    /// If the names show another network than those here, two become one, or the classifier is missing.
+    /// If the names show another network than those here, or two become one.
     pub fn new(tensors: TensorMap, target: Option<&str>) -> Result<Self, String> {
-        let backbone = has_backbone(tensors.keys());
-        let plain = without_wrappers(tensors, backbone)?;
-        let prefix = if backbone { "backbone." } else { "" };
-        let unknown = |renamed| Translation { renamed, known: None, naming: Naming::official(), prefix };
+        let plain = Translation::of_official(tensors)?;
         if target.is_some_and(|target| families().iter().all(|family| family.family() != target)) {
-            return Ok(unknown(plain));
+            return Ok(plain);
         }
-        if let Some(other) = lookalike(&plain.tensors)
+        let tensors = &plain.renamed.tensors;
+        if let Some(other) = lookalike(tensors)
             && (target.is_none() || other.family.is_none() || other.family == target)
         {
             return Err(format!("is {}, which is not among the networks here", other.what));
         }
-        let found = families().into_iter().find_map(|family| Some((family, family.recognize(&plain.tensors)?)));
-        let Some((family, ecosystem)) = found else { return Ok(unknown(plain)) };
+        let Some((family, ecosystem)) = recognize(tensors) else { return Ok(plain) };
         if let Some(target) = target.filter(|target| *target != family.family()) {
             // Official names of one family may be a part of another's; what is missing will be named.
             if ecosystem == Ecosystem::Official {
-                return Ok(unknown(plain));
+                return Ok(plain);
             }
             let title = family.title();
             return Err(format!("holds a {title} with the names of {ecosystem}, not a network of the family {target}"));
         }
         let naming = family.naming(ecosystem).unwrap_or_else(Naming::official);
-        let inner = !naming.prefix.is_empty() && plain.tensors.keys().any(|name| name.starts_with(naming.prefix));
-        let prefix = if inner { naming.prefix } else { prefix };
-        let renamed = renamed(plain, family, &naming)?;
-        let translation = Translation { renamed, known: Some((family, ecosystem)), naming, prefix };
-        translation.check_classifier(family)?;
-        Ok(translation)
+        let inner = !naming.prefix.is_empty() && tensors.keys().any(|name| name.starts_with(naming.prefix));
+        let prefix = if inner { naming.prefix } else { plain.prefix };
+        let renamed = renamed(plain.renamed, family, &naming)?;
+        Ok(Translation { renamed, known: Some((family, ecosystem)), naming, prefix })
+    }
+
+    /// Tensors that have official names already, but for what larger networks put around those of a backbone.
+    ///
+    /// # Errors
+    /// If two become one.
+    pub fn of_official(tensors: TensorMap) -> Result<Self, String> {
+        let names: Vec<&str> = tensors.keys().map(String::as_str).collect();
+        let prefix = backbone_prefix(&names);
+        Ok(Translation { renamed: Renamed::plain(tensors)?, known: None, naming: Naming::official(), prefix })
     }
 
     /// What a tensor with this official name is called in the file, or would be if it were there.
@@ -86,25 +104,36 @@ impl Translation {
         if let Some(name) = self.renamed.file_name(official) {
             return name.to_string();
         }
-        let Some((family, _)) = self.known else { return official.to_string() };
+        let in_classifier = self.known.is_some_and(|(family, _)| is_classifier(family, official));
         match self.naming.rules.other(official) {
-            Some(name) if is_classifier(family, official) && !self.naming.prefix.is_empty() => name,
+            Some(name) if in_classifier && !self.naming.prefix.is_empty() => name,
             Some(name) => format!("{}{name}", self.prefix),
             None => official.to_string(),
         }
     }
 
-    /// A backbone has nothing to classify with.
-    fn check_classifier(&self, family: &dyn FamilyNames) -> Result<(), String> {
-        let Some(module) = family.classifier().first().filter(|_| !family.runs_without_classifier()) else {
-            return Ok(());
-        };
-        if self.renamed.tensors.keys().any(|name| is_in(name, module)) {
-            return Ok(());
-        }
-        let missing = self.in_file(&format!("{module}.weight"));
-        Err(format!("holds a {} without a classifier: {} is missing", family.title(), short_name(&missing)))
+    /// The official name of what a file with these names calls so.
+    pub fn official(&self, name: &str) -> Option<String> {
+        self.naming.rules.official(body(name, &self.naming))
     }
+
+    /// The official name of the classifier, if it is missing: a backbone has nothing to classify with.
+    pub fn missing_classifier(&self) -> Option<String> {
+        let (family, _) = self.known.filter(|(family, _)| !family.runs_without_classifier())?;
+        let module = family.classifier().first()?;
+        let is_there = self.renamed.tensors.keys().any(|name| is_in(name, module));
+        (!is_there).then(|| format!("{module}.weight"))
+    }
+}
+
+/// The family and the code base that names are from.
+pub(super) fn recognize(tensors: &TensorMap) -> Option<(&'static dyn FamilyNames, Ecosystem)> {
+    families().into_iter().find_map(|family| Some((family, family.recognize(tensors)?)))
+}
+
+/// A name without what a code base puts before all names.
+fn body<'a>(name: &'a str, naming: &Naming) -> &'a str {
+    name.strip_prefix(naming.prefix).unwrap_or(name)
 }
 
 /// Whether a tensor belongs to a module.
@@ -117,22 +146,6 @@ pub(super) fn is_classifier(family: &dyn FamilyNames, official: &str) -> bool {
     family.classifier().iter().any(|module| is_in(official, module))
 }
 
-/// The names without what larger networks put around them.
-fn without_wrappers(tensors: TensorMap, backbone: bool) -> Result<Renamed, String> {
-    let mut plain: Vec<(String, String, Tensor)> = Vec::with_capacity(tensors.len());
-    for (file, tensor) in tensors {
-        let name = if backbone { in_backbone(&file).map(str::to_string) } else { Some(file.clone()) };
-        plain.extend(name.map(|name| (name, file, tensor)));
-    }
-    let present: std::collections::HashSet<String> = plain.iter().map(|(name, ..)| name.clone()).collect();
-    let mut renamed = Renamed::default();
-    for (name, file, tensor) in plain {
-        let inner = unwrapped(&name).filter(|inner| !present.contains(inner));
-        renamed.add(inner.unwrap_or(name), file, tensor)?;
-    }
-    Ok(renamed)
-}
-
 /// The tensors with official names and shapes. What has no official name keeps that of the file, so that it is not used
 /// for anything.
 fn renamed(plain: Renamed, family: &dyn FamilyNames, naming: &Naming) -> Result<Renamed, String> {
@@ -140,22 +153,31 @@ fn renamed(plain: Renamed, family: &dyn FamilyNames, naming: &Naming) -> Result<
     let Renamed { tensors, mut file_names } = plain;
     for (name, tensor) in tensors {
         let file = file_names.remove(&name).unwrap_or_else(|| name.clone());
-        let body = name.strip_prefix(naming.prefix).unwrap_or(&name);
-        let Some(official) = naming.rules.official(body) else {
+        let Some(official) = naming.rules.official(body(&name, naming)) else {
             if naming.rules.other(&file).is_some() {
                 return Err(format!("has {}, which is no name of its {}", short_name(&file), family.title()));
             }
             renamed.add(file.clone(), file, tensor)?;
             continue;
         };
-        let shape = official_shape(family, &official, tensor.dims());
-        let tensor = match shape {
-            Some(shape) => tensor.reshape(shape).map_err(|error| error.to_string())?,
+        let tensor = match official_shape(family, &official, tensor.dims()) {
+            Some(shape) => reshaped(&tensor, shape).map_err(|error| error.to_string())?,
             None => tensor,
         };
         renamed.add(official, file, tensor)?;
     }
     Ok(renamed)
+}
+
+/// A tensor in another shape. One whose elements are all the same one in memory, such as a stand-in that has a shape but
+/// no values, takes no memory afterwards either.
+fn reshaped(tensor: &Tensor, shape: Vec<usize>) -> candle_core::Result<Tensor> {
+    let is_repeated = tensor.elem_count() > 1 && tensor.stride().iter().all(|&stride| stride == 0);
+    if !is_repeated {
+        return tensor.reshape(shape);
+    }
+    let element = (0..tensor.rank()).try_fold(tensor.clone(), |inner, axis| inner.narrow(axis, 0, 1))?;
+    element.reshape(())?.broadcast_as(shape)
 }
 
 /// The official shape of a tensor, where it may be stored in another one.
@@ -240,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_keep_their_parts_and_backbones_are_refused() {
+    fn tasks_keep_their_parts_and_backbones_have_no_classifier() {
         let wrapped = |name: &str| format!("backbone.{name}");
         let mut tensors: TensorMap =
             [("conv1.weight", &[64usize, 3, 7, 7][..]), ("layer1.0.conv1.weight", &[64, 64, 1, 1])]
@@ -248,14 +270,29 @@ mod tests {
                 .map(|(name, dims)| (wrapped(name), zeros(dims)))
                 .collect();
         tensors.insert("decode_head.conv_seg.weight".into(), zeros(&[1]));
-        let error = Translation::new(tensors.clone(), None).err().unwrap();
-        assert!(error.contains("ResNet without a classifier: backbone.fc.weight is missing"), "{error}");
+        let found = Translation::new(tensors.clone(), None).unwrap();
+        let missing = found.missing_classifier().unwrap();
+        assert_eq!((missing.as_str(), found.in_file(&missing).as_str()), ("fc.weight", "backbone.fc.weight"));
         tensors.insert("head.fc.weight".into(), zeros(&[5, 2048]));
         let found = Translation::new(tensors, None).unwrap();
+        assert_eq!(found.missing_classifier(), None);
         let names: Vec<&str> = found.renamed.tensors.keys().map(String::as_str).collect();
         assert_eq!(names, ["conv1.weight", "layer1.0.conv1.weight", "fc.weight"]);
         assert_eq!(found.in_file("bn1.weight"), "backbone.bn1.weight");
         assert_eq!(found.in_file("fc.bias"), "head.fc.bias");
+    }
+
+    #[test]
+    fn stand_ins_are_reshaped_without_memory() {
+        let zero = zeros(&[]);
+        let stand_in = |(name, dims): (&str, &[usize])| (name.to_string(), zero.broadcast_as(dims).unwrap());
+        let found = Translation::new(TIMM.into_iter().map(stand_in).collect(), None).unwrap();
+        let weight = &found.renamed.tensors["stages.0.0.pwconv1.weight"];
+        assert_eq!((weight.dims(), weight.stride()), (&[32, 8][..], &[0, 0][..]));
+        // As would be those of a value.
+        let half = Tensor::new(0.5f32, &Device::Cpu).unwrap().broadcast_as((2, 3, 1, 1)).unwrap();
+        let flat = reshaped(&half, vec![2, 3]).unwrap();
+        assert_eq!(flat.to_vec2::<f32>().unwrap(), [[0.5; 3]; 2]);
     }
 
     #[test]

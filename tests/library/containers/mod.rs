@@ -3,6 +3,7 @@
 mod folders;
 mod foreign;
 mod legacy;
+mod names;
 mod sets;
 mod torch;
 mod values;

@@ -132,5 +132,5 @@ fn what_comes_closest_is_what_a_message_is_about() {
     lightning.insert("criterion.weight".to_owned(), Tensor::new(&[1f32], &Device::Cpu).unwrap());
     let shelf = Shelf::new();
     let path = shelf.save("short.safetensors", &lightning);
-    fails(&path, None, &["short.safetensors (model)", "1 missing (classifier.1.bias)"]);
+    fails(&path, None, &["short.safetensors (model)", "1 missing (model.classifier.1.bias)"]);
 }

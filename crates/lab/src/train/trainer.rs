@@ -313,7 +313,7 @@ impl Trainer {
 /// A network from the weights of a file, which must be ones of this network, or from fresh ones.
 fn network_from(spec: &ModelSpec, weights: Option<&Path>, options: BuildOptions) -> Result<Network> {
     match weights {
-        Some(path) => Network::from_weights(spec.clone(), weights::load(path)?, options),
+        Some(path) => Network::from_weights(spec, weights::load(path)?, options),
         None => Network::build(spec.clone(), options),
     }
 }
