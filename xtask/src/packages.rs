@@ -4,8 +4,29 @@ use crate::run;
 use std::ffi::OsStr;
 use std::process::Command;
 
-/// A virtual display with OpenGL in software, and the compiler of the emulator.
-const DISPLAY: [&str; 5] = ["xvfb", "libgl1-mesa-dri", "libegl1", "libgl1", "g++"];
+/// A virtual display with OpenGL in software, what a window is opened with, and the compiler of the emulator.
+const DISPLAY: [&str; 10] = [
+    "xvfb",
+    "libgl1-mesa-dri",
+    "libegl1",
+    "libgl1",
+    "libx11-6",
+    "libx11-xcb1",
+    "libxcursor1",
+    "libxi6",
+    "libxkbcommon-x11-0",
+    "g++",
+];
+/// The libraries among them. A window loads them when it opens, so that nothing misses them earlier.
+const LIBRARIES: [&str; 7] = [
+    "libEGL.so.1",
+    "libGL.so.1",
+    "libX11.so.6",
+    "libX11-xcb.so.1",
+    "libXcursor.so.1",
+    "libXi.so.6",
+    "libxkbcommon-x11.so.0",
+];
 /// Virtual environments of Python, for Jupyter.
 const PYTHON: [&str; 2] = ["python3", "python3-venv"];
 /// A browser, for JupyterLab.
@@ -15,9 +36,8 @@ const BROWSER: [&str; 1] = ["chromium"];
 pub fn display() -> Result<(), String> {
     // On Debian it is not in the PATH of users.
     let listed = ["ldconfig", "/sbin/ldconfig"].iter().find_map(|name| output(name, &["-p"]));
-    let library = |name: &str| listed.as_ref().is_some_and(|list| list.contains(name));
-    if cfg!(not(target_os = "linux")) || (has("c++") && has("Xvfb") && library("libEGL.so.1") && library("libGL.so.1"))
-    {
+    let library = |name: &&str| listed.as_ref().is_some_and(|list| list.contains(name));
+    if cfg!(not(target_os = "linux")) || (has("c++") && has("Xvfb") && LIBRARIES.iter().all(library)) {
         return Ok(());
     }
     install(&DISPLAY)
