@@ -22,6 +22,7 @@ pub use dense::DenseConv;
 pub use init::Init;
 pub use layers::{DepthwiseConv, Linear, OrientedConv, PatchConv, Pointwise};
 pub use norms::{BatchNorm, LayerNorm, ResponseNorm};
+pub(crate) use params::fits;
 pub use params::{Kind, Param, Params};
 pub use reparam::FoldedConv;
 pub use residual::{DropPath, LayerScale};

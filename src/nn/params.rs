@@ -169,9 +169,11 @@ impl Params {
 }
 
 /// Whether a stored tensor can be the value of a parameter.
-pub(super) fn fits(found: &Shape, expected: &Shape, kind: Kind) -> bool {
-    // Angles may be stored as a column: a layer that was built from one angle has shape (C, 1).
-    found == expected || (kind == Kind::Theta && found.elem_count() == expected.elem_count())
+pub(crate) fn fits(found: &Shape, expected: &Shape, kind: Kind) -> bool {
+    // Angles may be stored as a column, since a layer that was built from one angle has shape (C, 1), and counters as
+    // lists of one number.
+    let any_shape = matches!(kind, Kind::Theta | Kind::Counter);
+    found == expected || (any_shape && found.elem_count() == expected.elem_count())
 }
 
 /// All values in double precision. Comparing these finds a value that is not a number, which a maximum may pass over.

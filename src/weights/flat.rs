@@ -10,7 +10,9 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Serialize;
 
 use super::TensorMap;
-use super::source::{Source, element_count, tensor_from_bytes};
+use super::element::{ElementType, element_count};
+use super::record::{Fault, Record, Set, Storage};
+use super::source::Source;
 use crate::files::write_atomically;
 use crate::text::short_name;
 use crate::{Error, Result};
@@ -20,26 +22,38 @@ const PREFIX: u64 = 8;
 /// The format's own bound on the header.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// Reads all tensors and the metadata. Tensors are read one by one, so memory holds the result and one tensor more.
-pub(super) fn read(source: &mut Source) -> Result<(TensorMap, BTreeMap<String, String>)> {
+/// The tensors of the file, and its metadata.
+pub(super) fn describe(source: &mut Source) -> Result<(Set, BTreeMap<String, String>)> {
     let (start, header) = read_header(source)?;
     let mut infos: Vec<(String, &TensorInfo)> = header.tensors().into_iter().collect();
     // Empty tensors share an offset, and the map they come from has no order.
     infos.sort_by(|(a, left), (b, right)| (left.data_offsets, a).cmp(&(right.data_offsets, b)));
-    let mut tensors = TensorMap::with_capacity(infos.len());
+    let mut set = Set::default();
     for (name, info) in infos {
-        let dtype = element_type(info.dtype).map_err(|dtype| {
-            source.fault(format!("tensor {} has element type {dtype}, {ALLOWED}", short_name(&name)))
-        })?;
-        if element_count(&info.shape).is_none() {
-            return Err(source.fault(format!("tensor {} has an impossible shape {:?}", short_name(&name), info.shape)));
+        match record(start, &name, info) {
+            Ok(record) => set.records.push(record),
+            Err(message) => {
+                let message = format!("tensor {} {message}", short_name(&name));
+                set.faults.push(Fault { name, message });
+            }
         }
-        let (from, to) = info.data_offsets;
-        let bytes = source.read_at(start + from as u64, (to - from) as u64)?;
-        tensors.insert(name, tensor_from_bytes(&bytes, dtype, &info.shape)?);
     }
     let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-    Ok((tensors, metadata))
+    Ok((set, metadata))
+}
+
+/// A tensor of the header; its values start behind `start`.
+fn record(start: u64, name: &str, info: &TensorInfo) -> Result<Record, String> {
+    let dtype = ElementType::of_safetensors(info.dtype)?;
+    let impossible = || format!("has an impossible shape {:?}", info.shape);
+    let numel = element_count(&info.shape).ok_or_else(impossible)?;
+    let mut stride = vec![1; info.shape.len()];
+    for axis in (1..info.shape.len()).rev() {
+        stride[axis - 1] = stride[axis] * info.shape[axis];
+    }
+    let (from, to) = info.data_offsets;
+    let storage = Storage::Bytes { at: start + from as u64, len: (to - from) as u64 };
+    Ok(Record { name: name.to_owned(), storage, dtype, numel, offset: 0, size: info.shape.clone(), stride })
 }
 
 /// The checked header, and where the tensors' bytes start.
@@ -75,22 +89,12 @@ fn read_header(source: &mut Source) -> Result<(u64, Metadata)> {
     }
 }
 
-/// What an unsupported element type is told.
-const ALLOWED: &str = "allowed: F32, F16, BF16, F64, I64, I32, I16, U32, U8, BOOL";
+/// What can be saved.
+const SAVED: &str = "F32, F16, BF16, F64, I64, I32, I16, U32, U8";
 
-fn element_type(dtype: Dtype) -> Result<DType, Dtype> {
-    match dtype {
-        Dtype::F32 => Ok(DType::F32),
-        Dtype::F16 => Ok(DType::F16),
-        Dtype::BF16 => Ok(DType::BF16),
-        Dtype::F64 => Ok(DType::F64),
-        Dtype::I64 => Ok(DType::I64),
-        Dtype::I32 => Ok(DType::I32),
-        Dtype::I16 => Ok(DType::I16),
-        Dtype::U32 => Ok(DType::U32),
-        Dtype::U8 | Dtype::BOOL => Ok(DType::U8),
-        other => Err(other),
-    }
+fn can_be_saved(dtype: DType) -> bool {
+    use DType::{BF16, F16, F32, F64, I16, I32, I64, U8, U32};
+    matches!(dtype, F32 | F16 | BF16 | F64 | I64 | I32 | I16 | U32 | U8)
 }
 
 /// One entry of a header that is being written.
@@ -115,8 +119,9 @@ pub fn save(path: &Path, tensors: &TensorMap, metadata: &BTreeMap<String, String
             return Err(Error::argument("tensor name", name, "any other name; the format reserves this one"));
         }
         let dtype = Dtype::from(tensor.dtype());
-        element_type(dtype)
-            .map_err(|dtype| Error::argument(format!("element type of {}", short_name(name)), dtype, ALLOWED))?;
+        if !can_be_saved(tensor.dtype()) {
+            return Err(Error::argument(format!("element type of {}", short_name(name)), dtype, SAVED));
+        }
         order.push((name, tensor, dtype));
     }
     order.sort_by(|a, b| b.2.cmp(&a.2).then(a.0.cmp(b.0)));

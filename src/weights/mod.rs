@@ -1,8 +1,9 @@
 //! Reading, checking and writing network weights.
 //!
-//! [`load`] reads safetensors files and PyTorch checkpoints (the zip format that `torch.save` has written since
-//! torch 1.6), telling them apart by content. Nothing in a checkpoint is executed: a pickle is only parsed as data, and
-//! classes it names are never looked up. [`save`] writes safetensors, all of the file or nothing.
+//! [`load`] reads safetensors files and PyTorch checkpoints, old and new, in one file or in several, telling them apart
+//! by content. Nothing in a checkpoint is executed: a pickle is only parsed as data, and classes it names are never
+//! looked up. [`File`] says what a file contains without reading values. [`save`] writes safetensors, all of the file or
+//! nothing.
 //!
 //! ```
 //! use candle_core::{Device, Tensor};
@@ -20,49 +21,90 @@
 //! # }
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use candle_core::TensorId;
 use indexmap::IndexMap;
 
 use crate::Result;
 
+mod container;
+mod element;
+mod file;
 mod flat;
+mod folder;
+mod format;
 mod kernel;
 pub mod keys;
 mod pth;
+mod record;
+mod sets;
 mod source;
+mod tensors;
+pub(crate) mod views;
+mod zip;
 
 pub use crate::mismatch::{Mismatch, WrongShape};
+pub use element::ElementType;
+pub use file::File;
+pub(crate) use file::several;
 pub use flat::save;
+pub use folder::in_folder;
 pub use kernel::center_crop_kernel;
-
-use source::Source;
+pub use record::{Entry, TensorInfo};
+pub(crate) use sets::Rank;
 
 /// Named tensors in the order of their file.
 pub type TensorMap = IndexMap<String, candle_core::Tensor>;
 
 /// What a weights file held.
-#[derive(Debug, Clone)]
+///
+/// The fields may grow: `Checkpoint { tensors, source, ..Checkpoint::default() }` makes one of tensors in memory.
+#[derive(Debug, Clone, Default)]
 pub struct Checkpoint {
-    /// The tensors, on the CPU. 16-bit and 64-bit floats have become f32; integers are as they were in the file.
+    /// The tensors, on the CPU. Floats of all widths have become f32; integers are as they were in the file.
     pub tensors: TensorMap,
     /// The text entries of a safetensors header; empty for a PyTorch file.
     pub metadata: BTreeMap<String, String>,
-    /// The file.
+    /// The file: for a folder, the one in it.
     pub source: PathBuf,
+    /// The element types that the tensors had in the file.
+    pub dtypes: IndexMap<String, ElementType>,
+    /// Where in the file the tensors were: the path of an [`Entry`], or the start of names that was asked for.
+    pub entry: String,
+    /// Other sets of tensors in the file, which a network may turn out to belong to; none if one was asked for.
+    pub others: Vec<Entry>,
+    /// The text of the `config.json` beside weights in a folder of the Hugging Face Hub.
+    pub config: Option<String>,
+}
+
+impl Checkpoint {
+    /// The checkpoint with its tensors under other names. Element types follow the tensors that are kept as they are.
+    ///
+    /// # Errors
+    /// Those of `rename`.
+    pub fn renamed(self, rename: impl FnOnce(TensorMap) -> Result<TensorMap>) -> Result<Self> {
+        let known = self.tensors.iter().filter_map(|(name, tensor)| Some((tensor.id(), *self.dtypes.get(name)?)));
+        let types: HashMap<TensorId, ElementType> = known.collect();
+        let tensors = rename(self.tensors)?;
+        let found = tensors.iter().filter_map(|(name, tensor)| Some((name.clone(), *types.get(&tensor.id())?)));
+        let dtypes = found.collect();
+        Ok(Checkpoint { tensors, dtypes, ..self })
+    }
 }
 
 /// How to read a weights file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// The top-level entry of a PyTorch checkpoint that holds the tensors, such as `model_ema`. A file without this
-    /// entry is refused. By default the first of `model`, `state_dict`, `model_ema` and `module` that holds tensors is
-    /// taken, and otherwise the tensors of the top level itself.
+    /// Which tensors of the file are meant, where it has several sets: the names of the dictionaries around them, joined
+    /// by dots (`model_ema`, `ema.module`), or the start of their names, up to a dot (`ema_model`). A file without them
+    /// is refused. By default a network takes those that fit it: first those under a usual name, such as `state_dict`
+    /// or `model`, then averaged weights, then the top level of the file.
     pub key: Option<String>,
 }
 
-/// Reads a safetensors file or a PyTorch checkpoint with the default [`LoadOptions`].
+/// Reads a weights file with the default [`LoadOptions`].
 ///
 /// # Errors
 /// A file that is missing, damaged, of another kind, or that holds a tensor of an unsupported element type.
@@ -70,67 +112,17 @@ pub fn load(path: &Path) -> Result<Checkpoint> {
     load_with(path, &LoadOptions::default())
 }
 
-/// Reads a safetensors file or a PyTorch checkpoint.
+/// Reads a weights file: safetensors, a PyTorch checkpoint, the index of either in several files, or a folder with one of
+/// these ([`in_folder`]).
 ///
 /// Names from a PyTorch checkpoint lose the prefixes that training wrappers add ([`keys::strip_prefixes`]).
 ///
 /// # Errors
 /// As [`load`]; and a `key` that the file does not have.
 pub fn load_with(path: &Path, options: &LoadOptions) -> Result<Checkpoint> {
-    let mut source = Source::open(path)?;
-    let head = source.read_at(0, source.len().min(64))?;
-    let (tensors, metadata) = match Kind::of(&head, path) {
-        Kind::Zip => {
-            let tensors = pth::read(&mut source, options.key.as_deref())?;
-            (keys::strip_prefixes(tensors), BTreeMap::new())
-        }
-        Kind::Safetensors => {
-            if let Some(key) = &options.key {
-                return Err(source
-                    .fault(format!("the entry {key} was requested, but a safetensors file has no nested entries")));
-            }
-            flat::read(&mut source)?
-        }
-        Kind::Legacy => {
-            return Err(source.fault(
-                "is in PyTorch's old format, which is not a zip file; load it with torch >= 1.6 and save it again with \
-                 torch.save",
-            ));
-        }
-        Kind::Pointer => {
-            return Err(source.fault("is a Git LFS pointer, not the weights; download the actual file"));
-        }
-        Kind::Other => {
-            return Err(source.fault("is neither a safetensors file nor a file saved by torch.save in torch >= 1.6"));
-        }
-    };
-    Ok(Checkpoint { tensors, metadata, source: path.to_path_buf() })
-}
-
-/// What the first bytes of a file say it is.
-enum Kind {
-    Zip,
-    Safetensors,
-    Legacy,
-    Pointer,
-    Other,
-}
-
-impl Kind {
-    fn of(head: &[u8], path: &Path) -> Self {
-        // The legacy format starts with a pickled magic number: protocol, LONG1 of ten bytes, 0x1950a86a20f9469cfc6c.
-        let magic = [0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9];
-        let named_safetensors = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
-        if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
-            Kind::Zip
-        } else if head.first() == Some(&0x80) && head.get(2..9) == Some(&magic) {
-            Kind::Legacy
-        } else if head.starts_with(b"version https://git-lfs") {
-            Kind::Pointer
-        } else if head.get(8) == Some(&b'{') || named_safetensors {
-            Kind::Safetensors
-        } else {
-            Kind::Other
-        }
+    let mut file = File::open(path)?;
+    match &options.key {
+        Some(key) => file.read(key),
+        None => file.read_preferred(),
     }
 }

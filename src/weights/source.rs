@@ -1,10 +1,8 @@
-//! Bounded reading of a weights file, and the step from bytes to tensors.
+//! Bounded reading of a weights file.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-
-use candle_core::{DType, Device, Tensor};
 
 use crate::text::one_line;
 use crate::{Error, Result};
@@ -25,7 +23,7 @@ impl Source {
             return Err(Error::file(path, "is not a regular file"));
         }
         if metadata.len() == 0 {
-            return Err(Error::file(path, "is empty"));
+            return Err(Error::file(path, "is empty; if it was downloaded, fetch it again"));
         }
         let file = File::open(path).map_err(Error::io("read", path))?;
         Ok(Self { file, path: path.to_path_buf(), len: metadata.len() })
@@ -33,6 +31,15 @@ impl Source {
 
     pub(super) fn len(&self) -> u64 {
         self.len
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The first bytes, at most `most`.
+    pub(super) fn head(&mut self, most: u64) -> Result<Vec<u8>> {
+        self.read_at(0, self.len.min(most))
     }
 
     /// The bytes from `offset` to `offset + len`.
@@ -57,22 +64,4 @@ impl Source {
     pub(super) fn fault(&self, message: impl AsRef<str>) -> Error {
         Error::file(&self.path, one_line(message.as_ref()))
     }
-}
-
-/// Number of elements of a shape, or `None` where it cannot be addressed.
-pub(super) fn element_count(shape: &[usize]) -> Option<usize> {
-    // Zero-sized dimensions count as one here: candle multiplies the others when it computes strides, and that product
-    // must not overflow either. Sixteen bytes is more than the largest element.
-    let widest = shape.iter().try_fold(16usize, |n, &d| n.checked_mul(d.max(1)))?;
-    isize::try_from(widest).ok()?;
-    Some(shape.iter().product())
-}
-
-/// A CPU tensor from little-endian bytes; 16-bit and 64-bit floats become f32.
-pub(super) fn tensor_from_bytes(bytes: &[u8], dtype: DType, shape: &[usize]) -> Result<Tensor> {
-    let tensor = Tensor::from_raw_buffer(bytes, dtype, shape, &Device::Cpu)?;
-    Ok(match dtype {
-        DType::F16 | DType::BF16 | DType::F64 => tensor.to_dtype(DType::F32)?,
-        _ => tensor,
-    })
 }

@@ -15,6 +15,7 @@ pub mod convnext;
 mod entry;
 mod family;
 mod head_norm;
+mod loading;
 pub mod mobilenet_v2;
 pub mod mobilenet_v3;
 mod model;

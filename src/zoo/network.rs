@@ -1,11 +1,11 @@
 //! A network with its parameters.
 
 use super::family::{Family, Merge};
+use super::loading::Fitted;
 use super::model::{Features, Model};
 use super::spec::ModelSpec;
 use crate::nn::{BuildOptions, Builder, Mode, Params, Pass, Scope, Trace};
 use crate::weights::Checkpoint;
-use crate::weights::keys::unwrap_downstream;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -106,21 +106,23 @@ impl Network {
         Network { spec: ModelSpec { name: name.to_string(), config }, params, model: Box::new(model), device }
     }
 
-    /// Builds a network from a checkpoint, strictly: every name must fit.
+    /// Builds a network from a checkpoint, strictly: every name must fit. Of several sets of tensors in a file, those are
+    /// taken that fit, and prefixes that trainings put before names are taken off.
     ///
     /// # Errors
-    /// As [`ModelSpec::for_checkpoint`] and [`Network::build`].
+    /// As [`ModelSpec::for_checkpoint`] and [`Network::build`]; and if several sets fit, of which none is preferred.
     pub fn from_checkpoint<S: AsRef<str>>(
         name: Option<&str>,
         checkpoint: Checkpoint,
         overrides: &[S],
         options: BuildOptions,
     ) -> Result<Self> {
-        // Detection and segmentation backbones wrap their oriented layers one level deeper.
-        let checkpoint = Checkpoint { tensors: unwrap_downstream(checkpoint.tensors), ..checkpoint };
-        let spec = ModelSpec::for_checkpoint(name, &checkpoint, overrides)?;
+        let spec_of = |set: &Checkpoint| ModelSpec::described_by(name, set, overrides);
+        let Fitted { spec, checkpoint, notes } = Fitted::find(checkpoint, &spec_of)?;
         let weights = Some((checkpoint.tensors, checkpoint.source.display().to_string()));
-        Network::build(spec, BuildOptions { weights, ..options })
+        let network = Network::build(spec, BuildOptions { weights, ..options })?;
+        notes.say();
+        Ok(network)
     }
 
     /// The network in a form for inference: fewer operators that compute the same in evaluation. Its parameters are

@@ -2,6 +2,7 @@
 
 use super::entry::Preprocessing;
 use super::family::ModelConfig;
+use super::loading::Fitted;
 use super::registry::entry;
 use crate::weights::Checkpoint;
 use crate::{Error, Result};
@@ -78,11 +79,23 @@ impl ModelSpec {
     }
 
     /// The network of a checkpoint: `name` if given, else what the checkpoint says of itself, with sizes taken from
-    /// the checkpoint's shapes and then the overrides.
+    /// the checkpoint's shapes and then the overrides. Its tensors must have the network's own names;
+    /// [`Network::from_checkpoint`](super::Network::from_checkpoint) finds those.
     ///
     /// # Errors
     /// If the name is neither given nor stored, or an override does not fit.
     pub fn for_checkpoint<S: AsRef<str>>(name: Option<&str>, checkpoint: &Checkpoint, overrides: &[S]) -> Result<Self> {
+        let spec = ModelSpec::described_by(name, checkpoint, overrides)?;
+        spec.check_checkpoint(checkpoint)?;
+        Ok(spec)
+    }
+
+    /// The same, without finding out whether the weights can be those of the network.
+    pub(super) fn described_by<S: AsRef<str>>(
+        name: Option<&str>,
+        checkpoint: &Checkpoint,
+        overrides: &[S],
+    ) -> Result<Self> {
         let stored = Stored::of(checkpoint)?;
         let mut spec = match (name, &stored) {
             (Some(name), Some(stored)) if stored.spec.name == name => stored.spec.clone(),
@@ -93,9 +106,30 @@ impl ModelSpec {
             }
         };
         spec.config.adapt(&checkpoint.tensors);
-        let spec = spec.with_overrides(overrides)?;
-        spec.check_against(stored.as_ref(), checkpoint)?;
-        Ok(spec)
+        spec.with_overrides(overrides)
+    }
+
+    /// Finds the weights of this network in a checkpoint: which of several sets of tensors they are, and behind which
+    /// prefix of names. Warnings say what was left out and what is odd about the values.
+    ///
+    /// # Errors
+    /// If no set fits, or several do and no name says which is meant.
+    ///
+    /// ```
+    /// use kernelscope::nn::BuildOptions;
+    /// use kernelscope::weights::{Checkpoint, TensorMap};
+    /// use kernelscope::zoo::{ModelSpec, Network};
+    /// let network = Network::build(ModelSpec::named("nano-1d")?, BuildOptions::frozen())?;
+    /// let wrapped = network.params().tensors().into_iter().map(|(name, value)| (format!("model.{name}"), value));
+    /// let checkpoint = Checkpoint { tensors: wrapped.collect(), ..Checkpoint::default() };
+    /// let fitted = network.spec().weights_in(checkpoint)?;
+    /// assert!(fitted.tensors.contains_key("head.weight"));
+    /// # Ok::<(), kernelscope::Error>(())
+    /// ```
+    pub fn weights_in(&self, checkpoint: Checkpoint) -> Result<Checkpoint> {
+        let Fitted { checkpoint, notes, .. } = Fitted::find(checkpoint, &|_| Ok(self.clone()))?;
+        notes.say();
+        Ok(checkpoint)
     }
 
     /// Finds out whether the weights of a checkpoint can be those of this network, as far as that shows before the
@@ -105,29 +139,35 @@ impl ModelSpec {
     /// # Errors
     /// If they cannot; the message says what does not fit.
     pub fn check_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
-        self.check_against(Stored::of(checkpoint)?.as_ref(), checkpoint)
+        self.check_against(checkpoint)?;
+        if let Some(assumption) = self.unproven(checkpoint)? {
+            tracing::warn!("{}: {assumption}", checkpoint.source.display());
+        }
+        Ok(())
     }
 
-    fn check_against(&self, stored: Option<&Stored>, checkpoint: &Checkpoint) -> Result<()> {
+    /// The same, silently.
+    pub(super) fn check_against(&self, checkpoint: &Checkpoint) -> Result<()> {
         let misfit = |reason: String| Error::file(&checkpoint.source, format!("does not fit {}: {reason}", self.name));
         if let Some(reason) = self.config.misfit(&checkpoint.tensors) {
             return Err(misfit(reason));
         }
-        let sum = stored.and_then(|stored| stored.checksum.as_ref());
+        let stored = Stored::of(checkpoint)?;
+        let sum = stored.as_ref().and_then(|stored| stored.checksum.as_ref());
         match (sum, Stored::checksum_of(self)?) {
-            (Some(sum), Some(ours)) if *sum != ours => {
-                return Err(misfit(format!(
-                    "it was trained with index tables whose checksum is {sum}, but the checksum for this configuration \
-                     is {ours} (reps differs)"
-                )));
-            }
-            _ => {}
+            (Some(sum), Some(ours)) if *sum != ours => Err(misfit(format!(
+                "it was trained with index tables whose checksum is {sum}, but the checksum for this configuration is \
+                 {ours} (reps differs)"
+            ))),
+            _ => Ok(()),
         }
-        let known = sum.is_some() || stored.is_some_and(|stored| stored.spec.name == self.name);
-        if let Some(assumption) = self.config.assumption().filter(|_| !known) {
-            tracing::warn!("{}: {assumption}", checkpoint.source.display());
-        }
-        Ok(())
+    }
+
+    /// What is assumed of a checkpoint that does not say it, and that its tensors cannot tell.
+    pub(super) fn unproven(&self, checkpoint: &Checkpoint) -> Result<Option<String>> {
+        let stored = Stored::of(checkpoint)?;
+        let known = stored.is_some_and(|stored| stored.checksum.is_some() || stored.spec.name == self.name);
+        Ok(self.config.assumption().filter(|_| !known))
     }
 
     /// Whether a checkpoint says which network it is for.

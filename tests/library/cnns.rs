@@ -132,7 +132,7 @@ fn checkpoints_of_every_mobilenet_form_are_recognized() {
             network = network.merged(how).unwrap();
         }
         let load = |tensors: TensorMap| {
-            let checkpoint = Checkpoint { tensors, metadata: BTreeMap::new(), source: "memory.pth".into() };
+            let checkpoint = Checkpoint { tensors, source: "memory.pth".into(), ..Checkpoint::default() };
             Network::from_checkpoint::<&str>(Some("nano-mbv2"), checkpoint, &[], BuildOptions::frozen())
         };
         let back = load(network.params().tensors()).unwrap_or_else(|e| panic!("{overrides:?}: {e}"));

@@ -20,7 +20,7 @@ fn replknets() -> Vec<&'static str> {
 }
 
 fn checkpoint(tensors: TensorMap) -> Checkpoint {
-    Checkpoint { tensors, metadata: BTreeMap::new(), source: "memory.pth".into() }
+    Checkpoint { tensors, source: "memory.pth".into(), ..Checkpoint::default() }
 }
 
 fn stages(network: &Network, x: &Tensor) -> Vec<Tensor> {

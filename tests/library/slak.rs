@@ -36,7 +36,7 @@ fn slaks() -> Vec<&'static str> {
 }
 
 fn load(name: &str, tensors: TensorMap) -> kernelscope::Result<Network> {
-    let checkpoint = Checkpoint { tensors, metadata: BTreeMap::new(), source: "memory.pth".into() };
+    let checkpoint = Checkpoint { tensors, source: "memory.pth".into(), ..Checkpoint::default() };
     Network::from_checkpoint::<&str>(Some(name), checkpoint, &[], BuildOptions::frozen())
 }
 
@@ -210,7 +210,7 @@ fn checkpoints_of_every_slak_form_are_recognized() {
         let trained = filled(spec(name, overrides), DType::F32);
         let network = form.map_or(trained, |form| merged_as(&filled(spec(name, overrides), DType::F32), form));
         let load = |tensors| {
-            let checkpoint = Checkpoint { tensors, metadata: BTreeMap::new(), source: "memory.pth".into() };
+            let checkpoint = Checkpoint { tensors, source: "memory.pth".into(), ..Checkpoint::default() };
             let depths: &[&str] = if name == "convnext-t-31" { &["depths=1"] } else { &[] };
             Network::from_checkpoint(Some(name), checkpoint, depths, BuildOptions::frozen())
         };

@@ -115,6 +115,7 @@ impl Subject {
             let size = args.size.unwrap_or_else(own);
             Subject::of_network(&network, size)?
         } else {
+            checkpoint.check_only()?;
             let stem = source.file_stem().unwrap_or(source.as_os_str());
             let name = stem.to_string_lossy().into_owned();
             Subject { name, tensors: checkpoint.tensors, masks: None, config: None, trace: None }

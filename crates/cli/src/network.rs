@@ -17,10 +17,11 @@ pub struct NetworkArgs {
     /// Override a configuration field, for example --set directions=4 or --set kernel=31,31,27,15
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
-    /// Weights: a .safetensors or PyTorch .pth file, including the official ones
+    /// Weights: a safetensors or PyTorch file, including the official ones, or a folder or index of such files
     #[arg(long, value_name = "FILE", conflicts_with_all = ["run", "random"])]
     pub weights: Option<PathBuf>,
-    /// Which weights to use if a PyTorch file contains several sets, for example model_ema
+    /// Which weights to use if a file contains several sets: an entry, for example model_ema or ema.module, or a prefix
+    /// of names
     #[arg(long, value_name = "NAME", requires = "weights")]
     pub key: Option<String>,
     /// Use the newest checkpoint of a run folder

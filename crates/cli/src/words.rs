@@ -6,9 +6,10 @@ use kernelscope::Error;
 use std::path::Path;
 
 /// Arguments of the libraries, and the options that set them.
-const OPTIONS: [(&str, &str); 8] = [
+const OPTIONS: [(&str, &str); 9] = [
     ("model", "--model"),
     ("override", "--set"),
+    ("key", "--key"),
     ("data", "--data"),
     ("device", "--device"),
     ("shard", "--shard"),
@@ -72,7 +73,11 @@ impl Words {
             Error::Interrupted { resumable, .. } => format!("interrupted; {}", self.how_to_go_on(resumable.as_deref())),
             other => other.to_string(),
         };
-        text.replace('\n', " ")
+        let text = text.replace('\n', " ");
+        OPTIONS
+            .iter()
+            .filter(|(_, option)| self.has(option))
+            .fold(text, |text, (argument, option)| text.replace(&format!("the option `{argument}`"), option))
     }
 
     fn has(&self, option: &str) -> bool {
@@ -125,6 +130,7 @@ mod tests {
         for (argument, option, command) in [
             ("model", "--model", &["train"][..]),
             ("override", "--set", &["erf"]),
+            ("key", "--key", &["predict"]),
             ("data", "--data", &["eval"]),
             ("device", "--device", &["train"]),
             ("device", "--device", &["bench", "ops"]),
@@ -168,6 +174,13 @@ mod tests {
     fn a_network_that_is_not_known_can_be_named() {
         let message = said(&["eval"], Error::unknown_network("a.pth"));
         assert_eq!(message, "a.pth: does not say which network it is for; name it with --model");
+    }
+
+    #[test]
+    fn options_in_the_middle_of_a_message_are_those_of_the_command() {
+        let error = || Error::file("a.pth", "contains several sets; choose one with the option `key`");
+        assert_eq!(said(&["merge"], error()), "a.pth: contains several sets; choose one with --key");
+        assert_eq!(said(&["train"], error()), "a.pth: contains several sets; choose one with the option `key`");
     }
 
     #[test]

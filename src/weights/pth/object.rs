@@ -9,7 +9,7 @@ pub(super) struct Span {
 
 /// A value: small ones directly, others as a number into [`Pickle::nodes`]. Objects may contain themselves, so nothing
 /// here owns another object, and nothing walks the whole graph.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Value {
     Int(i64),
     Node(u32),
@@ -42,8 +42,8 @@ pub(super) struct Call {
 
 /// A parsed pickle.
 #[derive(Debug)]
-pub(super) struct Pickle<'a> {
-    pub(super) bytes: &'a [u8],
+pub(super) struct Pickle {
+    pub(super) bytes: Vec<u8>,
     pub(super) nodes: Vec<Node>,
     pub(super) root: Value,
 }
@@ -51,7 +51,14 @@ pub(super) struct Pickle<'a> {
 /// Longest text that is looked at, so that no error message, name or comparison costs more than that.
 const MAX_TEXT: u32 = 4096;
 
-impl Pickle<'_> {
+/// A text of reasonable length.
+pub(super) fn text_at(bytes: &[u8], span: Span) -> Option<&str> {
+    let start = span.start as usize;
+    let bytes = bytes.get(start..start + span.len.min(MAX_TEXT + 1) as usize)?;
+    (span.len <= MAX_TEXT).then(|| std::str::from_utf8(bytes).ok()).flatten()
+}
+
+impl Pickle {
     fn node(&self, value: Value) -> Option<&Node> {
         match value {
             Value::Node(index) => self.nodes.get(index as usize),
@@ -59,24 +66,23 @@ impl Pickle<'_> {
         }
     }
 
-    fn span(&self, span: Span) -> Option<&str> {
-        let start = span.start as usize;
-        let bytes = self.bytes.get(start..start + span.len.min(MAX_TEXT + 1) as usize)?;
-        (span.len <= MAX_TEXT).then(|| std::str::from_utf8(bytes).ok()).flatten()
-    }
-
     /// A text of reasonable length.
     pub(super) fn text(&self, value: Value) -> Option<&str> {
         match self.node(value)? {
-            Node::Text(span) => self.span(*span),
+            Node::Text(span) => text_at(&self.bytes, *span),
             _ => None,
         }
     }
 
-    /// Module and name of a class or function.
+    /// Module and name of a class or function. A class of a pickled module may be outside of the pickle, together with
+    /// its source code.
     pub(super) fn global(&self, value: Value) -> Option<(&str, &str)> {
-        match self.node(value)? {
-            Node::Global(module, name) => Some((self.span(*module)?, self.span(*name)?)),
+        let class = match self.persistent(value) {
+            Some([kind, class, ..]) if self.text(*kind) == Some("module") => *class,
+            _ => value,
+        };
+        match self.node(class)? {
+            Node::Global(module, name) => Some((text_at(&self.bytes, *module)?, text_at(&self.bytes, *name)?)),
             _ => None,
         }
     }
@@ -114,6 +120,14 @@ impl Pickle<'_> {
         }
     }
 
+    /// The references of all objects outside the pickle, also of those that nothing else refers to.
+    pub(super) fn persistent_ids(&self) -> impl Iterator<Item = &[Value]> {
+        self.nodes.iter().filter_map(|node| match node {
+            Node::Persistent(id) => self.sequence(*id),
+            _ => None,
+        })
+    }
+
     /// A word or two on what a value is, for messages.
     pub(super) fn describe(&self, value: Value) -> String {
         match self.node(value) {
@@ -123,10 +137,18 @@ impl Pickle<'_> {
             Some(Node::Dict(_)) => "a dictionary".to_owned(),
             Some(Node::Persistent(_)) => "a bare storage".to_owned(),
             Some(Node::Call(call)) => match self.global(call.callable) {
+                Some(("copyreg" | "copy_reg", _)) => self.describe_object(call.args),
+                Some(("torch._utils", name)) if name.starts_with("_rebuild") => "a single tensor".to_owned(),
                 Some((module, name)) => format!("an object of {module}.{name}"),
                 None => "an object".to_owned(),
             },
             None => "a number or similar".to_owned(),
         }
+    }
+
+    /// The same for an object that a helper of Python makes, whose first argument is the class.
+    fn describe_object(&self, args: Value) -> String {
+        let class = self.sequence(args).and_then(|args| self.global(*args.first()?));
+        class.map_or("an object".to_owned(), |(module, name)| format!("an object of {module}.{name}"))
     }
 }

@@ -10,33 +10,67 @@ use super::object::{Call, Node, Pickle, Span, Value};
 /// Most objects, and most remembered values. A large network with optimizer state has some hundred thousand.
 const MAX_NODES: usize = 4 << 20;
 /// Most values, which the lists of a training log may have many of.
-const MAX_VALUES: usize = 16 << 20;
+pub(super) const MAX_VALUES: usize = 16 << 20;
 
-/// Parses a whole pickle. The error is a message without the file's name.
-pub(super) fn parse(bytes: &[u8]) -> Result<Pickle<'_>, String> {
-    let mut machine = Machine {
-        bytes,
-        at: 0,
-        nodes: Vec::new(),
-        stack: Vec::new(),
-        marks: Vec::new(),
-        memo: HashMap::new(),
-        made: 0,
-    };
-    loop {
-        let start = machine.at;
-        let code = machine.byte().and_then(|code| machine.step(code));
-        match code {
-            Ok(true) => break,
-            Ok(false) => {}
-            Err(message) => return Err(format!("has a damaged or unsupported data.pkl: {message} at byte {start}")),
-        }
-    }
-    let root = machine.pop().map_err(|message| format!("has a damaged data.pkl: {message} at its end"))?;
-    Ok(Pickle { bytes, nodes: machine.nodes, root })
+/// Why a pickle cannot be parsed.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// The bytes end before the pickle does.
+    End,
+    /// It is damaged, or too large.
+    Fault(String),
 }
 
-type Step<T> = Result<T, String>;
+impl From<&str> for Halt {
+    fn from(message: &str) -> Self {
+        Halt::Fault(message.to_owned())
+    }
+}
+
+impl From<String> for Halt {
+    fn from(message: String) -> Self {
+        Halt::Fault(message)
+    }
+}
+
+/// A pickle among other bytes.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    pub(super) nodes: Vec<Node>,
+    pub(super) root: Value,
+    /// Where it ends: behind its last instruction.
+    pub(super) end: usize,
+}
+
+/// Parses a whole pickle. The error is a message without the file's name.
+pub(super) fn parse(bytes: Vec<u8>) -> Result<Pickle, String> {
+    match parse_at(&bytes, 0, MAX_VALUES) {
+        Ok(Parsed { nodes, root, .. }) => Ok(Pickle { bytes, nodes, root }),
+        Err((at, halt)) => {
+            let message = match halt {
+                Halt::End => "an early end".to_owned(),
+                Halt::Fault(message) => message,
+            };
+            Err(format!("has a damaged or unsupported data.pkl: {message} at byte {at}"))
+        }
+    }
+}
+
+/// Parses the pickle that starts at a byte, of at most so many values. The error has the place of the instruction.
+pub(super) fn parse_at(bytes: &[u8], at: usize, most: usize) -> Result<Parsed, (usize, Halt)> {
+    let (stack, marks, memo) = (Vec::new(), Vec::new(), HashMap::new());
+    let mut machine = Machine { bytes, at, nodes: Vec::new(), stack, marks, memo, made: 0, most };
+    loop {
+        let start = machine.at;
+        let done = machine.byte().and_then(|code| machine.step(code)).map_err(|halt| (start, halt))?;
+        if done {
+            let root = machine.pop().map_err(|halt| (start, halt))?;
+            return Ok(Parsed { nodes: machine.nodes, root, end: machine.at });
+        }
+    }
+}
+
+type Step<T> = Result<T, Halt>;
 
 struct Machine<'a> {
     bytes: &'a [u8],
@@ -46,8 +80,9 @@ struct Machine<'a> {
     /// Heights of the stack at the open marks.
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
-    /// Number of values pushed and marks set so far.
+    /// Number of values pushed and marks set so far, and how many are allowed.
     made: usize,
+    most: usize,
 }
 
 impl Machine<'_> {
@@ -153,7 +188,7 @@ impl Machine<'_> {
                 self.remember(index)?;
             }
             0x94 => self.remember(self.memo.len() as u32)?,
-            other => return Err(format!("unknown instruction 0x{other:02x}")),
+            other => return Err(format!("unknown instruction 0x{other:02x}").into()),
         }
         Ok(false)
     }
@@ -167,12 +202,12 @@ impl Machine<'_> {
                 // The caller bounds the whole pickle far below four gigabytes.
                 Ok(Span { start: start as u32, len: (end - start) as u32 })
             }
-            None => Err("an early end".to_owned()),
+            None => Err(Halt::End),
         }
     }
 
     fn byte(&mut self) -> Step<u8> {
-        let byte = *self.bytes.get(self.at).ok_or("an early end")?;
+        let byte = *self.bytes.get(self.at).ok_or(Halt::End)?;
         self.at += 1;
         Ok(byte)
     }
@@ -221,7 +256,7 @@ impl Machine<'_> {
     /// Text up to the end of the line.
     fn line(&mut self) -> Step<Span> {
         let rest = &self.bytes[self.at..];
-        let len = rest.iter().position(|&b| b == b'\n').ok_or("an early end")?;
+        let len = rest.iter().position(|&b| b == b'\n').ok_or(Halt::End)?;
         let span = self.take(len as u64)?;
         self.at += 1;
         Ok(span)
@@ -229,7 +264,7 @@ impl Machine<'_> {
 
     fn count(&mut self) -> Step<()> {
         self.made += 1;
-        if self.made > MAX_VALUES { Err(format!("more than {MAX_VALUES} values")) } else { Ok(()) }
+        if self.made > self.most { Err(format!("more than {} values", self.most).into()) } else { Ok(()) }
     }
 
     fn push(&mut self, value: Value) -> Step<()> {
@@ -240,7 +275,7 @@ impl Machine<'_> {
 
     fn push_node(&mut self, node: Node) -> Step<()> {
         if self.nodes.len() >= MAX_NODES {
-            return Err(format!("more than {MAX_NODES} objects"));
+            return Err(format!("more than {MAX_NODES} objects").into());
         }
         self.nodes.push(node);
         self.push(Value::Node((self.nodes.len() - 1) as u32))
@@ -250,7 +285,7 @@ impl Machine<'_> {
     fn top(&self) -> Step<Value> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let value = self.stack.last().filter(|_| self.stack.len() > floor);
-        value.copied().ok_or_else(|| "a missing value".to_owned())
+        value.copied().ok_or_else(|| Halt::from("a missing value"))
     }
 
     fn pop(&mut self) -> Step<Value> {
@@ -263,9 +298,9 @@ impl Machine<'_> {
         match self.pop()? {
             Value::Node(index) => match self.nodes.get(index as usize) {
                 Some(Node::Text(span)) => Ok(*span),
-                _ => Err("a name that is not a string".to_owned()),
+                _ => Err("a name that is not a string".into()),
             },
-            _ => Err("a name that is not a string".to_owned()),
+            _ => Err("a name that is not a string".into()),
         }
     }
 
@@ -287,7 +322,7 @@ impl Machine<'_> {
     fn remember(&mut self, index: u32) -> Step<()> {
         let value = self.top()?;
         if self.memo.len() >= MAX_NODES {
-            return Err(format!("more than {MAX_NODES} references"));
+            return Err(format!("more than {MAX_NODES} references").into());
         }
         self.memo.insert(index, value);
         Ok(())
@@ -299,7 +334,7 @@ impl Machine<'_> {
             Value::Node(index) => self.nodes.get_mut(index as usize),
             _ => None,
         };
-        found.ok_or_else(|| "an entry for something that is not a container".to_owned())
+        found.ok_or_else(|| Halt::from("an entry for something that is not a container"))
     }
 
     fn append(&mut self, values: &[Value]) -> Step<()> {
@@ -307,7 +342,7 @@ impl Machine<'_> {
             Node::Sequence(sequence) => sequence.extend_from_slice(values),
             // A list-like class such as deque: foreign data.
             Node::Call(_) => {}
-            _ => return Err("an item for something that is not a list".to_owned()),
+            _ => return Err("an item for something that is not a list".into()),
         }
         Ok(())
     }
@@ -317,7 +352,7 @@ impl Machine<'_> {
         match self.target()? {
             Node::Dict(dict) => dict.extend(entries),
             Node::Call(call) => call.items.extend(entries),
-            _ => return Err("an entry for something that is not a dictionary".to_owned()),
+            _ => return Err("an entry for something that is not a dictionary".into()),
         }
         Ok(())
     }
@@ -356,6 +391,6 @@ fn pairs(values: &[Value]) -> Step<Vec<(Value, Value)>> {
     if rest.is_empty() {
         Ok(pairs.iter().map(|&[key, value]| (key, value)).collect())
     } else {
-        Err("a key without a value".to_owned())
+        Err("a key without a value".into())
     }
 }

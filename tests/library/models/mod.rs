@@ -82,6 +82,7 @@ fn checkpoint_of(network: &Network) -> Checkpoint {
         tensors: network.params().tensors(),
         metadata: BTreeMap::from([network.spec().metadata().unwrap()]),
         source: "memory.safetensors".into(),
+        ..Checkpoint::default()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::run::RunFolder;
 use crate::{Error, Result};
+use kernelscope::weights::in_folder;
 use std::path::{Path, PathBuf};
 
 /// One thing that can be opened.
@@ -30,10 +31,11 @@ const DEPTH: usize = 2;
 const MOST: usize = 64;
 
 /// What is at a path: a file, a run, or all runs in a folder and the folders in it (as `quickstart` and `ablate` lay them
-/// out), in the order of their names. What a file holds is found out when it is read.
+/// out), in the order of their names; else the weights in a folder, as the Hugging Face Hub lays it out. What a file holds
+/// is found out when it is read.
 ///
 /// # Errors
-/// If there is nothing at the path, or no run in a folder.
+/// If there is nothing at the path, or neither a run nor a file of weights in a folder.
 pub fn find(path: &Path) -> Result<Vec<Found>> {
     let kind = std::fs::metadata(path).map_err(Error::io("open", path))?;
     if !kind.is_dir() {
@@ -43,6 +45,11 @@ pub fn find(path: &Path) -> Result<Vec<Found>> {
     }
     let mut found = Vec::new();
     runs(path, DEPTH, &mut found)?;
+    if found.is_empty()
+        && let Ok(file) = in_folder(path)
+    {
+        return Ok(vec![Found::Weights(file)]);
+    }
     if found.is_empty() {
         return Err(Error::file(
             path,

@@ -74,12 +74,20 @@ impl Subject {
     /// ```
     pub fn open(path: &Path, model: Option<&str>, data: Option<DataConfig>) -> Result<Self> {
         let checkpoint = weights::load(path)?;
-        let mut faults: Vec<Fault> = non_finite(&checkpoint.tensors)?;
+        let mut faults = Vec::new();
+        let only = checkpoint.check_only();
         let stored = noted(&mut faults, "preprocessing", Preprocessing::of_checkpoint(&checkpoint)).flatten();
         let tensors = checkpoint.tensors.clone();
         let built = Network::from_checkpoint::<&str>(model, checkpoint, &[], BuildOptions::frozen());
         let named = |error: Error| model.map_or(error.to_string(), |model| format!("as {model}: {error}"));
         let network = built.map_err(|error| faults.push(Fault::new("network", named(error)))).ok().map(Arc::new);
+        // A network knows the names under which it is saved; downstream files wrap them.
+        let tensors = network.as_ref().map_or(tensors, |network| network.params().tensors());
+        if network.is_none() {
+            noted(&mut faults, "other weights of the file", only);
+        }
+        let at_first = non_finite(&tensors)?;
+        faults.splice(..0, at_first);
         let transform = transform_of(data.as_ref(), stored, network.as_deref());
         let checked = transform.check().map_err(|e| Error::file(path, format!("its preprocessing of images: {e}")));
         let transform = match noted(&mut faults, "images", checked) {
@@ -92,8 +100,7 @@ impl Subject {
         Ok(Subject {
             name: network.as_ref().map_or(stem, |network| network.spec().name.clone()),
             source: path.to_path_buf(),
-            // A network knows the names under which it is saved; downstream files wrap them.
-            tensors: network.as_ref().map_or(tensors, |network| network.params().tensors()),
+            tensors,
             network,
             masks,
             transform,

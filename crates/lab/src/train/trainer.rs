@@ -319,8 +319,7 @@ fn initial_weights(config: &RunConfig) -> Result<Option<(TensorMap, String)>> {
 
 /// The weights of a file, which must be ones of this network, and its name.
 fn weights_for(spec: &ModelSpec, path: &Path) -> Result<(TensorMap, String)> {
-    let checkpoint = weights::load(path)?;
-    spec.check_checkpoint(&checkpoint)?;
+    let checkpoint = spec.weights_in(weights::load(path)?)?;
     Ok((checkpoint.tensors, checkpoint.source.display().to_string()))
 }
 

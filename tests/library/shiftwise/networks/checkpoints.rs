@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 fn load(tensors: TensorMap, overrides: &[&str]) -> kernelscope::Result<Network> {
-    let checkpoint = Checkpoint { tensors, metadata: BTreeMap::new(), source: "memory.pth".into() };
+    let checkpoint = Checkpoint { tensors, source: "memory.pth".into(), ..Checkpoint::default() };
     Network::from_checkpoint(Some("nano-sw"), checkpoint, overrides, BuildOptions::frozen())
 }
 

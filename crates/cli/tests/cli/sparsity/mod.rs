@@ -73,7 +73,7 @@ fn layer<'a>(report: &'a SparsityReport, name: &str) -> &'a LayerSparsity {
 
 fn masks(entries: &[(&str, Tensor)]) -> Checkpoint {
     let tensors = entries.iter().map(|(name, mask)| (name.to_string(), mask.clone())).collect();
-    Checkpoint { tensors, metadata: BTreeMap::new(), source: PathBuf::from("epoch.masks.safetensors") }
+    Checkpoint { tensors, source: PathBuf::from("epoch.masks.safetensors"), ..Checkpoint::default() }
 }
 
 fn bits(keep: &[bool], shape: &[usize]) -> Tensor {

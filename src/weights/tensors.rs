@@ -1,58 +1,79 @@
 //! From descriptions to tensors.
 
+use std::borrow::Cow;
+
 use candle_core::Tensor;
 use indexmap::IndexMap;
 
-use super::records::Record;
+use super::TensorMap;
+use super::element::element_count;
+use super::record::{Record, Storage};
+use super::source::Source;
 use super::zip::Archive;
 use crate::Result;
 use crate::text::short_name;
-use crate::weights::TensorMap;
-use crate::weights::source::{Source, element_count, tensor_from_bytes};
 
 /// Reads the described tensors. Each storage is read once, however many tensors are views of it, and let go before the
 /// next, so memory holds the result and one storage.
-pub(super) fn read(source: &mut Source, archive: &Archive, root: &str, records: &[Record]) -> Result<TensorMap> {
+pub(super) fn read(source: &mut Source, archive: Option<&Archive>, records: &[Record]) -> Result<TensorMap> {
     let mut budget = Budget::of(source);
-    let mut by_storage: IndexMap<&str, Vec<usize>> = IndexMap::new();
+    let mut by_storage: IndexMap<&Storage, Vec<usize>> = IndexMap::new();
     for (index, record) in records.iter().enumerate() {
         let count = check_layout(record)
             .map_err(|message| source.fault(format!("tensor {} {message}", short_name(&record.name))))?;
         // Everything but a byte or a 16-bit integer has four bytes or more once it is loaded.
-        budget.spend_result(source, count.saturating_mul(record.dtype.size_in_bytes().max(4)))?;
+        budget.spend_result(source, count.saturating_mul(record.dtype.size().max(4)))?;
         by_storage.entry(&record.storage).or_default().push(index);
     }
     let mut tensors: Vec<Option<Tensor>> = records.iter().map(|_| None).collect();
     for (storage, indices) in by_storage {
-        let name = format!("{root}data/{storage}");
-        let bytes = match archive.get(&name) {
-            // A storage without elements may have no entry.
-            None if indices.iter().all(|&i| records[i].numel == 0) => Vec::new(),
-            entry => {
-                budget.spend_storage(source, entry.map_or(0, |entry| entry.size))?;
-                archive.read(source, &name)?
-            }
-        };
+        // A storage without elements may have no entry.
+        let empty = indices.iter().all(|&i| records[i].numel == 0);
+        let bytes = bytes(source, archive, storage, empty, &mut budget)?;
         for index in indices {
             let record = &records[index];
-            let item = record.dtype.size_in_bytes();
+            let item = record.dtype.size();
             if record.numel.checked_mul(item).is_none_or(|needed| needed > bytes.len()) {
                 return Err(source.fault(format!(
-                    "is damaged: {name} has {} bytes, but tensor {} needs {} elements of {item} bytes there",
+                    "is damaged: {storage} has {} bytes, but tensor {} needs {} elements of {item} bytes there",
                     bytes.len(),
                     short_name(&record.name),
                     record.numel
                 )));
             }
             let dense = match contiguous_range(record) {
-                Some((start, end)) => bytes.get(start * item..end * item).map(std::borrow::Cow::Borrowed),
-                None => gather(&bytes, item, record).map(std::borrow::Cow::Owned),
+                Some((start, end)) => bytes.get(start * item..end * item).map(Cow::Borrowed),
+                None => gather(&bytes, item, record).map(Cow::Owned),
             };
-            let dense = dense.ok_or_else(|| source.fault(format!("{name} is shorter than its tensors need")))?;
-            tensors[index] = Some(tensor_from_bytes(&dense, record.dtype, &record.size)?);
+            let dense = dense.ok_or_else(|| source.fault(format!("{storage} is shorter than its tensors need")))?;
+            tensors[index] = Some(record.dtype.tensor(&dense, &record.size)?);
         }
     }
     Ok(records.iter().zip(tensors).filter_map(|(record, tensor)| Some((record.name.clone(), tensor?))).collect())
+}
+
+/// The bytes of a storage.
+fn bytes(
+    source: &mut Source,
+    archive: Option<&Archive>,
+    storage: &Storage,
+    empty: bool,
+    budget: &mut Budget,
+) -> Result<Vec<u8>> {
+    match (storage, archive) {
+        (Storage::Bytes { at, len }, _) => {
+            budget.spend_storage(source, *len)?;
+            source.read_at(*at, *len)
+        }
+        (Storage::Entry(name), Some(archive)) => match archive.get(name) {
+            None if empty => Ok(Vec::new()),
+            entry => {
+                budget.spend_storage(source, entry.map_or(0, |entry| entry.size))?;
+                archive.read(source, name)
+            }
+        },
+        (Storage::Entry(_), None) => Err(source.fault("is damaged: it has values in a zip file, but is none")),
+    }
 }
 
 /// Bounds on what a file may ask for. A few bytes can describe a tensor that repeats one element a billion times, or
@@ -102,11 +123,11 @@ fn check_layout(record: &Record) -> Result<usize, String> {
 
 /// First and last element, where the elements stand in row-major order without gaps.
 fn contiguous_range(record: &Record) -> Option<(usize, usize)> {
+    if record.size.contains(&0) {
+        return Some((0, 0));
+    }
     let mut expected = 1;
     for (&d, &s) in record.size.iter().zip(&record.stride).rev() {
-        if d == 0 {
-            return Some((0, 0));
-        }
         // The stride of a dimension of one element is never used, and may be anything.
         if d > 1 && s != expected {
             return None;

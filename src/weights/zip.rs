@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use super::source::Source;
 use crate::Result;
 use crate::text::short_name;
-use crate::weights::source::Source;
 
 /// Largest directory that is read, enough for several hundred thousand tensors.
 const MAX_DIRECTORY: u64 = 64 << 20;
