@@ -6,6 +6,7 @@
 mod common;
 
 mod cnns;
+mod containers;
 mod dense;
 mod models;
 mod models_golden;

@@ -31,7 +31,7 @@ fn names(tensors: &TensorMap) -> Vec<&str> {
 }
 
 /// Loads bytes as a file; an error must be one line that names the file.
-fn load_bytes(bytes: &[u8], file: &str) -> Result<Checkpoint, String> {
+pub fn load_bytes(bytes: &[u8], file: &str) -> Result<Checkpoint, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(file);
     std::fs::write(&path, bytes).unwrap();
@@ -42,7 +42,7 @@ fn load_bytes(bytes: &[u8], file: &str) -> Result<Checkpoint, String> {
     })
 }
 
-fn refused(bytes: &[u8], file: &str, part: &str) {
+pub fn refused(bytes: &[u8], file: &str, part: &str) {
     let message = load_bytes(bytes, file).expect_err(part);
     assert!(message.contains(part), "{message}");
 }
@@ -54,7 +54,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 /// A plain zip file of stored entries.
-fn zip(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub fn zip(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
     let (mut out, mut directory) = (Vec::new(), Vec::new());
     for (name, data) in entries {
         let offset = out.len() as u32;

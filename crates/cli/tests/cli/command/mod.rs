@@ -1,5 +1,6 @@
 //! The command as a person uses it: every subcommand on small data, and one clear line for everything that goes wrong.
 
+mod containers;
 mod mistakes;
 mod sources;
 mod subcommands;
