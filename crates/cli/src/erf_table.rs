@@ -5,6 +5,7 @@ use super::network::NetworkArgs;
 use super::output::{markdown, note, print_json, say, table};
 use kernelscope::analysis::erf::{Definition, Probe, THRESHOLDS, area_ratios};
 use kernelscope::files::{check_writable, write_atomically};
+use kernelscope::weights::in_folder;
 use kernelscope::zoo::{ModelSpec, Network, entry};
 use kernelscope::{Error, Result};
 use kernelscope_lab::plot::{self, ErfFigure, ErfScale, erf::MOST_MAPS};
@@ -42,7 +43,8 @@ pub fn parse(texts: &[String], random: Option<u64>) -> Result<Vec<Item>> {
 
 fn parse_one(text: &str, random: Option<u64>) -> Result<Item> {
     let none = NetworkArgs { model: None, overrides: Vec::new(), weights: None, key: None, run: None, random: None };
-    let at = |path: &Path| match path.is_dir() {
+    // A folder may have weights, as the Hub lays it out; that of a run has them deeper.
+    let at = |path: &Path| match path.is_dir() && in_folder(path).is_err() {
         true => NetworkArgs { run: Some(path.to_path_buf()), ..none.clone() },
         false => NetworkArgs { weights: Some(path.to_path_buf()), ..none.clone() },
     };

@@ -75,7 +75,7 @@ impl Subject {
     pub fn open(path: &Path, model: Option<&str>, data: Option<DataConfig>) -> Result<Self> {
         let checkpoint = weights::load(path)?;
         let mut faults = Vec::new();
-        let only = checkpoint.check_only();
+        let (only, source) = (checkpoint.check_only(), checkpoint.source.clone());
         let stored = noted(&mut faults, "preprocessing", Preprocessing::of_checkpoint(&checkpoint)).flatten();
         let tensors = checkpoint.tensors.clone();
         let built = Network::from_checkpoint::<&str>(model, checkpoint, &[], BuildOptions::frozen());
@@ -99,7 +99,7 @@ impl Subject {
             .and_then(|place| noted(&mut faults, "masks", read_masks(&place, &tensors).map(|masks| masks.tensors)));
         Ok(Subject {
             name: network.as_ref().map_or(stem, |network| network.spec().name.clone()),
-            source: path.to_path_buf(),
+            source,
             tensors,
             network,
             masks,
