@@ -15,11 +15,11 @@ use candle_core::{DType, Device, Tensor};
 /// The network that a set of tensors is for, given its tensors under official names.
 pub(super) type SpecOf<'a> = &'a dyn Fn(&Checkpoint) -> Result<ModelSpec>;
 
-/// Gives tensors the official names. This is the place for the names of other code bases, for all who load networks. The
-/// tensors may be stand-ins that have a shape but no values, since every set of tensors in a file is tried.
-fn official(tensors: TensorMap) -> Result<TensorMap> {
+/// Gives a set of tensors the official names. This is the place for the names of other code bases, for all who load
+/// networks. The tensors may be stand-ins that have a shape but no values, since every set of tensors in a file is tried.
+fn official(set: Checkpoint) -> Result<Checkpoint> {
     // Detection and segmentation backbones wrap their oriented layers one level deeper.
-    Ok(unwrap_downstream(tensors))
+    set.renamed(|tensors| Ok(unwrap_downstream(tensors)))
 }
 
 /// A network's weights in a checkpoint.
@@ -47,7 +47,7 @@ impl Fitted {
         if !unused.is_empty() {
             warnings.push(format!("tensors outside of the network are left out: {}", list(&unused)));
         }
-        let mut checkpoint = checkpoint.renamed(|tensors| official(view.of(tensors)))?;
+        let mut checkpoint = official(checkpoint.renamed(|tensors| Ok(view.of(tensors)))?)?;
         complete_counters(&mut checkpoint.tensors, &params)?;
         check_types(&checkpoint, &params)?;
         warnings.extend(spec.unproven(&checkpoint)?);
@@ -198,10 +198,10 @@ impl Search<'_> {
 
     /// Compares tensors with those of the network that they are for.
     fn compare(&self, tensors: TensorMap, label: String) -> Result<(ModelSpec, Params), Failure> {
-        let tensors = official(tensors).map_err(Failure::entirely)?;
         let Checkpoint { metadata, source, config, .. } = self.checkpoint;
         let (metadata, source, config) = (metadata.clone(), source.clone(), config.clone());
         let set = Checkpoint { tensors, metadata, source, config, ..Checkpoint::default() };
+        let set = official(set).map_err(Failure::entirely)?;
         let spec = (self.spec_of)(&set).map_err(Failure::entirely)?;
         let contradiction = spec.check_against(&set).err();
         let built = match Network::build(spec.clone(), BuildOptions::shapes_only()) {

@@ -118,7 +118,21 @@ impl Network {
         options: BuildOptions,
     ) -> Result<Self> {
         let spec_of = |set: &Checkpoint| ModelSpec::described_by(name, set, overrides);
-        let Fitted { spec, checkpoint, notes } = Fitted::find(checkpoint, &spec_of)?;
+        Network::from_fitted(Fitted::find(checkpoint, &spec_of)?, options)
+    }
+
+    /// Builds a network of this kind from the tensors of a checkpoint, strictly. In contrast to
+    /// [`Network::from_checkpoint`], the checkpoint has no say in the configuration.
+    ///
+    /// # Errors
+    /// If the tensors are not those of this network.
+    pub fn from_weights(spec: ModelSpec, checkpoint: Checkpoint, options: BuildOptions) -> Result<Self> {
+        let fitted = Fitted::find(checkpoint, &|_: &Checkpoint| Ok(spec.clone()))?;
+        Network::from_fitted(fitted, options)
+    }
+
+    fn from_fitted(fitted: Fitted, options: BuildOptions) -> Result<Self> {
+        let Fitted { spec, checkpoint, notes } = fitted;
         let weights = Some((checkpoint.tensors, checkpoint.source.display().to_string()));
         let network = Network::build(spec, BuildOptions { weights, ..options })?;
         notes.say();

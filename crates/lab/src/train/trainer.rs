@@ -51,9 +51,8 @@ impl Trainer {
         config.train.weights = config.train.weights.map(absolute).transpose()?;
         let splits = config.data.open()?;
         config.model.config.set_classes(splits.train.classes().len());
-        let options =
-            BuildOptions { seed: config.train.seed, weights: initial_weights(&config)?, ..Default::default() };
-        let network = Network::build(config.model.clone(), options)?;
+        let options = BuildOptions { seed: config.train.seed, ..Default::default() };
+        let network = network_from(&config.model, config.train.weights.as_deref(), options)?;
         let loaders = loaders(&config, splits)?;
         // What does not fit the network must not leave a folder behind.
         check_batches(&network, &config, &loaders.train)?;
@@ -73,11 +72,11 @@ impl Trainer {
         let progress = run.progress()?;
         let splits = config.data.open()?;
         let weights = match progress.epoch {
-            0 => initial_weights(&config)?,
-            epoch => Some(weights_for(&config.model, &run.checkpoint_path(epoch, false))?),
+            0 => config.train.weights.clone(),
+            epoch => Some(run.checkpoint_path(epoch, false)),
         };
-        let options = BuildOptions { seed: config.train.seed, weights, ..Default::default() };
-        let network = Network::build(config.model.clone(), options)?;
+        let options = BuildOptions { seed: config.train.seed, ..Default::default() };
+        let network = network_from(&config.model, weights.as_deref(), options)?;
         let loaders = loaders(&config, splits)?;
         check_batches(&network, &config, &loaders.train)?;
         check_progress(root, progress, &loaders.train)?;
@@ -91,10 +90,9 @@ impl Trainer {
             trainer.optimizer.restore(&moments.tensors, progress.step as u64)?;
             if let Some(ema) = &mut trainer.ema {
                 // Through a network, which finds out whether names and shapes fit: the average itself takes any.
-                let weights =
-                    Some(weights_for(&trainer.config.model, &trainer.run.checkpoint_path(progress.epoch, true))?);
-                let options = BuildOptions { weights, ..BuildOptions::frozen() };
-                ema.restore(Network::build(trainer.config.model.clone(), options)?.params().tensors());
+                let weights = trainer.run.checkpoint_path(progress.epoch, true);
+                let averaged = network_from(&trainer.config.model, Some(&weights), BuildOptions::frozen())?;
+                ema.restore(averaged.params().tensors());
             }
             trainer.progress = progress;
         }
@@ -312,15 +310,12 @@ impl Trainer {
     }
 }
 
-/// The weights that a run starts from, if not from fresh ones.
-fn initial_weights(config: &RunConfig) -> Result<Option<(TensorMap, String)>> {
-    config.train.weights.as_deref().map(|path| weights_for(&config.model, path)).transpose()
-}
-
-/// The weights of a file, which must be ones of this network, and its name.
-fn weights_for(spec: &ModelSpec, path: &Path) -> Result<(TensorMap, String)> {
-    let checkpoint = spec.weights_in(weights::load(path)?)?;
-    Ok((checkpoint.tensors, checkpoint.source.display().to_string()))
+/// A network from the weights of a file, which must be ones of this network, or from fresh ones.
+fn network_from(spec: &ModelSpec, weights: Option<&Path>, options: BuildOptions) -> Result<Network> {
+    match weights {
+        Some(path) => Network::from_weights(spec.clone(), weights::load(path)?, options),
+        None => Network::build(spec.clone(), options),
+    }
 }
 
 /// Stream of the drop-path masks.
