@@ -1,7 +1,7 @@
 //! The notebooks: every one through kernelscope's kernel, the kernel's protocol with a Jupyter client, JupyterLab in a
 //! browser, and one notebook with the stock Rust kernel.
 
-use crate::{cargo, files, packages, python, run, toml_escaped};
+use crate::{cargo, files, packages, printed, python, run, toml_escaped};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,21 +21,14 @@ struct Places {
 }
 
 impl Places {
-    fn new() -> Self {
+    /// Asks the kernel, which must have been built, where cells can be run.
+    fn new() -> Result<Self, String> {
         let target = crate::target().to_path_buf();
         let work = target.join("notebooks");
-        Places { cache: work.join("cache"), work, root: crate::root(), target }
-    }
-
-    /// Asks the kernel, which must have been built.
-    fn ask_for_cache(&mut self) -> Result<(), String> {
-        let output =
-            self.command(self.kernel()).arg("cache").output().map_err(|e| format!("cannot run the kernel: {e}"))?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).trim().to_string());
-        }
-        self.cache = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end());
-        Ok(())
+        files::make(&work)?;
+        let mut places = Places { cache: work.join("cache"), work, root: crate::root(), target };
+        places.cache = PathBuf::from(printed(places.command(places.kernel()).arg("cache"))?.trim_end());
+        Ok(places)
     }
 
     fn kernel(&self) -> PathBuf {
@@ -61,12 +54,10 @@ impl Places {
 
 /// Runs all of it. Without Python 3, what needs it is left out, with a line that says so.
 pub fn test() -> Result<(), String> {
-    let mut places = Places::new();
-    files::make(&places.work)?;
     let package = ["--profile", "kernel", "--package", "kernelscope-jupyter"];
     // The examples have the stock kernel; with them, everything is built for the same set of features once.
     run(cargo().arg("build").args(package).args(["--bins", "--examples"]))?;
-    places.ask_for_cache()?;
+    let places = Places::new()?;
     run(places.command(places.kernel()).arg("setup"))?;
     let copies = copy_notebooks(&places, "run")?;
     execute(&places, &copies)?;
@@ -135,9 +126,8 @@ fn stock(places: &Places, python: &Path) -> Result<(), String> {
     // Without the network, what is resolved are the versions that our lock file has brought here.
     convert.env("CARGO_NET_OFFLINE", "true");
     // evcxr moves what it has compiled away from the place relative to which that finds the standard library.
-    let library = Command::new("rustc").args(["--print", "target-libdir"]).output();
-    let library = library.map_err(|e| format!("cannot run rustc: {e}"))?;
-    let mut folders = vec![PathBuf::from(String::from_utf8_lossy(&library.stdout).trim())];
+    let library = printed(Command::new("rustc").args(["--print", "target-libdir"]))?;
+    let mut folders = vec![PathBuf::from(library.trim())];
     folders.extend(std::env::split_paths(&std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default()));
     // An empty name would be the current folder.
     folders.retain(|folder| !folder.as_os_str().is_empty());
