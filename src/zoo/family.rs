@@ -22,7 +22,7 @@ pub enum Merge {
 /// The configuration of a family of networks: plain data from which a network is built.
 ///
 /// It is written into run folders and checkpoints as a table of its fields, with the name of the family beside them. Any
-/// crate can define one; entered in a [`Registry`], its networks can be named like those of this crate.
+/// crate can define one; entered in a [`Registry`](super::Registry), its networks can be named like those of this crate.
 ///
 /// ```
 /// use candle_core::Tensor;
@@ -276,7 +276,7 @@ impl FamilyReader {
 /// Configuration of any network: that of one [`Family`].
 ///
 /// It is read and written as a table of the family's fields and its name as `family`; what is read must be of a family in
-/// the process's [`Registry`].
+/// the process's [`Registry`](super::Registry).
 ///
 /// ```
 /// use kernelscope::zoo::{ModelConfig, convnext::{ConvNextConfig, Variant}};

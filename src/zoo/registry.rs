@@ -16,7 +16,8 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 /// Networks by name, and the families that files may be of.
 ///
 /// A process has one registry, which names and configurations in files are looked up in: that of this crate
-/// ([`Registry::builtin`]) until another one is installed. An example of a network of another crate is at [`Family`].
+/// ([`Registry::builtin`]) until another one is installed. An example of a network of another crate is at
+/// [`Family`](super::Family).
 #[derive(Debug, Clone)]
 pub struct Registry {
     entries: Vec<Entry>,

@@ -175,6 +175,16 @@ fn run(command: &mut Command) -> Result<(), String> {
     }
 }
 
+/// What a program prints that must succeed.
+fn printed(command: &mut Command) -> Result<String, String> {
+    let name = format!("{command:?}");
+    let output = command.output().map_err(|error| format!("cannot run {name}: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(format!("{name} failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! The notebooks: every one through kernelscope's kernel, the kernel's protocol with a Jupyter client, JupyterLab in a
 //! browser, and one notebook with the stock Rust kernel.
 
-use crate::{cargo, files, packages, python, run, toml_escaped};
+use crate::{cargo, files, packages, printed, python, run, toml_escaped};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,12 +16,19 @@ struct Places {
     root: PathBuf,
     target: PathBuf,
     work: PathBuf,
+    /// What the kernel keeps: in `work`, unless cells cannot be run there.
+    cache: PathBuf,
 }
 
 impl Places {
-    fn new() -> Self {
+    /// Asks the kernel, which must have been built, where cells can be run.
+    fn new() -> Result<Self, String> {
         let target = crate::target().to_path_buf();
-        Places { work: target.join("notebooks"), root: crate::root(), target }
+        let work = target.join("notebooks");
+        files::make(&work)?;
+        let mut places = Places { cache: work.join("cache"), work, root: crate::root(), target };
+        places.cache = PathBuf::from(printed(places.command(places.kernel()).arg("cache"))?.trim_end());
+        Ok(places)
     }
 
     fn kernel(&self) -> PathBuf {
@@ -35,7 +42,7 @@ impl Places {
     /// A command that keeps to the tests' own folders.
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
-        command.env("KERNELSCOPE_CACHE", self.work.join("cache")).env("KERNELSCOPE_SOURCE", &self.root);
+        command.env("KERNELSCOPE_CACHE", &self.cache).env("KERNELSCOPE_SOURCE", &self.root);
         // The stock kernel installs itself where the second one says, ours where the first one does.
         let jupyter = self.work.join("jupyter");
         command.env("JUPYTER_DATA_DIR", &jupyter).env("JUPYTER_PATH", &jupyter).env("CARGO_TARGET_DIR", &self.target);
@@ -47,11 +54,10 @@ impl Places {
 
 /// Runs all of it. Without Python 3, what needs it is left out, with a line that says so.
 pub fn test() -> Result<(), String> {
-    let places = Places::new();
-    files::make(&places.work)?;
     let package = ["--profile", "kernel", "--package", "kernelscope-jupyter"];
     // The examples have the stock kernel; with them, everything is built for the same set of features once.
     run(cargo().arg("build").args(package).args(["--bins", "--examples"]))?;
+    let places = Places::new()?;
     run(places.command(places.kernel()).arg("setup"))?;
     let copies = copy_notebooks(&places, "run")?;
     execute(&places, &copies)?;
@@ -102,7 +108,7 @@ fn stock(places: &Places, python: &Path) -> Result<(), String> {
     // What is compiled for our kernel need not be compiled again.
     let text = files::read(&places.root.join("notebooks/evcxr.toml"))?;
     // A string inside of a string.
-    let library = places.work.join("cache/source/crates/prelude").display().to_string();
+    let library = places.cache.join("source/crates/prelude").display().to_string();
     files::write(
         &folder.join("evcxr.toml"),
         &text.replace("../crates/prelude", &toml_escaped(&toml_escaped(&library))),
@@ -110,9 +116,9 @@ fn stock(places: &Places, python: &Path) -> Result<(), String> {
     let chosen = copies.iter().find(|path| path.ends_with(WITH_STOCK));
     let chosen = chosen.ok_or_else(|| format!("no {WITH_STOCK} in notebooks"))?;
     // What cells use is compiled with the same settings for both kernels.
-    let session = places.work.join("stock-session");
+    let session = places.cache.join("stock-session");
     files::remove(&session)?;
-    run(Command::new("cp").arg("-a").arg(places.work.join("cache/prepared")).arg(&session))?;
+    run(Command::new("cp").arg("-a").arg(places.cache.join("prepared")).arg(&session))?;
     let mut convert = places.command(python);
     convert.args(["-m", "nbconvert", "--to", "notebook", "--execute", "--inplace"]).arg(chosen);
     convert.args(["--ExecutePreprocessor.kernel_name=rust", "--ExecutePreprocessor.startup_timeout=3600"]);
@@ -120,9 +126,8 @@ fn stock(places: &Places, python: &Path) -> Result<(), String> {
     // Without the network, what is resolved are the versions that our lock file has brought here.
     convert.env("CARGO_NET_OFFLINE", "true");
     // evcxr moves what it has compiled away from the place relative to which that finds the standard library.
-    let library = Command::new("rustc").args(["--print", "target-libdir"]).output();
-    let library = library.map_err(|e| format!("cannot run rustc: {e}"))?;
-    let mut folders = vec![PathBuf::from(String::from_utf8_lossy(&library.stdout).trim())];
+    let library = printed(Command::new("rustc").args(["--print", "target-libdir"]))?;
+    let mut folders = vec![PathBuf::from(library.trim())];
     folders.extend(std::env::split_paths(&std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default()));
     // An empty name would be the current folder.
     folders.retain(|folder| !folder.as_os_str().is_empty());

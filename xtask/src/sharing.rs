@@ -2,7 +2,7 @@
 //! outside of the workspace has the same profile. One feature more of a crate that all others are built on would compile
 //! everything twice.
 
-use crate::{cargo, files, root};
+use crate::{cargo, files, printed, root};
 use std::collections::BTreeSet;
 
 pub fn check() -> Result<(), String> {
@@ -28,12 +28,7 @@ pub fn check() -> Result<(), String> {
 fn packages(selection: &[&str]) -> Result<BTreeSet<String>, String> {
     let mut tree = cargo();
     tree.args(["tree", "--prefix", "none", "--no-dedupe", "--format", "{p} [{f}]"]).args(selection);
-    let output = tree.output().map_err(|e| format!("cannot run cargo tree: {e}"))?;
-    if !output.status.success() {
-        return Err(format!("cargo tree: {}", String::from_utf8_lossy(&output.stderr).trim()));
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().map(|line| line.replace(" (*)", "").replace(" (proc-macro)", "")).collect())
+    Ok(printed(&mut tree)?.lines().map(|line| line.replace(" (*)", "").replace(" (proc-macro)", "")).collect())
 }
 
 /// What the first selection has that the second has not.

@@ -14,6 +14,7 @@
 //!
 //! With that, `my-program train --model mine`, `my-program erf`, `my-program ablate` and all others work as they do for
 //! the networks of this project.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking"))]
 
 // All printing goes through `output::say` and `output::note`: `println!` and `eprintln!` panic when the reader of a pipe
 // has left.

@@ -89,6 +89,8 @@ enum Command {
     Install(install::Args),
     /// Compile now what the first cell would otherwise wait for
     Setup,
+    /// Print the folder of what is compiled for cells, and of running sessions
+    Cache,
     /// Run notebooks in place and save their outputs; stop at the first cell that fails
     Exec(exec::Args),
     /// Serve a Jupyter client (Jupyter calls this)
@@ -133,6 +135,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Setup => {
             prepared()?.update(&|text| eprintln!("{text}"))?;
             eprintln!("ready");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Cache => {
+            println!("{}", places::cache_root()?.display());
             Ok(ExitCode::SUCCESS)
         }
         Command::Compile => compile(),

@@ -34,14 +34,69 @@ pub fn source_root() -> Result<PathBuf> {
 /// The folder of prepared builds and sessions, all on one file system.
 ///
 /// # Errors
-/// If the system names no folder for caches.
+/// If the system names no folder for caches, or cells cannot be run in it or in one that stands in for it.
 pub fn cache_root() -> Result<PathBuf> {
-    if let Some(root) = std::env::var_os(CACHE) {
-        return std::path::absolute(&root).map_err(Error::io("find", Path::new(&root)));
+    let root = match std::env::var_os(CACHE) {
+        Some(root) => std::path::absolute(&root).map_err(Error::io("find", Path::new(&root)))?,
+        None => {
+            let cache = dirs::cache_dir();
+            let cache = cache.ok_or_else(|| Error::Other(format!("there is no cache folder; set {CACHE} to one")))?;
+            cache.join("kernelscope").join("notebook")
+        }
+    };
+    if has_blank(&root) { stand_in(&root) } else { Ok(root) }
+}
+
+/// Whether cells cannot be run in a folder: evcxr says in one line which compiled cell is to be run, and splits the line
+/// at blanks.
+fn has_blank(folder: &Path) -> bool {
+    // What is there already may lead to another place.
+    let real = folder.ancestors().find_map(|above| above.canonicalize().ok());
+    [Some(folder.to_path_buf()), real].iter().flatten().any(|path| path.to_string_lossy().contains(char::is_whitespace))
+}
+
+/// A folder of this user without blanks in its path, the same each time.
+#[cfg(unix)]
+fn stand_in(root: &Path) -> Result<PathBuf> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    let refuse = |folder: &Path, what: &str| {
+        let (root, folder) = (root.display(), folder.display());
+        Error::Other(format!(
+            "cells cannot be run in {root}, whose path has a blank, and {folder}, which would stand in for it, {what}; set \
+             {CACHE} to a folder without blanks in its path"
+        ))
+    };
+    let mut hash = DefaultHasher::new();
+    root.hash(&mut hash);
+    let mut user = dirs::home_dir().unwrap_or_default();
+    while !user.exists() && user.pop() {}
+    let user = fs::metadata(&user).map_err(Error::io("read", &user))?.uid();
+    // What is there survives a restart.
+    let temporary = Path::new("/var/tmp");
+    let temporary = if temporary.is_dir() { temporary.to_path_buf() } else { std::env::temp_dir() };
+    let folder = temporary.join(format!("kernelscope-{user}-{:016x}", hash.finish()));
+    if has_blank(&folder) {
+        return Err(refuse(&folder, "has one, too"));
     }
-    let cache =
-        dirs::cache_dir().ok_or_else(|| Error::Other(format!("there is no cache folder; set {CACHE} to one")))?;
-    Ok(cache.join("kernelscope").join("notebook"))
+    if let Err(error) = fs::DirBuilder::new().mode(0o700).create(&folder)
+        && error.kind() != std::io::ErrorKind::AlreadyExists
+    {
+        return Err(Error::io("create", &folder)(error));
+    }
+    // Everybody may write where it is.
+    let found = fs::symlink_metadata(&folder).map_err(Error::io("read", &folder))?;
+    if !found.is_dir() || found.uid() != user || found.mode() & 0o022 != 0 {
+        return Err(refuse(&folder, "is not a folder that only this user can write to"));
+    }
+    Ok(folder)
+}
+
+/// Elsewhere none is known.
+#[cfg(not(unix))]
+fn stand_in(root: &Path) -> Result<PathBuf> {
+    let root = root.display();
+    Err(Error::Other(format!("cells cannot be run in {root}; set {CACHE} to a folder without blanks in its path")))
 }
 
 /// The folder of one session: what evcxr compiles, and the pipe of its frames. It is removed when the value is dropped.
@@ -134,6 +189,25 @@ fn sweep(sessions: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_with_a_blank_has_a_stand_in_of_its_own() {
+        let (first, second) = (Path::new("/no such folder/first"), Path::new("/no such folder/second"));
+        assert!(has_blank(first) && !has_blank(Path::new("/no-such-folder")));
+        let folder = stand_in(first).unwrap();
+        assert!(folder.is_dir() && !has_blank(&folder), "{}", folder.display());
+        assert_eq!(stand_in(first).unwrap(), folder);
+        let other = stand_in(second).unwrap();
+        assert_ne!(other, folder);
+        // Somebody else may have put something there.
+        fs::remove_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(&other, &folder).unwrap();
+        let error = stand_in(first).unwrap_err().to_string();
+        assert!(error.contains("has a blank") && error.contains("only this user") && error.contains(CACHE), "{error}");
+        fs::remove_file(&folder).unwrap();
+        fs::remove_dir(&other).unwrap();
+    }
 
     #[test]
     fn folders_of_ended_sessions_are_removed_and_others_kept() {

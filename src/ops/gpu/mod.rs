@@ -1,7 +1,7 @@
 //! Kernels on a GPU: the operators' second back end, in f32, f16 and bf16 with sums in f32.
 //!
 //! The kernels are in `kernels/*.cu`. An operator on this side prepares a launch (tables, parameters, scratch memory) and
-//! calls [`Gpu::launch`]. What runs it is either an NVIDIA GPU (feature `cuda`) or an emulator on the CPU that tests bring
+//! calls `Gpu::launch`. What runs it is either an NVIDIA GPU (feature `cuda`) or an emulator on the CPU that tests bring
 //! along, so that all but the driver calls is compiled and tested without a GPU. Memory is candle's own storage on both.
 //!
 //! | module | holds |

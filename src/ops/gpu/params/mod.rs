@@ -26,7 +26,7 @@ pub(crate) trait DeviceStruct: bytemuck::Pod {
     const FIELDS: &'static [DeviceField];
 }
 
-/// A field of a [`DeviceStruct`].
+/// A field of a `DeviceStruct`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceField {
     /// Name.
@@ -74,7 +74,7 @@ macro_rules! device_structs {
 }
 pub(super) use device_structs;
 
-/// Name, size and fields of a [`DeviceStruct`].
+/// Name, size and fields of a `DeviceStruct`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceStructLayout {
     /// Name.
