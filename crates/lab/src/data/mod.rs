@@ -23,17 +23,23 @@
 //! ```
 
 mod cifar10;
+mod deep_tiff;
 mod folder;
+mod jpeg;
+mod listing;
 mod loader;
 mod raster;
+mod reading;
 pub mod shapes_textures;
 mod stimuli;
 pub mod transforms;
 
 pub use cifar10::Cifar10;
-pub use folder::{IMAGE_EXTENSIONS, ImageFolder, list_images};
+pub use folder::ImageFolder;
+pub use listing::{IMAGE_EXTENSIONS, LEFT_BEHIND, list_images};
 pub use loader::{Batch, BatchIter, Loader, LoaderConfig};
 pub use raster::{Filter, Image};
+pub use reading::{Broken, Reading};
 pub use shapes_textures::{Cue, ShapesTextures, ShapesTexturesConfig};
 pub use stimuli::{Stimulus, stimuli, texture_of_file_name};
 pub use transforms::{

@@ -349,6 +349,8 @@ fn loaders(config: &RunConfig, splits: Splits) -> Result<Loaders> {
         shuffle: true,
         drop_last: true,
         seed: train.seed,
+        // Which images there are was decided when they were opened: a run must not depend on when one is read.
+        skip_broken: false,
     };
     let eval = LoaderConfig { shuffle: false, drop_last: false, batch_size: train.batch_size, ..loader.clone() };
     let transform = Transform::Train(config.data.train_transform(&train.augment));
@@ -402,6 +404,9 @@ pub fn evaluate(network: &Network, loader: &Loader) -> Result<Evaluation> {
     let (mut loss, mut correct, mut images) = (0.0, 0, 0);
     for batch in loader.epoch(0) {
         let batch = batch?;
+        if batch.n == 0 {
+            continue;
+        }
         let logits = network.forward(&batch::images(&batch, network.device())?)?;
         let targets = batch::targets(&batch, network.device())?;
         loss += f64::from(soft_cross_entropy(&logits, &targets)?.to_scalar::<f32>()?) * batch.n as f64;
