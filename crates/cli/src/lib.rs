@@ -35,6 +35,7 @@ mod output;
 mod predict;
 mod process;
 mod quickstart;
+mod reading;
 mod shape_bias;
 mod sparse;
 mod train;
