@@ -159,6 +159,10 @@ impl Dataset for ImageFolder {
     fn classes(&self) -> &[String] {
         &self.classes
     }
+
+    fn name(&self, index: usize) -> Option<String> {
+        self.path(index).map(|path| path.display().to_string())
+    }
 }
 
 /// The subfolder of validation images, if there is one.

@@ -9,7 +9,7 @@ use super::schedule::CosineSchedule;
 use super::sparse::SparseTraining;
 use super::sums::Sums;
 use crate::config::{RunConfig, Splits};
-use crate::data::{Batch, Loader, LoaderConfig, Transform};
+use crate::data::{Batch, ClassNames, Loader, LoaderConfig, Transform};
 use crate::run::{MetricsWriter, Progress, RowKind, RunFolder};
 use crate::{Error, Result};
 use kernelscope::nn::{BuildOptions, LayerTrace, Mode};
@@ -268,11 +268,12 @@ impl Trainer {
     }
 
     fn save(&mut self, progress: Progress) -> Result<()> {
-        let metadata = BTreeMap::from([
+        let mut metadata = BTreeMap::from([
             self.config.model.metadata()?,
             self.config.data.preprocessing().metadata()?,
             ("kernelscope.epoch".to_string(), progress.epoch.to_string()),
         ]);
+        metadata.extend(ClassNames::new(self.train.dataset().classes().to_vec()).metadata()?);
         let write = |ema: bool, tensors: &TensorMap| {
             weights::save(&self.run.checkpoint_path(progress.epoch, ema), tensors, &metadata)
         };
