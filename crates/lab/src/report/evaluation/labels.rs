@@ -166,7 +166,8 @@ mod tests {
             let map = LabelMap::find(&folders, names, 3).unwrap();
             assert_eq!((map.classes(), map.matched_by()), (&[0, 1, 2][..], MatchedBy::Order));
         }
-        let custom: Vec<String> = (0..1000).map(|n| if n == 7 { "tench".into() } else { format!("kind {n}") }).collect();
+        let custom: Vec<String> =
+            (0..1000).map(|n| if n == 7 { "tench".into() } else { format!("kind {n}") }).collect();
         let map = LabelMap::find(&custom, Some(&ClassNames::imagenet()), 1000).unwrap();
         assert!(map.is_identity(), "ImageNet's names are only assumed");
     }
@@ -176,7 +177,11 @@ mod tests {
         let own = ClassNames::new(strings(&["cat", "dog", "eel"]));
         let error = |folders: &[&str], names| LabelMap::find(&strings(folders), names, 3).unwrap_err().to_string();
         for (folders, names, parts) in [
-            (&["cat", "dog", "wolf"][..], Some(&own), &["3 classes, of which 1 are not known: wolf", "cat, dog, eel"][..]),
+            (
+                &["cat", "dog", "wolf"][..],
+                Some(&own),
+                &["3 classes, of which 1 are not known: wolf", "cat, dog, eel"][..],
+            ),
             (&["wolf"], Some(&own), &["1 classes", "wolf", "WordNet id"]),
             (&["a", "b"], None, &["2 classes", "a, b", "3 classes", "numbers"]),
             (&["a", "b", "c", "d", "e", "f"], None, &["a, b, c, d, e, ..."]),
