@@ -1,6 +1,6 @@
 //! What a network answers to every image of a set.
 
-use super::LabelMap;
+use super::{About, LabelMap};
 use crate::data::{Batch, Broken, Loader};
 use crate::train::{batch, soft_cross_entropy};
 use crate::{Error, Result};
@@ -86,7 +86,7 @@ pub struct Answers {
 
 /// Asks a network about every image of a loader, batch by batch; `progress` hears of the number of images in each.
 ///
-/// `restrict` compares only the logits of the classes that the images have. An image that cannot be read, if it is not
+/// The classes are those of `about`, which also says which of them compete. An image that cannot be read, if it is not
 /// left out, ends the evaluation: the answers so far are returned, with the reason.
 ///
 /// # Errors
@@ -94,11 +94,10 @@ pub struct Answers {
 pub fn answers(
     network: &Network,
     loader: &Loader,
-    labels: &LabelMap,
-    restrict: bool,
+    about: &About<'_>,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Answers> {
-    let columns = (restrict && labels.is_part()).then(|| labels.classes().to_vec());
+    let columns = about.is_restricted().then(|| about.labels.classes().to_vec());
     let (mut found, mut sum) = (Answers::default(), 0.0);
     let name = |index: usize| loader.dataset().name(index).unwrap_or_else(|| format!("image {index}"));
     for batch in loader.epoch(0) {
@@ -113,7 +112,7 @@ pub fn answers(
         let broken = batch.broken.iter();
         found.broken.extend(broken.map(|(index, reason)| Broken { path: name(*index), reason: reason.clone() }));
         if batch.n > 0 {
-            sum += add(&mut found, network, &batch, labels, columns.as_deref())?;
+            sum += add(&mut found, network, &batch, about.labels, columns.as_deref())?;
         }
         progress(batch.n + batch.broken.len());
     }

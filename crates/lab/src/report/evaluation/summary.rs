@@ -30,7 +30,7 @@ pub struct About<'a> {
 
 impl About<'_> {
     /// Whether classes of the network were left out: only if the images have a part of them.
-    fn is_restricted(&self) -> bool {
+    pub(super) fn is_restricted(&self) -> bool {
         self.restrict && self.labels.is_part()
     }
 
@@ -42,7 +42,9 @@ impl About<'_> {
         };
         match self.labels.matched_by() {
             MatchedBy::Names => names.describe(class).to_string(),
-            MatchedBy::Order => own.to_string(),
+            // The names may be those of other images with as many classes.
+            MatchedBy::Order if names.names() != self.set.classes() => own.to_string(),
+            MatchedBy::Order => names.describe(class).to_string(),
         }
     }
 
