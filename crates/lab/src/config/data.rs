@@ -156,7 +156,12 @@ impl DataConfig {
             }
             DataSource::Folder { path } => {
                 let (train, val) = ImageFolder::open_split(path)?;
-                Splits { train: Arc::new(self.read(train)?), val: Arc::new(self.read(val)?) }
+                let train = self.read(train)?;
+                if let Some(name) = train.empty_class() {
+                    let given = format!("no training image of the class {name} that can be read");
+                    return Err(Error::argument("images", given, "at least one per class"));
+                }
+                Splits { train: Arc::new(train), val: Arc::new(self.read(val)?) }
             }
         })
     }

@@ -59,27 +59,23 @@ impl ImageFolder {
     }
 
     /// The same set without the images that cannot be read, if [`Reading::skip_broken`] says so, and those images. Every
-    /// file is read once.
+    /// file is read once. Classes stay, also those without an image that can be read.
     ///
     /// # Errors
-    /// If no image of a class can be read.
+    /// If no image can be read.
     pub fn without_broken(mut self) -> Result<(Self, Vec<Broken>)> {
         if !self.reading.skip_broken {
             return Ok((self, Vec::new()));
         }
         let files = std::mem::take(&mut self.files);
         let (files, broken) = self.reading.sift(files, |(path, _)| path.as_path())?;
-        let left: BTreeSet<usize> = files.iter().map(|(_, label)| *label).collect();
-        if let Some(name) = self.classes.iter().enumerate().find_map(|(c, name)| (!left.contains(&c)).then_some(name)) {
-            let reason = broken.first().map(|b| b.reason.clone()).unwrap_or_default();
-            let given = format!("no image of the class {name} that can be read");
-            return Err(Error::argument(
-                "images",
-                given,
-                format!("at least one per class (the first fault: {reason})"),
-            ));
-        }
         Ok((ImageFolder { files, ..self }, broken))
+    }
+
+    /// The first class that has no image.
+    pub fn empty_class(&self) -> Option<&str> {
+        let left: BTreeSet<usize> = self.files.iter().map(|(_, label)| *label).collect();
+        (0..self.classes.len()).find(|label| !left.contains(label)).map(|label| self.classes[label].as_str())
     }
 
     /// Opens a training and a validation set.
@@ -276,8 +272,10 @@ mod tests {
             std::fs::write(dir.path().join(name), "no image").unwrap();
         }
         let all = ImageFolder::open(dir.path()).unwrap().with_reading(skip);
-        let message = all.without_broken().unwrap_err().to_string();
-        assert!(message.contains("class cat") && message.contains("not an image"), "{message}");
+        assert_eq!(all.empty_class(), None);
+        let (left, broken) = all.without_broken().unwrap();
+        assert_eq!((left.len(), broken.len(), left.empty_class()), (2, 4, Some("cat")));
+        assert_eq!(left.classes(), ["cat", "dog"], "labels stay what they are");
     }
 
     #[cfg(unix)]
