@@ -81,3 +81,33 @@ impl Figure for ReliabilityFigure {
         lower.draw_axes(pen)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plot::{png, svg};
+
+    #[test]
+    fn accuracy_is_drawn_over_confidence() {
+        let answers = (0..40).map(|i| (0.025 * f64::from(i), i % 3 == 0));
+        let figure = ReliabilityFigure { calibration: Calibration::of(answers, 15).unwrap() };
+        let drawn = svg(&figure).unwrap();
+        let ece = format!("{:.4}", figure.calibration.ece.unwrap());
+        for part in ["Reliability", &ece, "confidence", "accuracy", "share of images"] {
+            assert!(drawn.contains(part), "no {part}");
+        }
+        assert!(!png(&figure).unwrap().is_empty());
+        let empty = ReliabilityFigure { calibration: Calibration::of([], 15).unwrap() };
+        assert!(svg(&empty).unwrap().contains("Reliability"));
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_refused() {
+        let mut calibration = Calibration::of([(0.5, true)], 2).unwrap();
+        calibration.bins[0].accuracy = Some(1.5);
+        let message = svg(&ReliabilityFigure { calibration: calibration.clone() }).unwrap_err().to_string();
+        assert!(message.contains("Calibration.bins") && message.contains("1.5"), "{message}");
+        calibration.bins.clear();
+        assert!(svg(&ReliabilityFigure { calibration }).unwrap_err().to_string().contains("empty"));
+    }
+}
