@@ -1,7 +1,9 @@
 //! What a network answers instead of the label: the confusion matrix.
 //!
 //! ```text
-//! counts[l][p] = number of images with label l and answer p        recall(l) = counts[l][l] / sum over p of counts[l][p]
+//! counts[l][p] = number of images with label l and answer p
+//! recall(l)    = counts[l][l] / sum over p of counts[l][p]
+//! precision(p) = counts[p][p] / sum over l of counts[l][p]
 //! ```
 
 use crate::{Error, Result};
@@ -62,6 +64,27 @@ impl Confusion {
         (images > 0).then(|| self.count(label, label) as f64 / images as f64)
     }
 
+    /// Number of images with an answer.
+    pub fn answers(&self, answer: usize) -> usize {
+        (0..self.classes.len()).map(|label| self.count(label, answer)).sum()
+    }
+
+    /// Share of the images with an answer that have it as their label; `None` if there are none.
+    pub fn precision(&self, answer: usize) -> Option<f64> {
+        let images = self.answers(answer);
+        (images > 0).then(|| self.count(answer, answer) as f64 / images as f64)
+    }
+
+    /// Pairs of a label and another answer, with the number of images, the most frequent first; of equally frequent ones
+    /// the first class.
+    pub fn mistakes(&self) -> Vec<(usize, usize, usize)> {
+        let n = self.classes.len();
+        let places = self.counts.iter().enumerate().map(|(place, &count)| (place / n.max(1), place % n.max(1), count));
+        let mut mistakes: Vec<_> = places.filter(|(label, answer, count)| label != answer && *count > 0).collect();
+        mistakes.sort_by_key(|(.., count)| std::cmp::Reverse(*count));
+        mistakes
+    }
+
     /// Share of all images that are answered with their label; `None` without images.
     pub fn accuracy(&self) -> Option<f64> {
         let n = self.classes.len();
@@ -80,6 +103,11 @@ mod tests {
         let confusion = Confusion::of(&classes, [(0, 2), (0, 2), (2, 2)]).unwrap();
         assert_eq!((confusion.count(0, 2), confusion.count(2, 0), confusion.count(0, 3)), (2, 0, 0));
         assert_eq!((confusion.recall(0), confusion.recall(1), confusion.recall(2)), (Some(0.0), None, Some(1.0)));
+        assert_eq!(
+            (confusion.precision(0), confusion.precision(1), confusion.precision(2)),
+            (None, None, Some(1.0 / 3.0))
+        );
+        assert_eq!((confusion.answers(2), confusion.mistakes()), (3, vec![(0, 2, 2)]));
         assert!(Confusion::of(&classes, [(3, 0)]).unwrap_err().to_string().contains("label"));
         assert!(Confusion::of(&classes, [(0, 3)]).unwrap_err().to_string().contains("answer"));
         assert_eq!(Confusion::of(&classes, []).unwrap().accuracy(), None);

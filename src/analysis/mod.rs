@@ -1,5 +1,6 @@
 //! What a network is and what it learned, as plain values that figures, tables and the viewer share.
 
+pub mod calibration;
 pub mod confusion;
 pub mod cost;
 pub mod erf;

@@ -1,5 +1,6 @@
 //! Dense convolutions: the first layer of a network, and the 3x3 layers of ResNets.
 
+use super::layers::in_layer;
 use super::{FeatureShape, Init, Kind, Scope, Trace};
 use crate::ops::depthwise2d::{self, Depthwise2d};
 use crate::ops::oriented1d::{self, Oriented1d};
@@ -117,7 +118,8 @@ impl DenseConv {
         let (_, _, h, w) = dims4("input", x)?;
         match &self.taps {
             DenseTaps::Square(op, options) => {
-                let pixels = unfold(x, *options, op.output_size(h, w)?)?;
+                let size = op.output_size(h, w).map_err(|error| in_layer(&self.path, error))?;
+                let pixels = unfold(x, *options, size)?;
                 let per_output = self.channels * self.kernel.0 * self.kernel.1;
                 let weight = self.weight.reshape((self.outputs, per_output))?;
                 pointwise::pointwise(&pixels, &weight, self.bias.as_ref())
@@ -132,7 +134,7 @@ impl DenseConv {
         let repeated = x.unsqueeze(1)?.expand((n, outputs, inputs, h, w))?.contiguous()?;
         let repeated = repeated.reshape((n, outputs * inputs, h, w))?;
         let weight = self.weight.reshape((outputs * inputs, 1, self.kernel.0, self.kernel.1))?;
-        let y = op.forward(&repeated, &weight, None)?;
+        let y = op.forward(&repeated, &weight, None).map_err(|error| in_layer(&self.path, error))?;
         let (_, _, p, q) = dims4("output", &y)?;
         let y = y.reshape((n, outputs, inputs, p, q))?.sum(2)?;
         match &self.bias {
@@ -147,10 +149,11 @@ impl DenseConv {
     /// If the size does not fit.
     pub fn trace(&self, trace: &mut Trace) -> Result<()> {
         let size = (trace.shape.height, trace.shape.width);
-        let (kind, (height, width)) = match &self.taps {
-            DenseTaps::Square(op, _) => ("conv", op.output_size(size.0, size.1)?),
-            DenseTaps::Line(op) => ("dense oriented", op.output_size(size.0, size.1)?),
+        let (kind, size) = match &self.taps {
+            DenseTaps::Square(op, _) => ("conv", op.output_size(size.0, size.1)),
+            DenseTaps::Line(op) => ("dense oriented", op.output_size(size.0, size.1)),
         };
+        let (height, width) = size.map_err(|error| in_layer(&self.path, error))?;
         let output = FeatureShape { channels: self.outputs, height, width };
         let per_output = (self.channels * self.kernel.0 * self.kernel.1) as u64;
         trace.push(

@@ -43,7 +43,7 @@ impl OrientedConv {
     /// # Errors
     /// As [`Oriented1d::forward`].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.op.forward(x, &self.weight, self.bias.as_ref())
+        self.op.forward(x, &self.weight, self.bias.as_ref()).map_err(|error| in_layer(&self.path, error))
     }
 
     /// Adds this layer to a trace.
@@ -51,10 +51,23 @@ impl OrientedConv {
     /// # Errors
     /// If the size does not fit.
     pub fn trace(&self, trace: &mut Trace) -> Result<()> {
-        let (height, width) = self.op.output_size(trace.shape.height, trace.shape.width)?;
+        let size = self.op.output_size(trace.shape.height, trace.shape.width);
+        let (height, width) = size.map_err(|error| in_layer(&self.path, error))?;
         let output = FeatureShape { height, width, ..trace.shape };
         trace.push(&self.path, format!("oriented 1x{}", self.taps), output, output.values() * self.taps as u64);
         Ok(())
+    }
+}
+
+/// An operator's refusal of a size in a layer: it names the layer, and the field of a network's configuration that
+/// helps.
+pub(super) fn in_layer(path: &str, error: Error) -> Error {
+    match error {
+        Error::Argument { name, given, allowed } if name == "input size" => {
+            let allowed = allowed.replace(oriented1d::ANY_SIZE, "any size with arbitrary_size=true");
+            Error::Argument { name: format!("{name} of {path}"), given, allowed }
+        }
+        other => other,
     }
 }
 
@@ -95,7 +108,7 @@ impl DepthwiseConv {
     /// # Errors
     /// As [`Depthwise2d::forward`].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.op.forward(x, &self.weight, self.bias.as_ref())
+        self.op.forward(x, &self.weight, self.bias.as_ref()).map_err(|error| in_layer(&self.path, error))
     }
 
     /// Adds this layer to a trace.
@@ -103,7 +116,8 @@ impl DepthwiseConv {
     /// # Errors
     /// If the size does not fit.
     pub fn trace(&self, trace: &mut Trace) -> Result<()> {
-        let (height, width) = self.op.output_size(trace.shape.height, trace.shape.width)?;
+        let size = self.op.output_size(trace.shape.height, trace.shape.width);
+        let (height, width) = size.map_err(|error| in_layer(&self.path, error))?;
         let output = FeatureShape { height, width, ..trace.shape };
         let (kh, kw) = self.kernel;
         trace.push(&self.path, format!("depthwise {kh}x{kw}"), output, output.values() * (kh * kw) as u64);
@@ -265,7 +279,7 @@ impl PatchConv {
             _ => Err(Error::argument(
                 format!("input size of {}", self.path),
                 format!("{height}x{width}"),
-                format!("at least {0}x{0}", self.patch),
+                format!("at least {0}x{0}, one patch", self.patch),
             )),
         }
     }

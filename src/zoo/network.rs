@@ -200,7 +200,7 @@ impl Network {
     /// If the image size does not fit, or the network has no classifier.
     pub fn forward_pass(&self, x: &Tensor, pass: &mut Pass) -> Result<(Features, Tensor)> {
         self.check_images(x)?;
-        let features = self.model.forward_features(&x.to_device(&self.device)?, pass)?;
+        let features = self.features(x, pass)?;
         let logits = self.model.forward_head(features.last()?, pass)?;
         Ok((features, logits))
     }
@@ -211,7 +211,12 @@ impl Network {
     /// If the image size does not fit.
     pub fn forward_features(&self, x: &Tensor, pass: &mut Pass) -> Result<Features> {
         self.check_images(x)?;
-        self.model.forward_features(&x.to_device(&self.device)?, pass)
+        self.features(x, pass)
+    }
+
+    fn features(&self, x: &Tensor, pass: &mut Pass) -> Result<Features> {
+        let size = (x.dim(2)?, x.dim(3)?);
+        self.model.forward_features(&x.to_device(&self.device)?, pass).map_err(|error| for_images(error, size))
     }
 
     /// Shapes and costs of every layer for one image of the given size.
@@ -223,7 +228,7 @@ impl Network {
             let allowed = format!("sides from 1 to {MAX_IMAGE_SIDE}");
             return Err(Error::argument("image size", format!("{height}x{width}"), allowed));
         }
-        self.model.trace(height, width)
+        self.model.trace(height, width).map_err(|error| for_images(error, (height, width)))
     }
 
     fn check_images(&self, x: &Tensor) -> Result<()> {
@@ -231,5 +236,17 @@ impl Network {
             &[n, 3, h, w] if n > 0 && h > 0 && w > 0 => Ok(()),
             dims => Err(Error::shape("images", dims, "(N, 3, H, W) with no axis of length 0")),
         }
+    }
+}
+
+/// A layer's refusal of a feature map, with the size of the images that led to it.
+fn for_images(error: Error, (height, width): (usize, usize)) -> Error {
+    match error {
+        Error::Argument { name, given, allowed }
+            if name.starts_with("input size") && given != format!("{height}x{width}") =>
+        {
+            Error::Argument { name, given: format!("{given} for images of {height}x{width}"), allowed }
+        }
+        other => other,
     }
 }

@@ -5,10 +5,11 @@ use super::erf_table;
 use super::network::{Loaded, NetworkArgs};
 use super::output::{print_json, say, table};
 use super::process::stop_on_ctrl_c;
+use super::reading::{ReadingArgs, readable};
 use clap::ValueEnum;
 use kernelscope::analysis::erf::{Definition, PUBLISHED_SIZE, Probe, THRESHOLDS, area_ratios};
 use kernelscope::{Error, Result};
-use kernelscope_lab::data::{check_side, list_images};
+use kernelscope_lab::data::{Reading, check_side, list_images};
 use kernelscope_lab::plot::{self, ErfFigure, ErfScale};
 use kernelscope_lab::report::erf_table::PUBLISHED_IMAGES;
 use kernelscope_lab::save;
@@ -21,7 +22,8 @@ use std::sync::atomic::AtomicBool;
     kernelscope erf --run runs/first --images photos/ --size 256 --output erf/ --stage 2 --position 3,4\n  \
     kernelscope erf --compare replknet-31b=RepLKNet-31B.pth replknet-13=RepLKNet-13.pth --images val/ --output table/\n  \
     kernelscope erf --compare runs/a runs/b nano-replk --random 0 --images photos/ --size 256 --output table/\n\n\
-    Every image is resized to exactly SIZE x SIZE (bicubic, no crop). The output folder gets erf.safetensors (tensor\n\
+    Every image is resized to exactly SIZE x SIZE (bicubic, no crop). All are read once before anything is computed, so\n\
+    that a broken one is known at once. The output folder gets erf.safetensors (tensor\n\
     `contribution`, the mean over the images), erf.csv (area ratios), erf.svg, and erf.png; with --compare, for every\n\
     network erf-NETWORK.safetensors, and erf-table.csv, .json, .md, .svg, and .png for all. A map that already exists\n\
     for the same weights, images, and settings is not computed again, so running the same command resumes an\n\
@@ -65,6 +67,8 @@ pub struct Args {
     /// Print the area ratios as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reading: ReadingArgs,
 }
 
 /// The definitions, as the command takes them.
@@ -96,26 +100,26 @@ pub fn run(args: &Args) -> Result<()> {
         return Err(Error::argument("--limit", 0, "at least 1"));
     }
     let stop = stop_on_ctrl_c();
-    let job = Job {
+    let mut job = Job {
         probe: Probe { stage: args.stage, position: args.position },
         size: args.size,
         definition: args.definition.into(),
         output: args.output.clone(),
         json: args.json,
+        reading: args.reading.over(None),
     };
     if args.compare.is_empty() {
         let loaded = args.network.load()?;
-        let images = images(args)?;
+        job.reading = args.reading.over(loaded.data.as_ref().map(|data| data.reading));
+        let images = images(args, job.reading)?;
         return single(&job, &loaded, &images, &stop);
     }
     let items = erf_table::parse(&args.compare, args.network.random)?;
-    erf_table::run(&job, &items, &images(args)?, &stop)
+    erf_table::run(&job, &items, &images(args, job.reading)?, &stop)
 }
 
-fn images(args: &Args) -> Result<Vec<PathBuf>> {
-    let mut paths = list_images(&args.images)?;
-    paths.truncate(args.limit);
-    Ok(paths)
+fn images(args: &Args, reading: Reading) -> Result<Vec<PathBuf>> {
+    readable(reading, list_images(&args.images)?, args.limit)
 }
 
 fn single(job: &Job, loaded: &Loaded, images: &[PathBuf], stop: &AtomicBool) -> Result<()> {

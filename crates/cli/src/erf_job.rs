@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use kernelscope::analysis::erf::{Definition, Erf, Probe};
 use kernelscope::analysis::report::ErfMap;
 use kernelscope::{Error, Result};
-use kernelscope_lab::data::Image;
+use kernelscope_lab::data::Reading;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +17,7 @@ pub struct Job {
     pub definition: Definition,
     pub output: PathBuf,
     pub json: bool,
+    pub reading: Reading,
 }
 
 /// The map of one network over images, with progress.
@@ -27,7 +28,7 @@ pub fn compute(job: &Job, loaded: &Loaded, images: &[PathBuf], label: &str, stop
         if stop.load(Ordering::Relaxed) {
             return Err(Error::interrupted());
         }
-        let image = Image::open(path)?.resized(job.size, job.size, loaded.transform.filter);
+        let image = job.reading.open(path)?.resized(job.size, job.size, loaded.transform.filter);
         let values = loaded.transform.normalize.apply(&image);
         erf.add(&Tensor::from_vec(values, (1, 3, job.size, job.size), &Device::Cpu)?)?;
         progress.inc(1);

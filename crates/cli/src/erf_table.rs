@@ -88,6 +88,7 @@ pub fn run(job: &Job, items: &[Item], images: &[PathBuf], stop: &AtomicBool) -> 
     for item in items {
         let loaded = item.network.load()?;
         let key = MapKey::new(&loaded.network, job.probe, &loaded.transform, job.size, images)?;
+        let key = if job.reading.exif { key.turned() } else { key };
         let path = job.output.join(format!("erf-{}.safetensors", file_stem(&item.label)));
         let saved = saved_map(&path, key)?;
         let model = published_name(&loaded.network, item.network.random.is_some(), job.probe);

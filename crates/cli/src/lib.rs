@@ -25,6 +25,7 @@ mod convert;
 mod erf;
 mod erf_job;
 mod erf_table;
+mod eval;
 #[cfg(test)]
 mod literals;
 mod masks;
@@ -37,6 +38,7 @@ mod output;
 mod predict;
 mod process;
 mod quickstart;
+mod reading;
 mod shape_bias;
 mod sparse;
 mod train;
@@ -92,8 +94,8 @@ enum Command {
     Models(models::Args),
     /// Train a network, or resume a run
     Train(train::TrainArgs),
-    /// Measure loss and accuracy of a trained network
-    Eval(train::EvalArgs),
+    /// Measure accuracy, loss, and calibration of a trained network, per class and as a page with pictures
+    Eval(eval::Args),
     /// Run a network on images or a tensor and save its logits
     Predict(predict::Args),
     /// Merge parallel kernels and their batch norms into single kernels for inference, and save the network
@@ -178,7 +180,7 @@ fn run(viewer: Option<Viewer>) -> ExitCode {
             Command::Quickstart(args) => quickstart::run(&args),
             Command::Models(args) => models::run(&args),
             Command::Train(args) => train::train(&args),
-            Command::Eval(args) => train::eval(&args),
+            Command::Eval(args) => eval::run(&args),
             Command::Predict(args) => predict::run(&args),
             Command::Merge(args) => merge::run(&args),
             Command::Convert(args) => convert::run(&args),

@@ -52,7 +52,10 @@ pub fn run(args: &Args) -> Result<()> {
         let (what, place) = ("the sum of the logits".into(), format!("an image from seed {}", args.seed));
         return Err(Error::NonFinite { what, value: sum, place });
     }
-    let metadata = BTreeMap::from([merged.spec().metadata()?, preprocessing_of(&loaded).metadata()?]);
+    let mut metadata = BTreeMap::from([merged.spec().metadata()?, preprocessing_of(&loaded).metadata()?]);
+    if let Some(names) = &loaded.classes {
+        metadata.extend(names.metadata()?);
+    }
     weights::save(&args.output, &merged.params().tensors(), &metadata)?;
     let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, |max: f64, v| max.max(v.abs()));
     let apart = largest(&mut before.iter().zip(&after).map(|(a, b)| a - b));

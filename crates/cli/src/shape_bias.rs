@@ -2,9 +2,11 @@
 
 use super::network::{Loaded, NetworkArgs};
 use super::output::{Progress, note, print_json, say, table};
+use super::reading::{ReadingArgs, say_broken};
 use kernelscope::analysis::report::ShapeBiasReport;
 use kernelscope::analysis::shape_bias::HUMAN;
 use kernelscope::{Error, Result};
+use kernelscope_lab::data::Reading;
 use kernelscope_lab::plot::{self, ShapeBiasFigure};
 use kernelscope_lab::report::{InspectOptions, Stimuli, builtin_shape_bias};
 use kernelscope_lab::run::{DataConfig, DataSource};
@@ -33,6 +35,8 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reading: ReadingArgs,
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -41,7 +45,7 @@ pub fn run(args: &Args) -> Result<()> {
         std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
     }
     let report = match &args.stimuli {
-        Some(dir) => on_stimuli(dir, &loaded)?,
+        Some(dir) => on_stimuli(dir, &loaded, args.reading)?,
         None => {
             let data = match &loaded.data {
                 Some(data) => data.clone(),
@@ -105,11 +109,13 @@ pub fn run(args: &Args) -> Result<()> {
 fn builtin(loaded: &Loaded) -> Result<DataConfig> {
     let t = &loaded.transform;
     let source = DataSource::parse("builtin", t.size, 0)?;
-    Ok(DataConfig { size: t.size, crop_pct: t.crop_pct, normalize: t.normalize, source })
+    Ok(DataConfig { size: t.size, crop_pct: t.crop_pct, normalize: t.normalize, reading: Reading::default(), source })
 }
 
-fn on_stimuli(dir: &Path, loaded: &Loaded) -> Result<ShapeBiasReport> {
-    let stimuli = Stimuli::folder(dir, loaded.transform.clone())?;
+fn on_stimuli(dir: &Path, loaded: &Loaded, reading: ReadingArgs) -> Result<ShapeBiasReport> {
+    let reading = reading.over(loaded.data.as_ref().map(|data| data.reading));
+    let (stimuli, broken) = Stimuli::folder(dir, loaded.transform.clone())?.with_reading(reading).sifted()?;
+    say_broken(&broken);
     let mut progress = Progress::new(stimuli.len(), "shape bias");
     let mut answered = Vec::with_capacity(stimuli.len());
     for index in 0..stimuli.len() {

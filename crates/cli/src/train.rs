@@ -1,20 +1,18 @@
-//! `kernelscope train` and `kernelscope eval`.
+//! `kernelscope train`.
 
-use super::network::NetworkArgs;
-use super::output::{TrainingBar, print_json, say};
+use super::output::{TrainingBar, say};
 use super::process::stop_on_ctrl_c;
+use super::reading::ReadingArgs;
 use super::sparse::SparseArgs;
 use kernelscope::zoo::ModelSpec;
 use kernelscope::{Error, Result};
-use kernelscope_lab::data::{Dataset, Loader, LoaderConfig, MixConfig, Transform};
+use kernelscope_lab::data::MixConfig;
 use kernelscope_lab::run::{DataConfig, DataSource, Recipe, RunConfig, TrainConfig};
-use kernelscope_lab::train::{AdamWConfig, Trainer, evaluate};
-use serde::Serialize;
+use kernelscope_lab::train::{AdamWConfig, Trainer};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// What describes a new run. It would be ignored beside a run or a configuration that exists.
-const DESCRIPTION: [&str; 18] = [
+const DESCRIPTION: [&str; 19] = [
     "model",
     "data",
     "size",
@@ -32,6 +30,7 @@ const DESCRIPTION: [&str; 18] = [
     "workers",
     "seed",
     "weights",
+    "ReadingArgs",
     "SparseArgs",
 ];
 
@@ -110,6 +109,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     #[command(flatten)]
+    reading: ReadingArgs,
+    #[command(flatten)]
     sparse: SparseArgs,
 }
 
@@ -127,6 +128,7 @@ impl TrainArgs {
         }
         let spec = ModelSpec::named(self.model.as_deref().unwrap_or_default())?.with_overrides(&self.overrides)?;
         let mut data = DataConfig::parse(&self.data, self.size, self.seed, &spec.preprocessing())?;
+        data.reading = self.reading.over(None);
         match (&mut data.source, self.train_images) {
             (DataSource::Builtin(set), Some(train)) => set.train = train,
             (_, Some(train)) => return Err(Error::argument("--train-images", train, "only with --data builtin")),
@@ -182,71 +184,5 @@ pub fn train(args: &TrainArgs) -> Result<()> {
             outcome.seconds
         )),
         None => say(format_args!("{root}: already complete")),
-    }
-}
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  kernelscope eval --run runs/first\n  \
-    kernelscope eval --model convnext-t-1d --weights convnext_tiny_1d_best.pth --data folder:imagenet/val --size 224")]
-pub struct EvalArgs {
-    #[command(flatten)]
-    network: NetworkArgs,
-    /// Images: builtin, cifar10:DIR, or folder:DIR (its val or test folder, otherwise all class folders); the run's own
-    /// validation images if left out
-    #[arg(long, value_name = "DATA")]
-    data: Option<String>,
-    /// Side of the network's input in pixels
-    #[arg(long)]
-    size: Option<usize>,
-    /// Images per step
-    #[arg(long, default_value_t = 64)]
-    batch: usize,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Serialize)]
-struct EvalRow<'a> {
-    model: &'a str,
-    images: usize,
-    loss: f64,
-    accuracy: f64,
-}
-
-pub fn eval(args: &EvalArgs) -> Result<()> {
-    let loaded = args.network.load()?;
-    let mut transform = loaded.transform;
-    if let Some(size) = args.size {
-        transform.size = size;
-    }
-    transform.check()?;
-    let val = match (&args.data, loaded.data) {
-        (Some(text), run) => named_images(&DataSource::parse(text, transform.size, 0)?, run)?,
-        (None, Some(data)) => data.open()?.val,
-        (None, None) => return Err(Error::argument("--data", "nothing", "builtin, cifar10:DIR, or folder:DIR")),
-    };
-    let classes = loaded.network.spec().config.classes();
-    if val.classes().len() != classes {
-        let given = format!("{} classes", val.classes().len());
-        return Err(Error::argument("--data", given, format!("{classes} classes, as the network has")));
-    }
-    let config = LoaderConfig { batch_size: args.batch, ..LoaderConfig::default() };
-    let loader = Loader::new(val, Transform::Eval(transform), None, config)?;
-    let result = evaluate(&loaded.network, &loader)?;
-    let model = &loaded.network.spec().name;
-    if args.json {
-        return print_json(&EvalRow { model, images: result.images, loss: result.loss, accuracy: result.accuracy });
-    }
-    say(format_args!("{model}: {:.2} % of {} images, loss {:.4}", 100.0 * result.accuracy, result.images, result.loss))
-}
-
-/// The images of `--data` that a network is measured on.
-fn named_images(source: &DataSource, run: Option<DataConfig>) -> Result<Arc<dyn Dataset>> {
-    let full = source.clone().absolute()?;
-    match run {
-        // Where the run divided this folder itself, only its own validation images are new to the network.
-        Some(run) if run.source.clone().absolute()? == full => Ok(run.open()?.val),
-        _ => source.open_val(),
     }
 }

@@ -6,7 +6,7 @@ use kernelscope::Error;
 use std::path::Path;
 
 /// Arguments of the libraries, and the options that set them.
-const OPTIONS: [(&str, &str); 10] = [
+const OPTIONS: [(&str, &str); 11] = [
     ("model", "--model"),
     ("override", "--set"),
     ("key", "--key"),
@@ -17,6 +17,7 @@ const OPTIONS: [(&str, &str); 10] = [
     ("table", "--table"),
     ("python", "--python"),
     ("peer", "--peer"),
+    ("max_pixels", "--max-pixels"),
 ];
 
 /// How errors are said in one command.
@@ -139,6 +140,7 @@ mod tests {
             ("shard", "--shard", &["ablate"]),
             ("table", "--table", &["models"]),
             ("peer", "--peer", &["bench", "models"]),
+            ("max_pixels", "--max-pixels", &["predict"]),
         ] {
             assert_eq!(said(command, Error::argument(argument, 1, "2")), format!("{option}: got 1, allowed: 2"));
             assert_eq!(said(command, unknown(argument)), format!("{option}: got x, allowed: a, b"));

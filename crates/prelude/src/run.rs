@@ -143,7 +143,7 @@ impl Run {
     /// # Errors
     /// If an image cannot be read.
     pub fn answers(&self, images: usize) -> Result<Pictures> {
-        let set = self.config.data.open()?.val;
+        let set = self.config.data.open_val()?;
         crate::pictures::answers(&self.network, &self.config.data, set.as_ref(), images)
     }
 
@@ -152,7 +152,7 @@ impl Run {
     /// # Errors
     /// If an image cannot be read.
     pub fn confusion(&self) -> Result<Confusion> {
-        let set = self.config.data.open()?.val;
+        let set = self.config.data.open_val()?;
         let answers = crate::pictures::answers(&self.network, &self.config.data, set.as_ref(), set.len())?;
         Confusion::of(set.classes(), answers.pairs())
     }
@@ -165,7 +165,7 @@ impl Run {
         use kernelscope_lab::data::{Loader, LoaderConfig, Transform};
         let transform = Transform::Eval(self.config.data.eval_transform());
         let config = LoaderConfig { shuffle: false, drop_last: false, batch_size: 32, ..LoaderConfig::default() };
-        kernelscope_lab::train::evaluate(network, &Loader::new(self.config.data.open()?.val, transform, None, config)?)
+        kernelscope_lab::train::evaluate(network, &Loader::new(self.config.data.open_val()?, transform, None, config)?)
     }
 
     /// All of this at once, saved in the run folder for the other faces.

@@ -21,6 +21,9 @@ use crate::{Error, Result};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+/// What accepts any size, as errors say it.
+pub(crate) const ANY_SIZE: &str = "SizeMode::Arbitrary";
+
 /// Longest filter that is accepted.
 pub const MAX_TAPS: usize = 127;
 
@@ -150,14 +153,20 @@ impl Oriented1d {
     /// In strict mode, if a side is no multiple of the stride.
     pub fn output_size(&self, height: usize, width: usize) -> Result<(usize, usize)> {
         let s = self.options.stride;
-        if self.options.sizes == SizeMode::Strict && (!height.is_multiple_of(s) || !width.is_multiple_of(s)) {
-            return Err(Error::argument(
-                "input size",
-                format!("{height}x{width}"),
-                format!("multiples of the stride {s}, or SizeMode::Arbitrary"),
-            ));
+        let sides = match (height.is_multiple_of(s), width.is_multiple_of(s)) {
+            _ if self.options.sizes == SizeMode::Arbitrary => None,
+            (true, true) => None,
+            (false, true) => Some("a height that is a multiple"),
+            (true, false) => Some("a width that is a multiple"),
+            (false, false) => Some("a height and a width that are multiples"),
+        };
+        match sides {
+            None => Ok((height.div_ceil(s), width.div_ceil(s))),
+            Some(sides) => {
+                let allowed = format!("{sides} of the stride {s}, or {ANY_SIZE}");
+                Err(Error::argument("input size", format!("{height}x{width}"), allowed))
+            }
         }
-        Ok((height.div_ceil(s), width.div_ceil(s)))
     }
 
     /// Sizes and strides for an input of the given size.

@@ -7,6 +7,7 @@ mod counts;
 mod layers;
 mod merging;
 mod settings;
+mod sizes;
 mod traces;
 mod training;
 mod values;

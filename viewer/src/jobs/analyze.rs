@@ -5,6 +5,7 @@ use crate::state::{BiasKey, BiasResult, ErfKey, ErfResult, Images, Progress};
 use kernelscope::analysis::erf::{Erf, Probe};
 use kernelscope::zoo::Network;
 use kernelscope::{Error, Result};
+use kernelscope_lab::data::Reading;
 use kernelscope_lab::open::Subject;
 use kernelscope_lab::report::{ErfInputs, Stimuli};
 use kernelscope_lab::run::{DataConfig, DataSource};
@@ -25,6 +26,11 @@ fn network(subject: &Subject) -> Result<&Network> {
     network.ok_or_else(|| Error::argument("network", "not known", "weights whose network is known"))
 }
 
+/// How image files are read: as the run did, that the weights came from.
+fn reading(subject: &Subject) -> Reading {
+    subject.data.as_ref().map(|data| data.reading).unwrap_or_default()
+}
+
 /// The run's data, or built-in images prepared as the weights expect.
 fn data(subject: &Subject) -> Result<DataConfig> {
     if let Some(data) = &subject.data {
@@ -32,7 +38,8 @@ fn data(subject: &Subject) -> Result<DataConfig> {
     }
     let t = &subject.transform;
     let source = DataSource::parse("builtin", t.size, 0)?;
-    Ok(DataConfig { size: t.size, crop_pct: t.crop_pct, normalize: t.normalize, source })
+    let reading = reading(subject);
+    Ok(DataConfig { size: t.size, crop_pct: t.crop_pct, normalize: t.normalize, reading, source })
 }
 
 /// Averages a receptive field, and reports it after every image.
@@ -44,7 +51,10 @@ pub fn erf(task: &ErfTask, link: &Link) -> Result<()> {
     let (size, count) = (task.key.size, task.key.images);
     let inputs = match &task.key.source {
         Images::Own => ErfInputs::of_data(&data(&task.subject)?, size, count)?,
-        Images::Path(path) => ErfInputs::of_files(path, task.subject.transform.clone(), size, count)?,
+        Images::Path(path) => {
+            let inputs = ErfInputs::of_files(path, task.subject.transform.clone(), size, count)?;
+            inputs.with_reading(reading(&task.subject))
+        }
     };
     let mut erf = Erf::new(network, Probe { stage: task.key.stage, position: task.key.position });
     let mut first = None;
@@ -86,7 +96,7 @@ const BLOCK: usize = 16;
 pub fn bias(task: &BiasTask, link: &Link) -> Result<()> {
     let network = network(&task.subject)?;
     let stimuli = match &task.key.stimuli {
-        Some(folder) => Stimuli::folder(folder, task.subject.transform.clone())?,
+        Some(folder) => Stimuli::folder(folder, task.subject.transform.clone())?.with_reading(reading(&task.subject)),
         None => {
             let classes = network.spec().config.classes();
             let allowed = "a stimulus folder, or a network trained on the built-in set";

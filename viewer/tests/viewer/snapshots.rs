@@ -27,7 +27,13 @@ const STEPS: usize = 20;
 /// A run folder that looks trained: weights from a seed, curves and masks from formulas.
 fn fixed_run(root: &Path, model: &str, sparse: bool) {
     let set = ShapesTexturesConfig { size: SIDE, train: 64, val: 16, seed: 1 };
-    let data = DataConfig { size: SIDE, crop_pct: 1.0, normalize: Normalize::HALF, source: DataSource::Builtin(set) };
+    let data = DataConfig {
+        size: SIDE,
+        crop_pct: 1.0,
+        normalize: Normalize::HALF,
+        reading: Default::default(),
+        source: DataSource::Builtin(set),
+    };
     let train = TrainConfig { epochs: EPOCHS, ..TrainConfig::default() };
     let config = RunConfig { train, data, model: ModelSpec::named(model).unwrap() };
     let folder = RunFolder::create(root, &config).unwrap();

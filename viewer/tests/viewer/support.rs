@@ -35,7 +35,13 @@ fn config(model: &str, epochs: usize, sparse: Option<SparseConfig>) -> RunConfig
             sparse,
             ..TrainConfig::default()
         },
-        data: DataConfig { size: SIDE, crop_pct: 1.0, normalize: Normalize::HALF, source: DataSource::Builtin(set) },
+        data: DataConfig {
+            size: SIDE,
+            crop_pct: 1.0,
+            normalize: Normalize::HALF,
+            reading: Default::default(),
+            source: DataSource::Builtin(set),
+        },
         model: ModelSpec::named(model).unwrap(),
     }
 }

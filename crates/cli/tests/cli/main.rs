@@ -10,6 +10,7 @@ mod bench_command;
 mod command;
 mod costs;
 mod erf_table;
+mod evaluation;
 mod index_tables;
 mod merge;
 mod notebook_command;

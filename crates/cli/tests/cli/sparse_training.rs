@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use kernelscope::nn::Kind;
 use kernelscope::weights::{self, TensorMap};
 use kernelscope::zoo::ModelSpec;
-use kernelscope_lab::data::{Augment, MixConfig, Normalize, ShapesTexturesConfig};
+use kernelscope_lab::data::{Augment, MixConfig, Normalize, Reading, ShapesTexturesConfig};
 use kernelscope_lab::run::{DataConfig, DataSource, MaskRow, RunConfig, RunFolder, TrainConfig, read_mask_rows};
 use kernelscope_lab::train::sparse::{Growth, Moments, SparseConfig, SparseInit, SparseKind};
 use kernelscope_lab::train::{EpochReport, Observer, Silent, StepReport, Trainer};
@@ -33,6 +33,7 @@ fn run_config() -> RunConfig {
             size: 32,
             crop_pct: 1.0,
             normalize: Normalize::HALF,
+            reading: Reading::default(),
             source: DataSource::Builtin(ShapesTexturesConfig { size: 32, train: 64, val: 24, seed: 5 }),
         },
         model: ModelSpec::named("nano-2d").unwrap().with_overrides(&tiny).unwrap(),

@@ -2,7 +2,7 @@
 
 use super::text::check_toml;
 use crate::data::{
-    Augment, Cifar10, Cue, Dataset, EvalTransform, Filter, ImageFolder, Normalize, ShapesTextures,
+    Augment, Broken, Cifar10, Cue, Dataset, EvalTransform, Filter, ImageFolder, Normalize, Reading, ShapesTextures,
     ShapesTexturesConfig, TrainTransform,
 };
 use crate::{Error, Result};
@@ -39,6 +39,9 @@ pub struct DataConfig {
     pub crop_pct: f32,
     /// Normalization.
     pub normalize: Normalize,
+    /// How image files are read.
+    #[serde(default)]
+    pub reading: Reading,
     /// Source of the images.
     pub source: DataSource,
 }
@@ -81,15 +84,15 @@ impl DataSource {
     }
 
     /// Opens or generates what a network that was trained elsewhere is measured on: the validation images, or all of a
-    /// folder that is not divided ([`ImageFolder::open_val`]).
+    /// folder that is not divided ([`ImageFolder::open_val`]). Images that cannot be read are still in it.
     ///
     /// # Errors
     /// If files are missing or damaged.
-    pub fn open_val(&self) -> Result<Arc<dyn Dataset>> {
+    pub fn open_val(&self, reading: Reading) -> Result<Arc<dyn Dataset>> {
         Ok(match self {
             DataSource::Builtin(config) => Arc::new(config.generate_val()?),
             DataSource::Cifar10 { path } => Arc::new(Cifar10::open(path)?.1),
-            DataSource::Folder { path } => Arc::new(ImageFolder::open_val(path)?),
+            DataSource::Folder { path } => Arc::new(ImageFolder::open_val(path)?.with_reading(reading)),
         })
     }
 }
@@ -111,7 +114,7 @@ impl DataConfig {
             DataSource::Builtin(_) | DataSource::Cifar10 { .. } => 1.0,
         };
         let normalize = Normalize { mean: preprocessing.mean, std: preprocessing.std };
-        Ok(DataConfig { size, crop_pct, normalize, source })
+        Ok(DataConfig { size, crop_pct, normalize, reading: Reading::default(), source })
     }
 
     /// Checks the ranges of all fields.
@@ -120,6 +123,7 @@ impl DataConfig {
     /// The first field out of range, by name.
     pub fn check(&self) -> Result<()> {
         self.eval_transform().check()?;
+        self.reading.check()?;
         match &self.source {
             DataSource::Builtin(set) => {
                 check_toml("seed of the images", set.seed)?;
@@ -135,7 +139,8 @@ impl DataConfig {
         Preprocessing { size: self.size, crop_pct: f64::from(self.crop_pct), mean, std }
     }
 
-    /// Opens or generates both splits.
+    /// Opens or generates both splits. If [`Reading::skip_broken`] is set, every file of a folder is read once, and those
+    /// that cannot be are left out, with a warning for each; which image belongs to which split does not depend on that.
     ///
     /// # Errors
     /// If files are missing or damaged, or a split is empty.
@@ -151,9 +156,34 @@ impl DataConfig {
             }
             DataSource::Folder { path } => {
                 let (train, val) = ImageFolder::open_split(path)?;
-                Splits { train: Arc::new(train), val: Arc::new(val) }
+                let train = self.read(train)?;
+                if let Some(name) = train.empty_class() {
+                    let given = format!("no training image of the class {name} that can be read");
+                    return Err(Error::argument("images", given, "at least one per class"));
+                }
+                Splits { train: Arc::new(train), val: Arc::new(self.read(val)?) }
             }
         })
+    }
+
+    /// Opens or generates the validation images alone, as [`DataConfig::open`] does.
+    ///
+    /// # Errors
+    /// As [`DataConfig::open`].
+    pub fn open_val(&self) -> Result<Arc<dyn Dataset>> {
+        match &self.source {
+            DataSource::Folder { path } => Ok(Arc::new(self.read(ImageFolder::open_split(path)?.1)?)),
+            DataSource::Builtin(_) | DataSource::Cifar10 { .. } => self.source.open_val(self.reading),
+        }
+    }
+
+    /// A set of files, read as this configuration says.
+    fn read(&self, set: ImageFolder) -> Result<ImageFolder> {
+        let (set, broken) = set.with_reading(self.reading).without_broken()?;
+        for Broken { reason, .. } in broken {
+            tracing::warn!("{reason}; left out");
+        }
+        Ok(set)
     }
 
     /// The cue-conflict images that belong to the built-in set, at this size; `None` for other sources.
@@ -193,6 +223,7 @@ mod tests {
         let published = ModelSpec::named("convnext-t-1d").unwrap().preprocessing();
         let folder = DataConfig::parse("folder:images", 96, 0, &published).unwrap();
         assert_eq!((folder.size, folder.crop_pct, folder.normalize), (96, 0.875, Normalize::IMAGENET));
+        assert_eq!(folder.reading, Reading::default());
         assert_eq!(folder.preprocessing(), Preprocessing { size: 96, ..published });
         let builtin = DataConfig::parse("builtin", 96, 0, &published).unwrap();
         assert_eq!((builtin.crop_pct, builtin.normalize), (1.0, Normalize::IMAGENET));

@@ -78,7 +78,8 @@ mod tests {
     fn settings_out_of_range_are_named() {
         assert!(config().check().is_ok());
         type Change = fn(&mut RunConfig);
-        let changes: [(&str, Change); 12] = [
+        let changes: [(&str, Change); 13] = [
+            ("max_pixels", |c| c.data.reading.max_pixels = 0),
             ("epochs", |c| c.train.epochs = usize::MAX),
             ("batch size", |c| c.train.batch_size = usize::MAX),
             ("worker threads", |c| c.train.workers = usize::MAX),

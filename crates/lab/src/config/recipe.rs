@@ -2,7 +2,7 @@
 
 use super::{DataConfig, DataSource, RunConfig, TrainConfig};
 use crate::Result;
-use crate::data::{Augment, MixConfig, Normalize, ShapesTexturesConfig};
+use crate::data::{Augment, MixConfig, Normalize, Reading, ShapesTexturesConfig};
 use kernelscope::zoo::ModelSpec;
 
 /// Named augmentations, as `--augment` and `train.augment` have them.
@@ -98,7 +98,13 @@ impl Quickstart {
         let source = DataSource::Builtin(self.images());
         Ok(RunConfig {
             train: self.train(),
-            data: DataConfig { size: self.size, crop_pct: 1.0, normalize: Normalize::HALF, source },
+            data: DataConfig {
+                size: self.size,
+                crop_pct: 1.0,
+                normalize: Normalize::HALF,
+                reading: Reading::default(),
+                source,
+            },
             model: ModelSpec::named(model)?,
         })
     }

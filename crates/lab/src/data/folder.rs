@@ -5,15 +5,10 @@ use std::path::{Path, PathBuf};
 
 use rand::seq::SliceRandom;
 
-use super::{Dataset, Image, Sample, index_error};
+use super::listing::{extensions, file_name, folders, images_below};
+use super::{Broken, Dataset, Reading, Sample, index_error};
 use crate::{Error, Result};
 use kernelscope::rng::{hash_name, stream};
-
-/// File name endings that count as images, compared without case.
-pub const IMAGE_EXTENSIONS: [&str; 9] = ["png", "jpg", "jpeg", "jpe", "bmp", "webp", "tif", "tiff", "gif"];
-
-/// Deeper nesting than this is taken for a loop of links.
-const MAX_DEPTH: usize = 32;
 
 /// Seed of the split that is made when a folder has no `train` and `val` of its own.
 const SPLIT_SEED: u64 = 0x0053_504C_4954;
@@ -26,29 +21,61 @@ const VAL_ONE_IN: usize = 5;
 pub struct ImageFolder {
     classes: Vec<String>,
     files: Vec<(PathBuf, usize)>,
+    reading: Reading,
 }
 
 impl ImageFolder {
-    /// Lists the class folders of `dir` and their images. Class indices follow the sorted folder names; folders and
-    /// files whose names begin with a dot are skipped. Images are read when they are asked for.
+    /// Lists the class folders of `dir` and their images. Class indices follow the sorted folder names; hidden folders
+    /// and files are passed over, and so is what systems leave behind ([`LEFT_BEHIND`](super::LEFT_BEHIND)). Images are
+    /// read when they are asked for.
     ///
     /// # Errors
-    /// If the folder cannot be read or holds no class folders with images.
+    /// If the folder cannot be read or holds no class folders with images, or if two class names are the same as far as
+    /// they are UTF-8.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
         let mut classes = Vec::new();
         let mut files = Vec::new();
         for (label, folder) in class_folders(dir)?.into_iter().enumerate() {
-            let mut found = Vec::new();
-            collect_images(&folder, 0, &mut found)?;
+            let found = images_below(&folder)?;
             if found.is_empty() {
                 return Err(Error::file(&folder, format!("this class folder contains no images ({})", extensions())));
             }
-            found.sort();
             files.extend(found.into_iter().map(|file| (file, label)));
-            classes.push(file_name(&folder));
+            let name = file_name(&folder);
+            if classes.last() == Some(&name) {
+                let message = format!("another class folder has the name {name} as well, as far as it is UTF-8");
+                return Err(Error::file(&folder, message));
+            }
+            classes.push(name);
         }
-        Ok(ImageFolder { classes, files })
+        Ok(ImageFolder { classes, files, reading: Reading::default() })
+    }
+
+    /// The same images, read in another way.
+    #[must_use]
+    pub fn with_reading(self, reading: Reading) -> Self {
+        ImageFolder { reading, ..self }
+    }
+
+    /// The same set without the images that cannot be read, if [`Reading::skip_broken`] says so, and those images. Every
+    /// file is read once. Classes stay, also those without an image that can be read.
+    ///
+    /// # Errors
+    /// If no image can be read.
+    pub fn without_broken(mut self) -> Result<(Self, Vec<Broken>)> {
+        if !self.reading.skip_broken {
+            return Ok((self, Vec::new()));
+        }
+        let files = std::mem::take(&mut self.files);
+        let (files, broken) = self.reading.sift(files, |(path, _)| path.as_path())?;
+        Ok((ImageFolder { files, ..self }, broken))
+    }
+
+    /// The first class that has no image.
+    pub fn empty_class(&self) -> Option<&str> {
+        let left: BTreeSet<usize> = self.files.iter().map(|(_, label)| *label).collect();
+        (0..self.classes.len()).find(|label| !left.contains(label)).map(|label| self.classes[label].as_str())
     }
 
     /// Opens a training and a validation set.
@@ -94,8 +121,10 @@ impl ImageFolder {
     fn split(self, dir: &Path) -> Result<(Self, Self)> {
         let mut train = Vec::new();
         let mut val = Vec::new();
-        for (label, class) in self.classes.iter().enumerate() {
-            let mut files: Vec<_> = self.files.iter().filter(|(_, l)| *l == label).cloned().collect();
+        // The files of a class are beside each other.
+        let per_class = self.files.chunk_by(|(_, a), (_, b)| a == b);
+        for (class, files) in self.classes.iter().zip(per_class) {
+            let mut files = files.to_vec();
             if files.len() < 2 {
                 let message = "contains one image; a split into training and validation needs at least two per class";
                 return Err(Error::file(dir.join(class), message));
@@ -109,8 +138,7 @@ impl ImageFolder {
             val.extend(files);
             train.extend(rest);
         }
-        let classes = self.classes;
-        Ok((ImageFolder { classes: classes.clone(), files: train }, ImageFolder { classes, files: val }))
+        Ok((ImageFolder { files: train, ..self.clone() }, ImageFolder { files: val, ..self }))
     }
 }
 
@@ -121,32 +149,16 @@ impl Dataset for ImageFolder {
 
     fn get(&self, index: usize) -> Result<Sample> {
         let (path, label) = self.files.get(index).ok_or_else(|| index_error(index, self.files.len()))?;
-        Ok(Sample { image: Image::open(path)?, label: *label })
+        Ok(Sample { image: self.reading.open(path)?, label: *label })
     }
 
     fn classes(&self) -> &[String] {
         &self.classes
     }
-}
 
-/// The images at `path`: the file itself, or all images in that folder and below, sorted. A path without any image is
-/// an error.
-///
-/// # Errors
-/// If the folder cannot be read.
-pub fn list_images(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
-    let path = path.as_ref();
-    let kind = std::fs::metadata(path).map_err(Error::io("read", path))?;
-    if kind.is_file() {
-        return Ok(vec![path.to_path_buf()]);
+    fn name(&self, index: usize) -> Option<String> {
+        self.path(index).map(|path| path.display().to_string())
     }
-    let mut files = Vec::new();
-    collect_images(path, 0, &mut files)?;
-    if files.is_empty() {
-        return Err(Error::file(path, format!("this folder contains no images ({})", extensions())));
-    }
-    files.sort();
-    Ok(files)
 }
 
 /// The subfolder of validation images, if there is one.
@@ -179,59 +191,16 @@ fn open_pair(train: &Path, val: &Path) -> Result<(ImageFolder, ImageFolder)> {
 }
 
 fn class_folders(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut folders: Vec<PathBuf> = entries(dir)?.into_iter().filter(|path| path.is_dir()).collect();
+    let folders = folders(dir)?;
     if folders.is_empty() {
         return Err(Error::file(dir, "no class folders here; expected one folder per class with images inside"));
     }
-    folders.sort_by_key(|path| file_name(path));
     Ok(folders)
-}
-
-fn collect_images(dir: &Path, depth: usize, into: &mut Vec<PathBuf>) -> Result<()> {
-    if depth > MAX_DEPTH {
-        return Err(Error::file(
-            dir,
-            format!("folders are nested more than {MAX_DEPTH} levels deep (is there a loop of links?)"),
-        ));
-    }
-    for path in entries(dir)? {
-        if path.is_dir() {
-            collect_images(&path, depth + 1, into)?;
-        } else if is_image(&path) {
-            into.push(path);
-        }
-    }
-    Ok(())
-}
-
-/// Everything in `dir` whose name does not begin with a dot, in no particular order.
-fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(Error::io("read", dir))? {
-        let path = entry.map_err(Error::io("read", dir))?.path();
-        if !file_name(&path).starts_with('.') {
-            found.push(path);
-        }
-    }
-    Ok(found)
-}
-
-fn is_image(path: &Path) -> bool {
-    path.extension()
-        .and_then(|e| e.to_str())
-        .is_some_and(|e| IMAGE_EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(e)))
-}
-
-fn extensions() -> String {
-    format!("recognized file extensions: {}", IMAGE_EXTENSIONS.join(", "))
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Image, list_images};
     use super::*;
 
     fn put(dir: &Path, name: &str, shade: u8) {
@@ -281,6 +250,49 @@ mod tests {
         std::fs::write(dir.path().join("cat/b.png"), "nothing").unwrap();
         let set = ImageFolder::open(dir.path()).unwrap();
         assert!(set.get(1).unwrap_err().to_string().contains("b.png"));
+    }
+
+    #[test]
+    fn broken_images_are_left_out_on_request() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 0..3 {
+            put(dir.path(), &format!("cat/{i}.png"), i);
+            put(dir.path(), &format!("dog/{i}.png"), 100 + i);
+        }
+        std::fs::write(dir.path().join("dog/1.png"), "").unwrap();
+        let set = ImageFolder::open(dir.path()).unwrap();
+        let (all, broken) = set.clone().without_broken().unwrap();
+        assert_eq!((all.len(), broken.len()), (6, 0), "only on request");
+        let skip = Reading { skip_broken: true, ..Reading::default() };
+        let (left, broken) = set.with_reading(skip).without_broken().unwrap();
+        let shades: Vec<u8> = (0..left.len()).map(|i| left.get(i).unwrap().image.pixels[0]).collect();
+        assert_eq!(shades, [0, 1, 2, 100, 102]);
+        assert!(broken[0].path.ends_with("1.png") && broken[0].reason.contains("empty"), "{broken:?}");
+        for name in ["cat/0.png", "cat/1.png", "cat/2.png"] {
+            std::fs::write(dir.path().join(name), "no image").unwrap();
+        }
+        let all = ImageFolder::open(dir.path()).unwrap().with_reading(skip);
+        assert_eq!(all.empty_class(), None);
+        let (left, broken) = all.without_broken().unwrap();
+        assert_eq!((left.len(), broken.len(), left.empty_class()), (2, 4, Some("cat")));
+        assert_eq!(left.classes(), ["cat", "dog"], "labels stay what they are");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn class_names_that_become_the_same_are_refused() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = tempfile::tempdir().unwrap();
+        for name in [&b"caf\xe8"[..], b"caf\xe9"] {
+            let folder = dir.path().join(std::ffi::OsStr::from_bytes(name));
+            std::fs::create_dir(&folder).unwrap();
+            Image::filled(4, 5, [7; 3]).save_png(folder.join("a.png")).unwrap();
+        }
+        let message = ImageFolder::open(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("UTF-8"), "{message}");
+        std::fs::remove_dir_all(dir.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"))).unwrap();
+        let set = ImageFolder::open(dir.path()).unwrap();
+        assert_eq!((set.classes(), set.get(0).unwrap().image.pixels[0]), (&["caf\u{fffd}".to_string()][..], 7));
     }
 
     #[test]

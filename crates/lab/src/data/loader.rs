@@ -36,11 +36,22 @@ pub struct LoaderConfig {
     pub drop_last: bool,
     /// Seed of the order, the augmentation and the mixing.
     pub seed: u64,
+    /// Whether samples that cannot be read are left out of their batches, and named there; otherwise the first of them
+    /// is an error.
+    pub skip_broken: bool,
 }
 
 impl Default for LoaderConfig {
     fn default() -> Self {
-        LoaderConfig { batch_size: 64, workers: 2, prefetch: 4, shuffle: false, drop_last: false, seed: 0 }
+        LoaderConfig {
+            batch_size: 64,
+            workers: 2,
+            prefetch: 4,
+            shuffle: false,
+            drop_last: false,
+            seed: 0,
+            skip_broken: false,
+        }
     }
 }
 
@@ -49,7 +60,7 @@ impl Default for LoaderConfig {
 pub struct Batch {
     /// Normalized values, shape (n, 3, size, size), row-major.
     pub images: Vec<f32>,
-    /// Number of images.
+    /// Number of images; possibly 0, if broken ones are left out.
     pub n: usize,
     /// Side of the square images in pixels.
     pub size: usize,
@@ -59,6 +70,8 @@ pub struct Batch {
     pub targets: Vec<f32>,
     /// Index of every image in the data set.
     pub indices: Vec<usize>,
+    /// Index of every sample that was left out, and why.
+    pub broken: Vec<(usize, String)>,
 }
 
 /// Draws batches from a data set, epoch by epoch.
@@ -144,15 +157,21 @@ impl Plan {
         let Shared { dataset, transform, mix, config } = &*self.shared;
         let classes = dataset.classes().len();
         let size = transform.size();
-        let indices: Vec<usize> =
-            self.order.iter().skip(number * config.batch_size).take(config.batch_size).copied().collect();
-        let mut images = Vec::with_capacity(indices.len() * 3 * size * size);
-        let mut labels = Vec::with_capacity(indices.len());
-        for &index in &indices {
+        let wanted = self.order.iter().skip(number * config.batch_size).take(config.batch_size);
+        let mut images = Vec::with_capacity(wanted.len() * 3 * size * size);
+        let (mut labels, mut indices, mut broken) = (Vec::with_capacity(wanted.len()), Vec::new(), Vec::new());
+        for &index in wanted {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(Error::interrupted());
             }
-            let sample = dataset.get(index)?;
+            let sample = match dataset.get(index) {
+                Ok(sample) => sample,
+                Err(error) if config.skip_broken => {
+                    broken.push((index, error.to_string()));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             sample.image.check().map_err(|e| Error::argument("sample", index, format!("a valid image ({e})")))?;
             if sample.label >= classes {
                 let given = format!("{} for sample {index}", sample.label);
@@ -161,6 +180,7 @@ impl Plan {
             let mut rng = stream(config.seed, &[SAMPLE, self.epoch, index as u64]);
             images.extend(transform.apply(&sample.image, &mut rng));
             labels.push(sample.label);
+            indices.push(index);
         }
         let n = indices.len();
         let targets = match mix {
@@ -171,7 +191,7 @@ impl Plan {
             }
             None => soft_targets(&labels, classes, 1.0, 0.0),
         };
-        Ok(Batch { images, n, size, labels, targets, indices })
+        Ok(Batch { images, n, size, labels, targets, indices, broken })
     }
 
     /// [`Plan::batch`], with a panic of the data set turned into an error: a thread that dies silently would leave the

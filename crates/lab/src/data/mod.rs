@@ -23,17 +23,27 @@
 //! ```
 
 mod cifar10;
+mod classes;
+mod deep_tiff;
 mod folder;
+mod imagenet;
+mod jpeg;
+mod listing;
 mod loader;
 mod raster;
+mod reading;
 pub mod shapes_textures;
 mod stimuli;
 pub mod transforms;
 
 pub use cifar10::Cifar10;
-pub use folder::{IMAGE_EXTENSIONS, ImageFolder, list_images};
+pub use classes::ClassNames;
+pub use folder::ImageFolder;
+pub use imagenet::{ImageNetClass, imagenet_classes};
+pub use listing::{IMAGE_EXTENSIONS, LEFT_BEHIND, list_images};
 pub use loader::{Batch, BatchIter, Loader, LoaderConfig};
 pub use raster::{Filter, Image};
+pub use reading::{Broken, Reading};
 pub use shapes_textures::{Cue, ShapesTextures, ShapesTexturesConfig};
 pub use stimuli::{Stimulus, stimuli, texture_of_file_name};
 pub use transforms::{
@@ -81,6 +91,11 @@ pub trait Dataset: Send + Sync {
 
     /// Class names; a label is an index into them.
     fn classes(&self) -> &[String];
+
+    /// What the sample at `index` is called, where it has a name: its file.
+    fn name(&self, _index: usize) -> Option<String> {
+        None
+    }
 }
 
 /// The error for an index that is not below `len`.

@@ -61,24 +61,12 @@ impl Image {
         Image { height, width, pixels: color.repeat(height * width) }
     }
 
-    /// Reads an image file. The format is taken from the content, not from the name; gray, alpha and 16-bit images
-    /// become 8-bit RGB (alpha is dropped).
+    /// Reads an image file as [`Reading::open`](super::Reading::open) does by default.
     ///
     /// # Errors
     /// If the file cannot be read or is no image of a known format.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-        let reader = image::ImageReader::new(std::io::Cursor::new(bytes))
-            .with_guessed_format()
-            .map_err(Error::io("read", path))?;
-        if reader.format().is_none() {
-            return Err(Error::file(path, "not an image (known formats: PNG, JPEG, BMP, WebP, TIFF, GIF)"));
-        }
-        let decoded = reader.decode().map_err(|e| Error::file(path, format!("cannot decode the image: {e}")))?;
-        let rgb = decoded.into_rgb8();
-        let (width, height) = (rgb.width() as usize, rgb.height() as usize);
-        Image::new(height, width, rgb.into_raw()).map_err(|e| Error::file(path, e))
+        super::Reading::default().open(path)
     }
 
     /// Writes the image as a PNG file, replacing an existing one.

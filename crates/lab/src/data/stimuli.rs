@@ -1,6 +1,7 @@
 //! Cue-conflict images on disk: one folder per shape category, the texture in the name of each file.
 
-use super::{IMAGE_EXTENSIONS, list_images};
+use super::list_images;
+use super::listing::{extensions, file_name, folders};
 use crate::{Error, Result};
 use kernelscope::analysis::shape_bias::Categories;
 use std::path::{Path, PathBuf};
@@ -35,21 +36,15 @@ pub fn texture_of_file_name(name: &str) -> String {
 /// # Errors
 /// If the folder is missing, empty, or holds a shape or texture that is no category.
 pub fn stimuli(dir: &Path, categories: &Categories) -> Result<Vec<Stimulus>> {
-    let mut folders: Vec<PathBuf> = std::fs::read_dir(dir)
-        .map_err(Error::io("read", dir))?
-        .filter_map(|item| item.ok().map(|i| i.path()).filter(|p| p.is_dir()))
-        .collect();
-    folders.sort();
     let known = categories.names().join(", ");
     let mut found = Vec::new();
-    for folder in folders {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for folder in folders(dir)? {
+        let name = file_name(&folder);
         let shape = categories
             .index(&name)
             .ok_or_else(|| Error::file(&folder, format!("\"{name}\" is not a shape category; allowed: {known}")))?;
         for path in list_images(&folder)? {
-            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let texture = texture_of_file_name(&file);
+            let texture = texture_of_file_name(&file_name(&path));
             let texture = categories.index(&texture).ok_or_else(|| {
                 Error::file(&path, format!("\"{texture}\" in its name is not a texture category; allowed: {known}"))
             })?;
@@ -57,8 +52,7 @@ pub fn stimuli(dir: &Path, categories: &Categories) -> Result<Vec<Stimulus>> {
         }
     }
     if found.is_empty() {
-        let allowed = IMAGE_EXTENSIONS.join(", ");
-        return Err(Error::file(dir, format!("contains no shape folders with images ({allowed})")));
+        return Err(Error::file(dir, format!("contains no shape folders with images ({})", extensions())));
     }
     Ok(found)
 }

@@ -1,6 +1,6 @@
 //! What belongs to a set of weights: the network, the preparation of its images, its masks.
 
-use crate::data::{EvalTransform, Filter, Normalize};
+use crate::data::{ClassNames, EvalTransform, Filter, Normalize};
 use crate::run::DataConfig;
 use crate::{Error, Result};
 use kernelscope::analysis::sparsity::check_masks;
@@ -18,6 +18,8 @@ pub struct Loaded {
     pub transform: EvalTransform,
     /// Data of the run, if it came from one.
     pub data: Option<DataConfig>,
+    /// Names of the classes, as [`ClassNames::of_network`] says.
+    pub classes: Option<ClassNames>,
 }
 
 impl Loaded {
@@ -33,11 +35,13 @@ impl Loaded {
         data: Option<DataConfig>,
     ) -> Result<Self> {
         let stored = Preprocessing::of_checkpoint(&checkpoint)?;
+        let names = ClassNames::of_checkpoint(&checkpoint)?;
         let source = checkpoint.source.clone();
         let network = Network::from_checkpoint(model, checkpoint, overrides, BuildOptions::frozen())?;
         let transform = transform_of(data.as_ref(), stored, Some(&network));
         transform.check().map_err(|e| Error::file(source, format!("its preprocessing of images is not valid: {e}")))?;
-        Ok(Loaded { network, transform, data })
+        let classes = ClassNames::of_network(names, network.spec().config.classes());
+        Ok(Loaded { network, transform, data, classes })
     }
 
     /// A network with random weights: what the architecture alone does.
@@ -47,7 +51,8 @@ impl Loaded {
     pub fn random(spec: ModelSpec, seed: u64) -> Result<Self> {
         let network = Network::build(spec, BuildOptions { seed, ..BuildOptions::frozen() })?;
         let transform = transform_of(None, None, Some(&network));
-        Ok(Loaded { network, transform, data: None })
+        let classes = ClassNames::of_network(None, network.spec().config.classes());
+        Ok(Loaded { network, transform, data: None, classes })
     }
 }
 

@@ -30,6 +30,7 @@ mod pen;
 mod polar;
 mod raster;
 mod recipe;
+mod reliability;
 pub mod shape_bias;
 pub mod sparsity;
 mod taps;
@@ -57,6 +58,7 @@ pub use output::{png, save, svg};
 pub use pen::Pen;
 pub use raster::pool;
 pub use recipe::{Recipe, Table, Tabular, export};
+pub use reliability::ReliabilityFigure;
 pub use shape_bias::ShapeBiasFigure;
 pub use sparsity::{DensityBars, KeptGroupHistograms};
 

@@ -187,6 +187,13 @@ impl MapKey {
         Ok(key)
     }
 
+    /// The key if images are turned as their EXIF orientation says.
+    #[must_use]
+    pub fn turned(mut self) -> Self {
+        self.absorb(b"EXIF orientation");
+        self
+    }
+
     fn absorb(&mut self, bytes: &[u8]) {
         self.0 = mix(self.0 ^ bytes.len() as u64);
         for chunk in bytes.chunks(8) {

@@ -1,6 +1,6 @@
 //! The images over which a receptive field is averaged, one at a time.
 
-use crate::data::{Cue, Dataset, EvalTransform, Image, ShapesTextures, check_side, list_images};
+use crate::data::{Cue, Dataset, EvalTransform, Image, Reading, ShapesTextures, check_side, list_images};
 use crate::run::{DataConfig, DataSource};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -20,6 +20,7 @@ pub struct ErfInputs {
     source: Source,
     count: usize,
     transform: EvalTransform,
+    reading: Reading,
     about: String,
 }
 
@@ -37,12 +38,12 @@ impl ErfInputs {
                 (Arc::new(images), format!("built-in images of seed {}", set.seed))
             }
             DataSource::Cifar10 { path } | DataSource::Folder { path } => {
-                (data.open()?.val, format!("first validation images of {}", path.display()))
+                (data.open_val()?, format!("first validation images of {}", path.display()))
             }
         };
         let transform = EvalTransform { size, crop_pct: 1.0, ..data.eval_transform() };
         let count = count.min(set.len());
-        Ok(ErfInputs { source: Source::Set(set), count, transform, about })
+        Ok(ErfInputs { source: Source::Set(set), count, transform, reading: data.reading, about })
     }
 
     /// An image, or the first images of a folder, normalized as `transform` says.
@@ -55,7 +56,14 @@ impl ErfInputs {
         files.truncate(count);
         let transform = EvalTransform { size, crop_pct: 1.0, ..transform };
         let about = path.display().to_string();
-        Ok(ErfInputs { count: files.len(), source: Source::Files(files), transform, about })
+        let reading = Reading::default();
+        Ok(ErfInputs { count: files.len(), source: Source::Files(files), transform, reading, about })
+    }
+
+    /// The same images, read in another way.
+    #[must_use]
+    pub fn with_reading(self, reading: Reading) -> Self {
+        ErfInputs { reading, ..self }
     }
 
     /// Which images these are, in a few words.
@@ -85,7 +93,7 @@ impl ErfInputs {
         }
         let image = match &self.source {
             Source::Set(set) => return Ok(self.transform.geometry(&set.get(index)?.image)),
-            Source::Files(files) => Image::open(files.get(index).ok_or_else(missing)?)?,
+            Source::Files(files) => self.reading.open(files.get(index).ok_or_else(missing)?)?,
         };
         Ok(image.resized(size, size, self.transform.filter))
     }

@@ -1,6 +1,7 @@
 //! Looks into trained networks with every analysis, and writes what it finds: tables, figures and one page.
 
 pub mod erf_table;
+pub mod evaluation;
 mod figures;
 mod html;
 mod inputs;

@@ -1,6 +1,6 @@
 //! Cue-conflict images, and what a network answers to each.
 
-use crate::data::{Dataset, EvalTransform, Image, ShapesTextures, Stimulus, stimuli};
+use crate::data::{Broken, Dataset, EvalTransform, Image, Reading, ShapesTextures, Stimulus, stimuli};
 use crate::run::DataConfig;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -11,7 +11,7 @@ use std::path::Path;
 
 enum Images {
     Builtin(ShapesTextures),
-    Folder(Vec<Stimulus>),
+    Folder(Vec<Stimulus>, Reading),
 }
 
 /// Images whose shape and texture belong to different categories.
@@ -47,14 +47,38 @@ impl Stimuli {
     /// If the folder is missing, empty, or holds a shape or texture that is no category.
     pub fn folder(dir: &Path, transform: EvalTransform) -> Result<Self> {
         let categories = Categories::imagenet16();
-        Ok(Stimuli { images: Images::Folder(stimuli(dir, &categories)?), categories, transform })
+        let images = Images::Folder(stimuli(dir, &categories)?, Reading::default());
+        Ok(Stimuli { images, categories, transform })
+    }
+
+    /// The same images, with those of a folder read in another way.
+    #[must_use]
+    pub fn with_reading(self, reading: Reading) -> Self {
+        match self.images {
+            Images::Folder(found, _) => Stimuli { images: Images::Folder(found, reading), ..self },
+            Images::Builtin(_) => self,
+        }
+    }
+
+    /// Reads every file once, and leaves out those that cannot be read, if [`Reading::skip_broken`] says so.
+    ///
+    /// # Errors
+    /// The first file that cannot be read, if it is not left out; and if none can be read.
+    pub fn sifted(self) -> Result<(Self, Vec<Broken>)> {
+        match self.images {
+            Images::Folder(found, reading) => {
+                let (found, broken) = reading.sift(found, |stimulus| stimulus.path.as_path())?;
+                Ok((Stimuli { images: Images::Folder(found, reading), ..self }, broken))
+            }
+            Images::Builtin(_) => Ok((self, Vec::new())),
+        }
     }
 
     /// Number of images.
     pub fn len(&self) -> usize {
         match &self.images {
             Images::Builtin(set) => set.len(),
-            Images::Folder(found) => found.len(),
+            Images::Folder(found, _) => found.len(),
         }
     }
 
@@ -75,7 +99,7 @@ impl Stimuli {
     pub fn image(&self, index: usize) -> Result<Image> {
         match &self.images {
             Images::Builtin(set) => Ok(set.get(index)?.image),
-            Images::Folder(found) => Image::open(&self.of(found, index)?.path),
+            Images::Folder(found, reading) => reading.open(&self.of(found, index)?.path),
         }
     }
 
@@ -93,7 +117,7 @@ impl Stimuli {
                 (Some(shape), Some(texture)) if index < set.len() => Ok((shape, texture)),
                 _ => Err(Error::argument("image", index, format!("below {}", set.len()))),
             },
-            Images::Folder(found) => self.of(found, index).map(|stimulus| (stimulus.shape, stimulus.texture)),
+            Images::Folder(found, _) => self.of(found, index).map(|stimulus| (stimulus.shape, stimulus.texture)),
         }
     }
 
@@ -109,7 +133,7 @@ impl Stimuli {
         let image = self.image(index)?;
         let (values, height, width) = match &self.images {
             Images::Builtin(_) => (self.transform.apply(&image), self.transform.size, self.transform.size),
-            Images::Folder(_) => (self.transform.normalize.apply(&image), image.height, image.width),
+            Images::Folder(..) => (self.transform.normalize.apply(&image), image.height, image.width),
         };
         let x = Tensor::from_vec(values, (1, 3, height, width), &Device::Cpu)?;
         let logits = network.forward(&x)?.flatten_all()?.to_vec1::<f32>()?;

@@ -13,7 +13,7 @@ mod sparsity;
 mod table;
 
 pub use sparsity::save as sparsity;
-pub(crate) use table::table;
+pub use table::table;
 
 /// Writes `STEM.safetensors` (tensor `contribution`, (H, W)) and `STEM.csv` (area ratios).
 ///

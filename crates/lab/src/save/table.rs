@@ -5,8 +5,11 @@ use kernelscope::files::write_atomically;
 use serde::Serialize;
 use std::path::Path;
 
-/// Writes any rows as CSV, atomically.
-pub(crate) fn table<R: Serialize>(path: &Path, rows: &[R]) -> Result<()> {
+/// Writes any rows as CSV, atomically. The names of their fields are the header.
+///
+/// # Errors
+/// If a row is no record of plain values, or the file cannot be written.
+pub fn table<R: Serialize>(path: &Path, rows: &[R]) -> Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
         writer.serialize(row).map_err(|e| Error::file(path, e))?;

@@ -9,7 +9,7 @@ use super::schedule::CosineSchedule;
 use super::sparse::SparseTraining;
 use super::sums::Sums;
 use crate::config::{RunConfig, Splits};
-use crate::data::{Batch, Loader, LoaderConfig, Transform};
+use crate::data::{Batch, ClassNames, Loader, LoaderConfig, Transform};
 use crate::run::{MetricsWriter, Progress, RowKind, RunFolder};
 use crate::{Error, Result};
 use kernelscope::nn::{BuildOptions, LayerTrace, Mode};
@@ -266,11 +266,12 @@ impl Trainer {
     }
 
     fn save(&mut self, progress: Progress) -> Result<()> {
-        let metadata = BTreeMap::from([
+        let mut metadata = BTreeMap::from([
             self.config.model.metadata()?,
             self.config.data.preprocessing().metadata()?,
             ("kernelscope.epoch".to_string(), progress.epoch.to_string()),
         ]);
+        metadata.extend(ClassNames::new(self.train.dataset().classes().to_vec()).metadata()?);
         let write = |ema: bool, tensors: &TensorMap| {
             weights::save(&self.run.checkpoint_path(progress.epoch, ema), tensors, &metadata)
         };
@@ -343,6 +344,8 @@ fn loaders(config: &RunConfig, splits: Splits) -> Result<Loaders> {
         shuffle: true,
         drop_last: true,
         seed: train.seed,
+        // Which images there are was decided when they were opened: a run must not depend on when one is read.
+        skip_broken: false,
     };
     let eval = LoaderConfig { shuffle: false, drop_last: false, batch_size: train.batch_size, ..loader.clone() };
     let transform = Transform::Train(config.data.train_transform(&train.augment));
@@ -396,6 +399,9 @@ pub fn evaluate(network: &Network, loader: &Loader) -> Result<Evaluation> {
     let (mut loss, mut correct, mut images) = (0.0, 0, 0);
     for batch in loader.epoch(0) {
         let batch = batch?;
+        if batch.n == 0 {
+            continue;
+        }
         let logits = network.forward(&batch::images(&batch, network.device())?)?;
         let targets = batch::targets(&batch, network.device())?;
         loss += f64::from(soft_cross_entropy(&logits, &targets)?.to_scalar::<f32>()?) * batch.n as f64;

@@ -6,4 +6,5 @@
 mod common;
 
 mod analysis;
+mod images;
 mod sparse;

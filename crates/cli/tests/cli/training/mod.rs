@@ -8,7 +8,7 @@ mod runs;
 use crate::common::{files, values};
 use kernelscope::nn::Params;
 use kernelscope::zoo::ModelSpec;
-use kernelscope_lab::data::{Augment, MixConfig, Normalize, ShapesTexturesConfig};
+use kernelscope_lab::data::{Augment, MixConfig, Normalize, Reading, ShapesTexturesConfig};
 use kernelscope_lab::run::{DataConfig, DataSource, RunConfig, RunFolder, TrainConfig};
 use kernelscope_lab::train::{Observer, Silent, StepReport, Trainer};
 use std::collections::BTreeMap;
@@ -43,6 +43,7 @@ fn config() -> RunConfig {
             size: 32,
             crop_pct: 1.0,
             normalize: Normalize::HALF,
+            reading: Reading::default(),
             source: DataSource::Builtin(ShapesTexturesConfig { size: 32, train: 64, val: 24, seed: 5 }),
         },
         model: ModelSpec::named("nano-1d").unwrap().with_overrides(&tiny).unwrap(),

@@ -4,7 +4,7 @@ use crate::common::{array, fill_kind, fill_signed, golden, integers, numbers, te
 use candle_core::{Device, Tensor};
 use kernelscope::nn::BuildOptions;
 use kernelscope::zoo::{ModelSpec, Network};
-use kernelscope_lab::data::{Batch, Normalize, ShapesTexturesConfig};
+use kernelscope_lab::data::{Batch, Normalize, Reading, ShapesTexturesConfig};
 use kernelscope_lab::run::{DataConfig, DataSource, RunConfig, RunFolder, TrainConfig, read_mask_rows};
 use kernelscope_lab::train::sparse::{Masks, SparseConfig, SparseInit, SparseKind, snip_scores};
 use kernelscope_lab::train::{Silent, Trainer};
@@ -14,7 +14,7 @@ fn batch() -> Batch {
     let mut targets = vec![0.0; 20];
     (targets[1], targets[13]) = (1.0, 1.0);
     let images = fill_signed("snip_batch", 2 * 3 * 64 * 64);
-    Batch { images, n: 2, size: 64, labels: vec![1, 3], targets, indices: vec![0, 1] }
+    Batch { images, n: 2, size: 64, labels: vec![1, 3], targets, indices: vec![0, 1], broken: Vec::new() }
 }
 
 #[test]
@@ -79,6 +79,7 @@ fn a_shift_wise_network_trains_with_shared_masks() {
             size: 32,
             crop_pct: 1.0,
             normalize: Normalize::HALF,
+            reading: Reading::default(),
             source: DataSource::Builtin(ShapesTexturesConfig { size: 32, train: 32, val: 16, seed: 5 }),
         },
         model: ModelSpec::named("nano-sw").unwrap(),
