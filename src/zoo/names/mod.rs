@@ -133,7 +133,7 @@ impl Translated {
     /// official name of the missing weight.
     pub(super) fn without_classifier(&self) -> Option<(&'static str, String)> {
         let (family, _) = self.translation.known?;
-        Some((family.title(), self.translation.missing_classifier()?))
+        Some((family.title(), self.translation.missing_classifier(&self.checkpoint.tensors)?))
     }
 }
 

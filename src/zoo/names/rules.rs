@@ -161,7 +161,6 @@ mod tests {
             "features.3.0.weight",
             "features.02.0.weight",
             "features.+2.0.weight",
-            "features.2.0",
             "features.2.0.weight.weight",
             "features.2.0.scale",
             "features.99999999999999999999.0.weight",

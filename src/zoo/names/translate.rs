@@ -117,11 +117,12 @@ impl Translation {
         self.naming.rules.official(body(name, &self.naming))
     }
 
-    /// The official name of the classifier, if it is missing: a backbone has nothing to classify with.
-    pub fn missing_classifier(&self) -> Option<String> {
+    /// The official name of the classifier, if it is not among these official names: a backbone has nothing to classify
+    /// with.
+    pub fn missing_classifier(&self, tensors: &TensorMap) -> Option<String> {
         let (family, _) = self.known.filter(|(family, _)| !family.runs_without_classifier())?;
         let module = family.classifier().first()?;
-        let is_there = self.renamed.tensors.keys().any(|name| is_in(name, module));
+        let is_there = tensors.keys().any(|name| is_in(name, module));
         (!is_there).then(|| format!("{module}.weight"))
     }
 }
@@ -271,11 +272,11 @@ mod tests {
                 .collect();
         tensors.insert("decode_head.conv_seg.weight".into(), zeros(&[1]));
         let found = Translation::new(tensors.clone(), None).unwrap();
-        let missing = found.missing_classifier().unwrap();
+        let missing = found.missing_classifier(&found.renamed.tensors).unwrap();
         assert_eq!((missing.as_str(), found.in_file(&missing).as_str()), ("fc.weight", "backbone.fc.weight"));
         tensors.insert("head.fc.weight".into(), zeros(&[5, 2048]));
         let found = Translation::new(tensors, None).unwrap();
-        assert_eq!(found.missing_classifier(), None);
+        assert_eq!(found.missing_classifier(&found.renamed.tensors), None);
         let names: Vec<&str> = found.renamed.tensors.keys().map(String::as_str).collect();
         assert_eq!(names, ["conv1.weight", "layer1.0.conv1.weight", "fc.weight"]);
         assert_eq!(found.in_file("bn1.weight"), "backbone.bn1.weight");

@@ -132,7 +132,6 @@ fn plain(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kernelscope::weights::TensorMap;
 
     fn names(list: &[&str]) -> ClassNames {
         ClassNames::new(list.iter().map(|name| name.to_string()).collect())
@@ -159,9 +158,9 @@ mod tests {
     #[test]
     fn names_survive_a_checkpoint() {
         let checkpoint = |metadata: Option<(String, String)>| Checkpoint {
-            tensors: TensorMap::new(),
             metadata: metadata.into_iter().collect(),
             source: "weights.safetensors".into(),
+            ..Checkpoint::default()
         };
         let own = names(&["cat", "\"dog\"", "caf\u{e9}"]);
         let read = ClassNames::of_checkpoint(&checkpoint(own.metadata().unwrap())).unwrap();

@@ -13,22 +13,26 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 /// A file with this content in a folder of its own.
-struct File(tempfile::TempDir, PathBuf);
+struct File {
+    /// Removes itself with the file.
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
 
 impl File {
     fn new(name: &str, content: impl AsRef<[u8]>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
-        File(folder, path)
+        File { _folder: folder, path }
     }
 
     fn open(&self) -> Image {
-        Image::open(&self.1).unwrap()
+        Image::open(&self.path).unwrap()
     }
 
     fn error(&self) -> String {
-        Image::open(&self.1).unwrap_err().to_string()
+        Image::open(&self.path).unwrap_err().to_string()
     }
 }
 
@@ -92,7 +96,7 @@ fn the_content_decides_and_not_the_name() {
 
 #[test]
 fn deep_images_are_scaled_and_not_clipped() {
-    let values = [0, 127, 128, 0x8000, 0xFF00, 0xFFFF];
+    let values = [0, 128, 129, 0x8000, 0xFF00, 0xFFFF];
     let deep = image::ImageBuffer::<image::Luma<u16>, _>::from_fn(6, 1, |x, _| image::Luma([values[x as usize]]));
     for format in [ImageFormat::Png, ImageFormat::Tiff] {
         let image = File::new("deep", encoded(DynamicImage::ImageLuma16(deep.clone()), format)).open();
@@ -199,7 +203,7 @@ fn orientations_are_applied_on_request() {
     ] {
         let file = File::new("photo.jpg", oriented(value));
         assert_near(&file.open(), COLORS, 12, &format!("orientation {value}, ignored"));
-        let image = Reading { exif: true, ..Reading::default() }.open(&file.1).unwrap();
+        let image = Reading { exif: true, ..Reading::default() }.open(&file.path).unwrap();
         let sides = if tall { (16, 8) } else { (8, 16) };
         assert_eq!((image.height, image.width), sides, "orientation {value}");
         let (row, column) = first;
@@ -276,11 +280,11 @@ fn too_many_pixels_are_refused_before_they_are_decoded() {
     }
     let file = File::new("small.png", encoded(blocks(), ImageFormat::Png));
     let most = |max_pixels| Reading { max_pixels, ..Reading::default() };
-    assert!(most(128).open(&file.1).is_ok());
-    assert!(most(127).open(&file.1).unwrap_err().to_string().contains("at least 128"));
+    assert!(most(128).open(&file.path).is_ok());
+    assert!(most(127).open(&file.path).unwrap_err().to_string().contains("at least 128"));
     let gray = File::new("gray.tif", floats(&[0.5; 9]));
-    assert!(most(9).open(&gray.1).is_ok());
-    assert!(most(8).open(&gray.1).unwrap_err().to_string().contains("9x1 pixels"));
+    assert!(most(9).open(&gray.path).is_ok());
+    assert!(most(8).open(&gray.path).unwrap_err().to_string().contains("9x1 pixels"));
     assert!(most(0).check().unwrap_err().to_string().contains("max_pixels"));
 }
 

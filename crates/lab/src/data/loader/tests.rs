@@ -53,7 +53,7 @@ fn eval() -> Transform {
 }
 
 fn config(workers: usize) -> LoaderConfig {
-    LoaderConfig { batch_size: 4, workers, prefetch: 3, shuffle: true, drop_last: false, seed: 11 }
+    LoaderConfig { batch_size: 4, workers, prefetch: 3, shuffle: true, drop_last: false, seed: 11, skip_broken: false }
 }
 
 fn loader(dataset: Shades, transform: Transform, config: LoaderConfig) -> Loader {
